@@ -1,0 +1,136 @@
+"""`python -m features`: look at the tables."""
+
+from __future__ import annotations
+
+import enum
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import typer
+
+from features import catalog, registry, tables
+from features.errors import UserError, run_cli
+from features.paths import Paths
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
+                  help="Look at the tables that the pipeline made.")
+
+Root = Annotated[Path, typer.Option(help="Project folder.")]
+
+
+class Format(enum.StrEnum):
+    """How a result is written."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+    parquet = "parquet"
+
+
+Output = Annotated[Format, typer.Option("--format", help="How the result is written; parquet goes to standard output.")]
+
+
+@app.command("list")
+def list_tables(root: Root = Path(), form: Output = Format.table) -> None:
+    """List all tables: rows, part files, bytes, version of the view."""
+    rows = []
+    for name in tables.names(root):
+        files = tables.files(root, name)
+        rows.append({
+            "table": name,
+            "rows": sum(pq.read_metadata(path).num_rows for path in files),
+            "parts": len(files),
+            "bytes": sum(path.stat().st_size for path in files),
+            "version": tables.footer(files[0]).get("version"),
+        })
+    if not rows:
+        raise UserError(f"there are no tables under {Paths(root).features} yet; run `dvc repro` to make them")
+    show(pa.Table.from_pylist(rows), form)
+
+
+@app.command()
+def describe(table: str, root: Root = Path(), form: Output = Format.table) -> None:
+    """Show the columns of a table: type, unit, meaning."""
+    if table not in tables.names(root):
+        raise UserError(f"no table '{table}'; there are: {', '.join(tables.names(root)) or 'none yet'}")
+    columns = []
+    for field in tables.schema(root, table):
+        metadata = field.metadata or {}
+        columns.append({"column": field.name, "type": str(field.type), "unit": metadata.get(b"unit", b"").decode(),
+                        "description": metadata.get(b"description", b"").decode()})
+    show(pa.Table.from_pylist(columns), form)
+
+
+@app.command()
+def sql(query: str, root: Root = Path(), form: Output = Format.table) -> None:
+    """Run one read-only SQL query over all tables."""
+    show(catalog.query(root, query), form)
+
+
+@app.command()
+def rejects(root: Root = Path(), form: Output = Format.table) -> None:
+    """List every row that could not be computed, with the reason."""
+    files = sorted((Paths(root).features / catalog.REJECTS).glob("*.parquet"))
+    if not files:
+        raise UserError("no stage has run yet; run `dvc repro`")
+    show(pa.concat_tables([pq.read_table(path) for path in files]), form)
+
+
+@app.command()
+def validate(root: Root = Path()) -> None:
+    """Check every table against its view: schema, version, unique keys, no row without its upstream row."""
+    problems = []
+    checked = 0
+    for view in registry.all_views():
+        if not tables.exists(root, view.name):
+            continue
+        checked += 1
+        found = tables.schema(root, view.name)
+        if not found.equals(view.schema):
+            problems.append(f"{view.name}: columns differ from the view's; rerun `python -m pipelines {view.stage}`")
+            continue
+        keys = tables.read(root, view.name, view.key)
+        if keys.group_by(list(view.key)).aggregate([]).num_rows != len(keys):
+            problems.append(f"{view.name}: a key occurs twice")
+        version = tables.footer(tables.files(root, view.name)[0]).get("version")
+        if version != view.version:
+            problems.append(f"{view.name}: version {version} on disk, {view.version} in the code")
+        for upstream in view.inputs:
+            if not tables.exists(root, upstream):
+                continue
+            strangers = set(keys["material_id"].to_pylist()) - set(
+                tables.read(root, upstream, ["material_id"])["material_id"].to_pylist())
+            if strangers and view.name != "text_embeddings":
+                problems.append(f"{view.name}: {len(strangers)} rows are not in {upstream}; run `dvc repro`")
+    if not checked:
+        raise UserError(f"there are no tables under {Paths(root).features} yet; run `dvc repro` to make them")
+    if problems:
+        raise UserError("; ".join(problems))
+    print(f"{checked} tables are valid")
+
+
+def show(table: pa.Table, form: Format) -> None:
+    """Write a result to standard output."""
+    if form is Format.parquet:
+        pq.write_table(table, sys.stdout.buffer)
+        return
+    frame = pl.DataFrame(pl.from_arrow(table))
+    if form is Format.json:
+        print(frame.write_json())
+    elif form is Format.csv:
+        flat = [pl.col(name).map_elements(str, pl.String) for name, dtype in frame.schema.items() if dtype.is_nested()]
+        print(frame.with_columns(flat).write_csv(), end="")
+    else:
+        width = 100 if sys.stdout.isatty() else 2000
+        with pl.Config(tbl_rows=-1, tbl_cols=-1, fmt_str_lengths=width, tbl_hide_dataframe_shape=True,
+                       tbl_hide_column_data_types=True, tbl_width_chars=-1 if not sys.stdout.isatty() else None,
+                       fmt_table_cell_list_len=4):
+            print(frame)
+
+
+if __name__ == "__main__":
+    run_cli(app)

@@ -1,0 +1,75 @@
+"""SQL over all tables, through DuckDB. Read-only for users: one SELECT (or EXPLAIN, DESCRIBE, …), nothing outside."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from features import tables
+from features.errors import UserError
+from features.paths import Paths
+
+REJECTS = "rejects"
+
+
+def connect(root: Path) -> duckdb.DuckDBPyConnection:
+    """An in-memory catalog: one view for each table, and no way to read or write any other file."""
+    connection = duckdb.connect(":memory:")
+    sources = _sources(root)
+    if not sources:
+        raise UserError(f"there are no tables under {Paths(root).features} yet; run `dvc repro` to make them")
+    _create_views(connection, sources)
+    folder = str(Paths(root).features.resolve())
+    connection.execute(f"SET allowed_directories = [{_quote(folder)}]")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+    return connection
+
+
+def query(root: Path, sql: str) -> pa.Table:
+    """Result of one read-only statement. Raises `UserError` with DuckDB's own words."""
+    with connect(root) as connection:
+        try:
+            statements = connection.extract_statements(sql)
+            if len(statements) != 1:
+                raise UserError(f"one SQL statement is expected, found {len(statements)}")
+            kind = statements[0].type
+            if kind not in (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN):
+                raise UserError(f"only queries are allowed here, not {kind.name}: the catalog is read-only")
+            return connection.execute(statements[0]).to_arrow_table()
+        except duckdb.Error as error:
+            raise UserError(f"SQL: {error}") from None
+
+
+def refresh(root: Path) -> None:
+    """Write `data/catalog.duckdb`, the same views in a file that any DuckDB client opens read-only.
+
+    Its views name absolute paths, so it belongs to this checkout; every stage writes it anew.
+    """
+    sources = _sources(root)
+    path = Paths(root).catalog
+    draft = path.with_name(f"{path.name}.new")
+    draft.unlink(missing_ok=True)
+    with duckdb.connect(str(draft)) as connection:
+        _create_views(connection, sources)
+        connection.execute("CHECKPOINT")
+    draft.replace(path)
+
+
+def _sources(root: Path) -> dict[str, list[Path]]:
+    sources = {name: tables.files(root, name) for name in tables.names(root) if name.isidentifier()}
+    rejects = sorted((Paths(root).features / REJECTS).glob("*.parquet"))
+    return sources | ({REJECTS: rejects} if rejects else {})
+
+
+def _create_views(connection: duckdb.DuckDBPyConnection, sources: dict[str, list[Path]]) -> None:
+    for name, files in sources.items():
+        listed = ", ".join(_quote(str(path.resolve())) for path in files)
+        connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet([{listed}], union_by_name = true)")
+
+
+def _quote(text: str) -> str:
+    return "'" + re.sub("'", "''", text) + "'"

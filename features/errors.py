@@ -1,0 +1,39 @@
+"""The two ways in which something can fail without being a bug."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Callable
+
+
+class UserError(Exception):
+    """Something the user can put right. Shown as one line; the process ends with exit code 2."""
+
+
+class RowError(Exception):
+    """One row cannot be computed, for a known reason. `kind` is what SQL groups rejects by."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+def run_cli(app: Callable[[], None]) -> None:
+    """Run a command-line application: a user's mistake becomes one line and exit code 2, a bug keeps its traceback."""
+    try:
+        app()
+    except UserError as error:
+        _stop(str(error))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        _stop(f"cannot write: {error.strerror}{where}; what was finished is kept, free the space and run again")
+    except BrokenPipeError:
+        sys.exit(0)
+
+
+def _stop(message: str) -> None:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,164 @@
+"""Feature view `materials`: one canonical crystal per row, with its properties and where it came from."""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+from pydantic import Field
+
+from features import crystal
+from features.errors import RowError
+from features.params import Section
+from features.view import FeatureView, column, rowwise
+
+PROPERTIES: Mapping[str, tuple[str, str | None]] = {
+    "formation_energy_per_atom": ("formation energy at 0 K from the elements", "eV/atom"),
+    "energy_above_hull": ("energy above the convex hull of stable phases", "eV/atom"),
+    "band_gap": ("band gap", "eV"),
+    "k_voigt": ("bulk modulus, Voigt average", "GPa"),
+    "k_reuss": ("bulk modulus, Reuss average", "GPa"),
+    "k_vrh": ("bulk modulus, Voigt-Reuss-Hill average", "GPa"),
+    "g_voigt": ("shear modulus, Voigt average", "GPa"),
+    "g_reuss": ("shear modulus, Reuss average", "GPa"),
+    "g_vrh": ("shear modulus, Voigt-Reuss-Hill average", "GPa"),
+    "homogeneous_poisson": ("Poisson ratio of the isotropic average", None),
+    "universal_anisotropy": ("universal elastic anisotropy index", None),
+    "n": ("refractive index", None),
+    "e_electronic": ("electronic part of the dielectric constant, polycrystalline average", None),
+    "e_total": ("dielectric constant, polycrystalline average", None),
+    "e_ij_max": ("largest longitudinal piezoelectric modulus", "C/m²"),
+    "efermi": ("Fermi energy", "eV"),
+    "total_magnetization": ("magnetisation of the cell", "µB"),
+}
+"""Numeric properties under the names of the Materials Project API. Anything else goes to `other_properties`."""
+
+SOURCE_SCHEMA = pa.schema([
+    column("material_id", pa.string(), "identifier in the source"),
+    column("structure", pa.string(), "text of the structure as the source has it"),
+    column("format", pa.string(), "cif, poscar or json (a pymatgen dict)"),
+    column("properties", pa.string(), "numeric properties, a JSON object"),
+    column("source", pa.string(), "name of the source"),
+    column("source_version", pa.string(), "version or digest of the source"),
+    column("license", pa.string(), "licence of the entry"),
+    column("citation", pa.string(), "DOIs of the works to cite, separated by blanks"),
+    column("error", pa.string(), "why the source itself rejects the entry, as `kind: message`"),
+])
+"""What every source in `pipelines/sources` yields: an entry not yet looked into, so that a bad one is one reject."""
+
+SCHEMA = pa.schema([
+    column("material_id", pa.string(), "identifier, as in the source"),
+    column("cif", pa.string(), "canonical crystal (features/crystal.py), a CIF in P1"),
+    column("structure_hash", pa.string(), "sha256 of the canonical crystal: equal for equal crystals"),
+    column("formula", pa.string(), "formula of the primitive cell"),
+    column("reduced_formula", pa.string(), "reduced formula"),
+    column("chemsys", pa.string(), "chemical system, elements in alphabetical order"),
+    column("elements", pa.list_(pa.string()), "elements in alphabetical order"),
+    column("nsites", pa.int32(), "number of atoms in the primitive cell"),
+    column("volume", pa.float64(), "volume of the primitive cell", "Å³"),
+    column("density", pa.float64(), "mass density", "g/cm³"),
+    column("space_group", pa.string(), "Hermann-Mauguin symbol, symprec 0.01 Å"),
+    column("space_group_number", pa.int32(), "number of the space group in the International Tables"),
+    column("crystal_system", pa.string(), "crystal system"),
+    column("source", pa.string(), "name of the source"),
+    column("source_version", pa.string(), "version or digest of the source"),
+    column("license", pa.string(), "licence of the entry"),
+    column("citation", pa.string(), "DOIs of the works to cite"),
+    *(column(name, pa.float64(), text, unit) for name, (text, unit) in PROPERTIES.items()),
+    column("other_properties", pa.map_(pa.string(), pa.float64()), "numeric properties the source has beyond these"),
+])
+
+ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
+
+
+class MaterialsParams(Section):
+    """No parameter of `ingest` decides a row's value; the section of that name chooses which rows there are."""
+
+    timeout_s: float = Field(default=120.0, gt=0, json_schema_extra={"runtime": True})
+    """Longest time for one crystal."""
+
+
+@rowwise(SCHEMA)
+def compute(unit: dict[str, Any], _params: MaterialsParams) -> dict[str, Any]:
+    """Parse an entry of a source, bring its crystal into the canonical presentation and describe it in numbers."""
+    if unit["error"]:
+        kind, _, message = unit["error"].partition(": ")
+        raise RowError(kind, message)
+    if not ID_PATTERN.fullmatch(unit["material_id"]):
+        raise RowError("bad_id", "an id holds letters, digits and . _ + - only, and at most 128 of them")
+    properties = {name: value for name, value in json.loads(unit["properties"]).items() if value is not None}
+    structure = crystal.canonical_structure(parse(unit["structure"], unit["format"]))
+    return material_row(structure) | {
+        "material_id": unit["material_id"],
+        **{name: unit[name] for name in ("source", "source_version", "license", "citation")},
+        **{name: properties.pop(name, None) for name in PROPERTIES},
+        "other_properties": sorted(properties.items()),
+    }
+
+
+def material_row(structure: Any) -> dict[str, Any]:
+    """The columns of `materials` that follow from a canonical structure alone."""
+    from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
+
+    cif = crystal.to_cif(structure)
+    structure = crystal.from_cif(cif)
+    symmetry = SpacegroupAnalyzer(structure, symprec=crystal.SYMPREC)
+    composition = structure.composition
+    elements = sorted(element.symbol for element in composition)
+    return {
+        "cif": cif,
+        "structure_hash": crystal.structure_hash(structure),
+        "formula": composition.formula,
+        "reduced_formula": composition.reduced_formula,
+        "chemsys": "-".join(elements),
+        "elements": elements,
+        "nsites": len(structure),
+        "volume": round(structure.volume, 6),
+        "density": round(float(structure.density), 6),
+        "space_group": symmetry.get_space_group_symbol(),
+        "space_group_number": symmetry.get_space_group_number(),
+        "crystal_system": symmetry.get_crystal_system(),
+    }
+
+
+def parse(text: str, form: str) -> Any:
+    """Parse the text of a structure. Raises `RowError` with the parser's own reason."""
+    from pymatgen.core import Structure
+    from pymatgen.io.cif import CifParser
+    from pymatgen.io.vasp.inputs import Poscar
+
+    if not text.strip():
+        raise RowError("empty", "the file is empty")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if form == "cif":
+                found = CifParser.from_str(text, check_occu=True).parse_structures(primitive=False, on_error="raise")
+                if len(found) != 1:
+                    raise ValueError(f"the file holds {len(found)} structures, one is expected")
+                return found[0]
+            if form == "poscar":
+                return Poscar.from_str(text).structure
+            return Structure.from_dict(json.loads(text))
+    except Exception as error:  # a parser may fail in any way on a broken file; its words are kept
+        raise RowError("unreadable", f"{type(error).__name__}: {error}") from None
+
+
+VIEW = FeatureView(
+    name="materials",
+    stage="ingest",
+    key=("material_id",),
+    inputs={},
+    schema=SCHEMA,
+    version=1,
+    params=MaterialsParams,
+    compute=compute,
+    libraries=("pymatgen-core", "spglib"),
+    batch_size=32,
+    timeout_s=lambda params: params.timeout_s,
+    preload=("pymatgen.io.cif", "pymatgen.io.vasp.inputs", "pymatgen.symmetry.analyzer"),
+)

@@ -1,0 +1,52 @@
+"""Where things lie below a project root. No other module builds these paths."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Paths:
+    """All places of one project root."""
+
+    root: Path
+
+    @property
+    def params(self) -> Path:
+        return self.root / "params.yaml"
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def features(self) -> Path:
+        """The published tables, one folder each."""
+        return self.data / "features"
+
+    @property
+    def downloads(self) -> Path:
+        return self.data / ".downloads"
+
+    @property
+    def catalog(self) -> Path:
+        """The DuckDB file over all tables."""
+        return self.data / "catalog.duckdb"
+
+    @property
+    def model(self) -> Path:
+        return self.data / "model"
+
+    @property
+    def results(self) -> Path:
+        return self.data / "results"
+
+    def table(self, name: str) -> Path:
+        return self.features / name
+
+    def rejects(self, name: str) -> Path:
+        return self.features / "rejects" / f"{name}.parquet"
+
+    def rowstore(self, name: str) -> Path:
+        return self.data / ".rowstore" / name

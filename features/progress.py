@@ -1,0 +1,48 @@
+"""Progress: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+from tqdm import tqdm
+
+LINE_EVERY_S = 15.0
+
+
+class Progress:
+    """Counts units of one stage."""
+
+    def __init__(self, stage: str, total: int, unit: str = "rows") -> None:
+        self.stage, self.total, self.unit = stage, total, unit
+        self.done = 0
+        self._started = self._last = time.monotonic()
+        self._bar = tqdm(total=total, desc=stage, unit=f" {unit}") if sys.stderr.isatty() and total else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def advance(self, count: int, note: str = "") -> None:
+        """`count` more are done; `note` says how it goes."""
+        self.done += count
+        if self._bar is not None:
+            self._bar.set_postfix_str(note, refresh=False)
+            self._bar.update(count)
+            return
+        now = time.monotonic()
+        if now - self._last >= LINE_EVERY_S and self.done < self.total:
+            self._last = now
+            left = (now - self._started) / self.done * (self.total - self.done)
+            say(f"{self.stage}: {self.done} of {self.total} {self.unit}, about {left:.0f} s left"
+                f"{'; ' if note else ''}{note}")
+
+
+def say(line: str) -> None:
+    """One plain line for the user, at once."""
+    print(line, file=sys.stderr, flush=True)

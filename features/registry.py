@@ -1,0 +1,35 @@
+"""All feature views, in the order of the data. Adding one is a file beside this and a line here."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from features.errors import UserError
+from features.view import FeatureView
+
+MODULES: Mapping[str, str] = {
+    "ingest": "features.materials",
+    "describe": "features.descriptions",
+    "paraphrase": "features.paraphrases",
+    "embed": "features.text_embeddings",
+    "tensorize": "features.structures",
+    "split": "features.splits",
+}
+"""Stage → module that defines its `VIEW`."""
+
+
+def view_of(stage: str) -> FeatureView[Any]:
+    """The view that a stage makes."""
+    try:
+        module = MODULES[stage]
+    except KeyError:
+        raise UserError(f"no stage '{stage}'; stages are: {', '.join(MODULES)}") from None
+    view: FeatureView[Any] = importlib.import_module(module).VIEW
+    return view
+
+
+def all_views() -> list[FeatureView[Any]]:
+    """Every view, upstream before downstream."""
+    return [view_of(stage) for stage in MODULES]

@@ -1,0 +1,183 @@
+"""The contract of a feature view: a pure function with a schema."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import importlib.metadata
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic
+
+import pyarrow as pa
+
+from features.errors import RowError
+from features.params import S
+
+FINGERPRINT = "_fingerprint"
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A row that cannot be computed: `error` is its kind, `message` says why in words."""
+
+    material_id: str
+    error: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What `compute` returns for a table of units: finished rows and rejects. Every unit has one or the other."""
+
+    rows: pa.Table
+    """In the view's schema."""
+    owners: list[int]
+    """For each row, the index of the unit it was made from."""
+    rejects: dict[int, Reject]
+    """By index of the unit."""
+
+
+def column(name: str, dtype: pa.DataType, description: str, unit: str | None = None) -> pa.Field:
+    """A table column. Description and unit travel in the field's metadata, into Parquet and the catalog."""
+    metadata = {"description": description} | ({"unit": unit} if unit else {})
+    return pa.field(name, dtype, metadata=metadata)
+
+
+def only_input(tables: Mapping[str, pa.Table]) -> pa.Table:
+    """The usual case: one unit of work per row of the one upstream table."""
+    (table,) = tables.values()
+    return table
+
+
+def _no_digest(_params: Any) -> str:
+    return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureView(Generic[S]):
+    """What a feature is. The engine in `pipelines.materialize` does everything else.
+
+    A *unit* is one row of work: `compute` turns a table of units into rows of `schema`, one or more per unit, or
+    a reject. It is pure: no files, no network, no clock, no global state, and a unit's rows do not depend on the
+    other units of the table.
+    """
+
+    name: str
+    """Table name = output folder = SQL view."""
+    stage: str
+    """Name of the stage that makes it = its section in `params.yaml`."""
+    key: tuple[str, ...]
+    """Columns that identify a row; the first is always `material_id`."""
+    inputs: Mapping[str, tuple[str, ...]]
+    """Upstream tables and the columns read from each. Other columns may change without recomputing anything."""
+    schema: pa.Schema
+    """Every field carries a description and, where it has one, a unit."""
+    version: int
+    """Raised by hand when the meaning of a value changes."""
+    params: type[S]
+    """The frozen model of this stage's section."""
+    compute: Callable[[pa.Table, S], Batch]
+    """Units in, (rows, rejects) out."""
+    units: Callable[[Mapping[str, pa.Table]], pa.Table] = only_input
+    """Joins the upstream tables into units."""
+    libraries: tuple[str, ...] = ()
+    """Distributions whose version decides the value."""
+    digest: Callable[[S], str] = _no_digest
+    """Digest of anything else that decides the value, such as network weights."""
+    batch_size: int = 64
+    """Units per call of `compute`."""
+    timeout_s: Callable[[S], float | None] = lambda _params: None
+    """Longest time for one unit, enforced by executors that have worker processes."""
+    parallel: bool = True
+    """Whether worker processes help; if not, the default executor is `serial`."""
+    preload: tuple[str, ...] = field(default=())
+    """Modules that a worker imports before its first unit."""
+
+    def params_type_check(self, params: S) -> None:
+        """Raise `TypeError` if `params` is not this view's model."""
+        if not isinstance(params, self.params):
+            raise TypeError(f"view {self.name} takes {self.params.__name__}, not {type(params).__name__}")
+
+    def header(self, params: S) -> dict[str, Any]:
+        """What decides a value besides the unit itself: the common part of all row fingerprints."""
+        self.params_type_check(params)
+        return {
+            "view": self.name,
+            "version": self.version,
+            "params": params.deciding(),
+            "libraries": {name: importlib.metadata.version(name) for name in self.libraries},
+            "digest": self.digest(params),
+        }
+
+    def fingerprints(self, units: pa.Table, params: S) -> list[bytes]:
+        """sha256 of header and unit, for each unit: the only cache key anywhere."""
+        prefix = hashlib.sha256(_canonical_json(self.header(params)))
+        result = []
+        for batch in units.to_batches(max_chunksize=4096):
+            for unit in batch.to_pylist():
+                digest = prefix.copy()
+                digest.update(_canonical_json(unit))
+                result.append(digest.digest())
+        return result
+
+
+class Rowwise(Generic[S]):
+    """Makes a `compute` out of a function of one unit: one row or several, each a dict; an exception is a reject."""
+
+    def __init__(self, function: Callable[[dict[str, Any], S], dict[str, Any] | list[dict[str, Any]]],
+                 schema: pa.Schema) -> None:
+        self.function = function
+        self.schema = schema
+        functools.update_wrapper(self, function)
+
+    def __call__(self, units: pa.Table, params: S) -> Batch:
+        rows: list[dict[str, Any]] = []
+        owners: list[int] = []
+        rejects: dict[int, Reject] = {}
+        for index, unit in enumerate(units.to_pylist()):
+            try:
+                made = self.function(unit, params)
+            except Exception as error:  # one bad crystal never stops a run: it becomes data, with its reason
+                rejects[index] = reject(unit["material_id"], error)
+            else:
+                several = [made] if isinstance(made, dict) else made
+                rows += several
+                owners += [index] * len(several)
+        return Batch(rows_to_table(rows, self.schema), owners, rejects)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Workers find the decorated function where it is defined; its undecorated self has no importable name.
+        return (_find, (self.function.__module__, self.function.__qualname__))
+
+
+def _find(module: str, name: str) -> Any:
+    return functools.reduce(getattr, name.split("."), importlib.import_module(module))
+
+
+def rowwise(schema: pa.Schema) -> Callable[[Callable[[dict[str, Any], S], Any]], Rowwise[S]]:
+    """Decorator form of `Rowwise`."""
+    return lambda function: Rowwise(function, schema)
+
+
+def reject(material_id: str, error: BaseException) -> Reject:
+    """A reject with the exception's own words."""
+    kind = error.kind if isinstance(error, RowError) else type(error).__name__
+    return Reject(material_id, kind, " ".join(str(error).split())[:500] or kind)
+
+
+def rows_to_table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Rows as an Arrow table. A missing or an extra key is a bug in the view, and says so."""
+    rows = list(rows)
+    names = set(schema.names)
+    for row in rows:
+        if row.keys() != names:
+            raise TypeError(f"row keys differ from the schema: {sorted(row.keys() ^ names)}")
+    columns = [pa.array([row[f.name] for row in rows], type=f.type) for f in schema]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _canonical_json(value: object) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=True).encode()

@@ -1,0 +1,97 @@
+"""`python -m model`: train, evaluate, explain, and predict for CIF files."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from features.errors import UserError, run_cli
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
+                  help="Train the model on the feature tables, and predict with it.")
+
+Root = Annotated[Path, typer.Option(help="Project folder with params.yaml and the trained model.")]
+
+
+@app.command()
+def train(root: Root = Path()) -> None:
+    """Train with the section `train` of params.yaml."""
+    from model import train as stage
+
+    stage.train(root)
+
+
+@app.command()
+def evaluate(root: Root = Path()) -> None:
+    """Test the trained model: metrics, controls, predictions, plots."""
+    from model import evaluate as stage
+
+    stage.evaluate(root)
+
+
+@app.command()
+def explain(root: Root = Path()) -> None:
+    """Explain a handful of test predictions by tokens, regions and modalities."""
+    from model import explain as stage
+
+    stage.explain_stage(root)
+
+
+@app.command()
+def predict(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE.cif…", help="CIF files, also .cif.gz; - reads one.")],
+    root: Root = Path(),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Also write explanations to this HTML page.")] = None,
+) -> None:
+    """Predict the trained property for CIF files. Exit code 2 if a file could not be used; the others are predicted."""
+    from model import checkpoint, report
+    from model import predict as prediction
+
+    trained = checkpoint.load(root)
+    if html is not None and not html.absolute().parent.is_dir():
+        raise UserError(f"--html: the folder of {html} does not exist")
+    results = prediction.predict_files(trained, files, with_explanations=html is not None)
+    unit = trained.config.unit
+    if as_json:
+        print(json.dumps([_as_dict(result, trained.params.target, unit) for result in results], indent=2,
+                         ensure_ascii=False))
+    else:
+        _print_table(results, trained.params.target, unit)
+    explained = [result.explanation for result in results if result.explanation is not None]
+    if html is not None and explained:
+        report.write_explanations(html, trained, explained)
+    bad = [result for result in results if result.error]
+    if bad:
+        raise UserError(f"{len(bad)} of {len(results)} files could not be used; "
+                        f"{bad[0].file}: {bad[0].error}")
+
+
+def _as_dict(result: Any, target: str, unit: str) -> dict[str, Any]:
+    content = {"file": result.file, "target": target, "unit": unit, **asdict(result)}
+    del content["explanation"]
+    return {name: value for name, value in content.items() if value is not None}
+
+
+def _print_table(results: list[Any], target: str, unit: str) -> None:
+    width = max(len("file"), *(len(result.file) for result in results))
+    head = f"{target} / {unit}" if unit else target
+    print(f"{'file':<{width}}  {'formula':<14} {'space group':<12} {head:>14} {'structure':>10} {'text':>10}")
+    for result in results:
+        if result.error:
+            print(f"{result.file:<{width}}  {result.error}")
+            continue
+        text = "–" if result.text_only is None else f"{result.text_only:.4g}"
+        print(f"{result.file:<{width}}  {result.formula:<14} {result.space_group:<12} {result.value:>14.4g} "
+              f"{result.structure_only:>10.4g} {text:>10}")
+        if result.note:
+            print(f"{'':<{width}}  {result.note}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    run_cli(app)

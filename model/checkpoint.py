@@ -1,0 +1,87 @@
+"""A trained model on disk: weights as safetensors, everything else as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from features.errors import UserError
+from features.params import parse_section
+from features.paths import Paths
+from features.text_encoder import pick_device
+from model.network import MultimodalNet
+from model.params import TrainParams
+
+FORMAT = 1
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a reader must know to use the weights."""
+
+    format: int
+    train: dict[str, Any]
+    """Section `train` as it was."""
+    features: dict[str, dict[str, Any]]
+    """Sections and view versions of the features the model was trained on: what `predict` must repeat."""
+    text_dim: int
+    target_mean: float
+    """Mean of the transformed target over the training split."""
+    target_std: float
+    unit: str
+    """Unit of the untransformed target."""
+    split_sizes: dict[str, int]
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model ready to predict."""
+
+    net: MultimodalNet
+    config: Config
+    params: TrainParams
+    device: torch.device
+
+    def natural(self, z: torch.Tensor) -> torch.Tensor:
+        """From units of the standard deviation to the transformed target."""
+        return z.double().cpu() * self.config.target_std + self.config.target_mean
+
+
+def save(root: Path, net: MultimodalNet, config: Config) -> None:
+    """Write weights and configuration, each beside its place and renamed into it; the configuration last."""
+    folder = Paths(root).model
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = folder / f"{WEIGHTS}.new"
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}, draft)
+    draft.replace(folder / WEIGHTS)
+    draft = folder / f"{CONFIG}.new"
+    draft.write_text(json.dumps(asdict(config), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    draft.replace(folder / CONFIG)
+
+
+def load(root: Path, device: str | None = None) -> Trained:
+    """The trained model of a project. Raises `UserError` if there is none or it is of another version."""
+    folder = Paths(root).model
+    try:
+        content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        if content.get("format") != FORMAT:
+            raise UserError(f"{folder / CONFIG} has format {content.get('format')}, this version reads {FORMAT}; "
+                            "train again with `dvc repro`")
+        config = Config(**content)
+        params = parse_section(config.train, "train", TrainParams)
+        net = MultimodalNet(params, config.text_dim)
+        net.load_state_dict(load_file(folder / WEIGHTS))
+    except FileNotFoundError as error:
+        raise UserError(f"{error.filename} does not exist: there is no trained model yet; run `dvc repro`") from None
+    except (json.JSONDecodeError, SafetensorError, RuntimeError, TypeError) as error:
+        raise UserError(f"the model in {folder} cannot be read ({error}); train again with `dvc repro`") from None
+    where = torch.device(pick_device(device or params.device))
+    return Trained(net.to(where).eval(), config, params, where)

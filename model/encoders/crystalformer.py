@@ -1,0 +1,168 @@
+"""CrystalFormer: infinitely connected attention for periodic structures (Taniai et al., ICLR 2024).
+
+For atoms i, j and images n, with r = |p_j + n·L − p_i| (i = j and n = 0 included), per head of width d:
+
+    y_i  = Σ_j softmax_j( q_i·k_j/√d + α_ij ) (v_j + β_ij)                                        (eq. 4)
+    α_ij = log Σ_n exp( −r² / 2σ_i² )                                                             (eq. 5)
+    β_ij = W_E · Σ_n softmax_n( −r² / 2σ_i² ) b(r)                                                (eq. 6)
+    b_k(r) = exp( −(r − μ_k)² / 2w² ),  μ_k = k·w,  w = 14/64 Å,  k = 1 … 64
+    σ_i⁻² = r0⁻² ρ( (q_i·ω + m)·s ),  ρ(x) = (1 − b)·ELU( a·x/(1 − b) ) + 1
+
+The sum over n runs over the neighbour list of `features/structures.py`; b(r) is the same for all layers and heads and
+is computed once. All sums are over edges sorted by pair, so there is no padding anywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.data import StructureBatch
+
+N_ELEMENTS = 119  # index = atomic number; 0 stands for a hidden element
+N_BASIS = 64
+BASIS_WIDTH = 14.0 / N_BASIS  # Å
+R0, RHO_A, RHO_B = 1.4, 0.1, 0.5  # Å, and the two constants of ρ
+
+
+def radial_basis(distance: Tensor) -> Tensor:
+    """b(r), `[edges, 64]`."""
+    centres = torch.arange(1, N_BASIS + 1, device=distance.device, dtype=distance.dtype) * BASIS_WIDTH
+    return torch.exp(-((distance[:, None] - centres) ** 2) / (2 * BASIS_WIDTH**2))
+
+
+class _WeightedSums(torch.autograd.Function):
+    """out[p, h] = Σ_{e in pair p} weight[e, h] · basis[e]: `[pairs, heads, 64]` without an `[edges, heads, 64]`."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, basis: Tensor, pair: Tensor, pairs: int) -> Tensor:
+        ctx.save_for_backward(basis, pair)
+        out = weight.new_zeros(weight.shape[1], pairs, basis.shape[1])
+        for head in range(weight.shape[1]):
+            out[head].index_add_(0, pair, weight[:, head, None] * basis)
+        return out.transpose(0, 1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        basis, pair = ctx.saved_tensors
+        by_head = grad.transpose(0, 1).contiguous()
+        columns = [(by_head[head].index_select(0, pair) * basis).sum(-1) for head in range(by_head.shape[0])]
+        return torch.stack(columns, dim=1), None, None, None
+
+
+class InfiniteAttention(nn.Module):
+    """Multi-head attention over all images of all atoms of a crystal."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads, self.width = heads, dim // heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.out = nn.Linear(dim, dim)
+        self.omega = nn.Parameter(torch.empty(heads, self.width))
+        self.basis_weight = nn.Parameter(torch.empty(heads, self.width, N_BASIS))
+        self.register_buffer("shift", torch.zeros(()))
+        self.register_buffer("scale", torch.ones(()))
+
+    def forward(self, x: Tensor, batch: StructureBatch, basis: Tensor) -> Tensor:
+        """`[atoms, dim]` in and out; `basis` is b(r) of the batch's edges."""
+        atoms, pairs = x.shape[0], batch.pair_i.shape[0]
+        q, k, v = self.qkv(x).view(atoms, 3, self.heads, self.width).unbind(1)
+        inverse_variance = self._inverse_variance(q)[batch.pair_i]  # σ_i⁻², [pairs, heads]
+        beyond = batch.distance**2 - (batch.nearest**2)[batch.pair_of]
+        weight = torch.exp(-0.5 * beyond[:, None] * inverse_variance[batch.pair_of])
+        total = x.new_zeros(pairs, self.heads).index_add_(0, batch.pair_of, weight)
+        alpha = torch.log(total) - 0.5 * (batch.nearest**2)[:, None] * inverse_variance
+        mean_basis = _WeightedSums.apply(weight, basis, batch.pair_of, pairs) / total[..., None]
+        beta = torch.einsum("phk,hdk->phd", mean_basis, self.basis_weight)
+        score = (q[batch.pair_i] * k[batch.pair_j]).sum(-1) / math.sqrt(self.width) + alpha
+        attention = segment_softmax(score, batch.pair_i, atoms)
+        mixed = x.new_zeros(atoms, self.heads, self.width)
+        mixed = mixed.index_add_(0, batch.pair_i, attention[..., None] * (v[batch.pair_j] + beta))
+        return self.out(mixed.reshape(atoms, -1))
+
+    def _inverse_variance(self, q: Tensor) -> Tensor:
+        x = ((q * self.omega).sum(-1) + self.shift) * self.scale
+        return ((1 - RHO_B) * F.elu(RHO_A * x / (1 - RHO_B)) + 1) / R0**2
+
+    @torch.no_grad()
+    def calibrate(self, x: Tensor) -> None:
+        """m = −mean and s = 1/std of q·ω over a batch."""
+        q = self.qkv(x).view(x.shape[0], 3, self.heads, self.width)[:, 0]
+        values = (q * self.omega).sum(-1)
+        self.shift.copy_(-values.mean())
+        self.scale.copy_(1.0 / values.std().clamp_min(1e-6))
+
+
+def segment_softmax(score: Tensor, segment: Tensor, segments: int) -> Tensor:
+    """Softmax of `[n, heads]` within each segment."""
+    index = segment[:, None].expand_as(score)
+    highest = score.new_full((segments, score.shape[1]), -torch.inf).scatter_reduce_(0, index, score.detach(), "amax")
+    weight = torch.exp(score - highest[segment])
+    total = score.new_zeros(segments, score.shape[1]).index_add_(0, segment, weight)
+    return weight / total[segment]
+
+
+class Block(nn.Module):
+    """Attention and a feed-forward net, each with a residual; no normalisation (T-Fixup initialisation instead)."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.attention = InfiniteAttention(dim, heads)
+        self.up = nn.Linear(dim, 4 * dim)
+        self.down = nn.Linear(4 * dim, dim)
+
+    def forward(self, x: Tensor, batch: StructureBatch, basis: Tensor) -> Tensor:
+        x = x + self.attention(x, batch, basis)
+        return x + self.down(F.relu(self.up(x)))
+
+
+class Crystalformer(nn.Module):
+    """Embedding of the element and a stack of blocks: one token per atom."""
+
+    def __init__(self, dim: int = 128, heads: int = 8, layers: int = 4) -> None:
+        super().__init__()
+        self.dim = dim
+        self.embedding = nn.Embedding(N_ELEMENTS, dim)
+        self.blocks = nn.ModuleList(Block(dim, heads) for _ in range(layers))
+        self._initialise(layers)
+
+    def forward(self, batch: StructureBatch, hidden: Tensor | None = None) -> Tensor:
+        """Tokens `[atoms, dim]`; `hidden` (`[atoms]`, bool) marks atoms whose element is not shown."""
+        numbers = batch.numbers if hidden is None else batch.numbers.masked_fill(hidden, 0)
+        basis = radial_basis(batch.distance)
+        x = self.embedding(numbers)
+        for block in self.blocks:
+            x = block(x, batch, basis)
+        return x
+
+    @torch.no_grad()
+    def calibrate(self, batch: StructureBatch) -> None:
+        """Fix each layer's m and s on the first training batch; they are constants from then on."""
+        basis = radial_basis(batch.distance)
+        x = self.embedding(batch.numbers)
+        for block in self.blocks:
+            block.attention.calibrate(x)
+            x = block(x, batch, basis)
+
+    def _initialise(self, layers: int) -> None:
+        """Xavier, then feed-forward, W_out and W_v times 0.67·N^-¼; embedding of std d^-½·(9N)^-¼; biases zero."""
+        gain = 0.67 * layers**-0.25
+        nn.init.normal_(self.embedding.weight, std=self.dim**-0.5 * (9 * layers) ** -0.25)
+        for block in self.blocks:
+            attention = block.attention
+            for third in attention.qkv.weight.chunk(3):
+                nn.init.xavier_uniform_(third)
+            nn.init.normal_(attention.omega, std=attention.width**-0.5)
+            nn.init.xavier_uniform_(attention.basis_weight, gain=N_BASIS**-0.5)
+            for linear in (attention.out, block.up, block.down):
+                nn.init.xavier_uniform_(linear.weight)
+                with torch.no_grad():
+                    linear.weight.mul_(gain)
+            with torch.no_grad():
+                attention.qkv.weight[2 * self.dim:].mul_(gain)
+            for linear in (attention.qkv, attention.out, block.up, block.down):
+                nn.init.zeros_(linear.bias)

@@ -1,0 +1,168 @@
+"""Test a trained model: metrics with intervals, controls, predictions as a table, plots."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from features import catalog, placement, tables
+from features.params import load_section
+from features.paths import Paths
+from features.progress import say
+from features.view import column, rows_to_table
+from model import checkpoint, data, report
+from model.checkpoint import Trained
+from model.data import Dataset
+from model.params import EvaluateParams
+from model.train import predict
+
+Floats = NDArray[np.float64]
+BRANCHES = {"fused": "mae", "structure": "mae_structure_only", "text": "mae_text_only"}
+
+PREDICTIONS = pa.schema([
+    column("material_id", pa.string(), "identifier"),
+    column("split", pa.string(), "train, validation or test"),
+    column("target", pa.string(), "property that was learned"),
+    column("transform", pa.string(), "none or log10: what the model predicts"),
+    column("y_true", pa.float64(), "transformed target"),
+    column("y_fused", pa.float64(), "transformed prediction of the fused branch"),
+    column("y_structure_only", pa.float64(), "transformed prediction of the structure branch"),
+    column("y_text_only", pa.float64(), "transformed prediction of the text branch"),
+    column("value_true", pa.float64(), "target in its own unit"),
+    column("value_fused", pa.float64(), "prediction of the fused branch in the target's own unit"),
+])
+
+
+def evaluate(root: Path) -> None:
+    """Evaluate the trained model; writes `data/results/` and the table `predictions`."""
+    params = load_section(root, "evaluate", EvaluateParams)
+    trained = checkpoint.load(root)
+    splits = data.load(root, trained.params.target, trained.params.transform)
+    predictions = {name: predict_all(trained, split) for name, split in splits.items()}
+    metrics = measure(trained, splits["test"], predictions["test"], params)
+    folder = Paths(root).results
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_json(folder / "metrics.json", metrics)
+    rows = _rows(trained, splits, predictions)
+    publish(root, "predictions", PREDICTIONS, ("material_id",), rows)
+    _write_parity(folder / "parity.csv", rows)
+    report.write_evaluation(folder / "report.html", metrics, rows, Paths(root).model / "learning_curve.csv")
+    catalog.refresh(root)
+    test, base = metrics["test"], metrics["baseline"]
+    say(f"evaluate: test MAE {test['mae']:.4f} [{test['mae_low']:.4f}, {test['mae_high']:.4f}] {metrics['unit']}, "
+        f"structure only {test['mae_structure_only']:.4f}, text only {test['mae_text_only']:.4f}, "
+        f"shuffled text {test['mae_shuffled_text']:.4f}, mean predictor {base['mean_mae']:.4f}")
+
+
+def predict_all(trained: Trained, dataset: Dataset, texts_of: list[int] | None = None) -> dict[str, Floats]:
+    """Transformed predictions of the three branches."""
+    scale, shift = trained.config.target_std, trained.config.target_mean
+    return {name: values * scale + shift
+            for name, values in predict(trained.net, dataset, trained.device, texts_of).items()}
+
+
+def measure(trained: Trained, test: Dataset, predicted: dict[str, Floats], params: EvaluateParams) -> dict[str, Any]:
+    """All metrics of the test split, with bootstrap intervals over its crystals.
+
+    `mae_shuffled_text` gives every crystal another one's description, at test time: a fused branch that reads its
+    text must get worse. An interval says how much the error moves with the choice of test crystals; it does not
+    hold the spread between training seeds.
+    """
+    rng = np.random.default_rng(params.seed)
+    resamples = rng.integers(0, len(test), (params.bootstrap, len(test)))
+    name = trained.params.transform
+
+    def interval(errors: Floats, key: str) -> dict[str, float]:
+        tail = (1 - params.confidence) / 2
+        low, high = np.quantile(errors[resamples].mean(axis=1), [tail, 1 - tail])
+        return {key: float(errors.mean()), f"{key}_low": float(low), f"{key}_high": float(high)}
+
+    def natural(values: Floats) -> Floats:
+        return np.abs(data.untransform(values, name) - data.untransform(test.targets, name))
+
+    scores: dict[str, float] = {}
+    for branch, key in BRANCHES.items():
+        scores |= interval(np.abs(predicted[branch] - test.targets), key)
+    shuffled = [predict_all(trained, test, derangement(len(test), rng))["fused"] for _ in range(params.shuffles)]
+    wrong_text = np.mean([np.abs(values - test.targets) for values in shuffled], axis=0)
+    scores |= interval(wrong_text, "mae_shuffled_text")
+    right = np.abs(predicted["fused"] - test.targets)
+    scores |= interval(right - np.abs(predicted["structure"] - test.targets), "fused_minus_structure_only")
+    scores |= interval(right - wrong_text, "fused_minus_shuffled_text")
+    mean = np.full(len(test), trained.config.target_mean)
+    unit = trained.config.unit
+    return {
+        "target": trained.params.target,
+        "transform": name,
+        "unit": f"log10({unit or '1'})" if name == "log10" else unit,
+        "natural_unit": unit,
+        "test": scores,
+        "test_natural": interval(natural(predicted["fused"]), "mae"),
+        "baseline": {**interval(np.abs(mean - test.targets), "mean_mae"), "mean_mae_natural": float(natural(mean).mean())},
+        "confidence": params.confidence,
+        "split": trained.config.split_sizes,
+        "parameters": trained.config.parameters,
+    }
+
+
+def derangement(count: int, rng: np.random.Generator) -> list[int]:
+    """A permutation without a fixed point: each goes to the next of a random circle."""
+    circle = rng.permutation(count)
+    result = np.empty(count, int)
+    result[circle] = np.roll(circle, -1)
+    return [int(index) for index in result]
+
+
+def _rows(trained: Trained, splits: dict[str, Dataset], predicted: dict[str, dict[str, Floats]]) -> list[dict[str, Any]]:
+    name = trained.params.transform
+    back: Callable[[float], float] = lambda value: float(data.untransform(np.array([value]), name)[0])  # noqa: E731
+    return [
+        {
+            "material_id": material_id,
+            "split": split,
+            "target": trained.params.target,
+            "transform": name,
+            "y_true": float(dataset.targets[row]),
+            "y_fused": float(predicted[split]["fused"][row]),
+            "y_structure_only": float(predicted[split]["structure"][row]),
+            "y_text_only": float(predicted[split]["text"][row]),
+            "value_true": back(dataset.targets[row]),
+            "value_fused": back(predicted[split]["fused"][row]),
+        }
+        for split, dataset in splits.items() for row, material_id in enumerate(dataset.ids)
+    ]
+
+
+def publish(root: Path, name: str, schema: pa.Schema, key: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
+    """Write a table of the model stages in the same form as every feature table."""
+    where = placement.positions([row["material_id"] for row in rows])
+    parts = placement.number_of_parts(len(rows))
+    bounds = [placement.part_range(part, parts) for part in range(parts)]
+    tables.publish(
+        Paths(root).table(name), schema, key,
+        (rows_to_table([row for row, position in zip(rows, where, strict=True) if low <= position < high], schema)
+         for low, high in bounds),
+        ({"view": name, "version": 1, "parts": parts} for _ in bounds),
+    )
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    draft = path.with_name(f"{path.name}.new")
+    draft.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+    draft.replace(path)
+
+
+def _write_parity(path: Path, rows: list[dict[str, Any]]) -> None:
+    """True and predicted value of the test crystals, for `dvc plots`."""
+    with path.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(["material_id", "true", "predicted"])
+        writer.writerows([row["material_id"], f"{row['y_true']:.6f}", f"{row['y_fused']:.6f}"]
+                         for row in rows if row["split"] == "test")

@@ -1,0 +1,166 @@
+"""What a prediction rests on: modalities, regions, sentences, tokens.
+
+A *change* is the prediction with everything minus the prediction without the thing, in the learned unit: positive if
+the thing raises the prediction. Tokens are removed from the mean that makes their sentence's vector; the frozen
+encoder's context of the others stays. *Attention* is that of the cross-attention, averaged over heads and atoms; for
+tokens it is read by showing the trained layer token vectors in place of sentence vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from features import catalog, placement, sentences, tables, text_encoder
+from features.params import load_section
+from features.paths import Paths
+from features.progress import Progress, say
+from features.sentences import REGIONS, Sentence
+from features.text_embeddings import EmbedParams
+from features.view import column
+from model import checkpoint, data, report
+from model.checkpoint import Trained
+from model.data import Crystal, Text
+from model.evaluate import publish
+from model.fusion import Tokens
+from model.params import ExplainParams
+
+ATTRIBUTIONS = pa.schema([
+    column("material_id", pa.string(), "identifier"),
+    column("kind", pa.string(), "modality, region, sentence or token"),
+    column("index", pa.int32(), "number within the kind, from 0, in the order of the text"),
+    column("label", pa.string(), "what it is: the words themselves, or the name of a region or modality"),
+    column("start", pa.int32(), "first character in the description; null for what has no place"),
+    column("end", pa.int32(), "character behind the last"),
+    column("change", pa.float64(), "prediction with everything minus prediction without this, in the learned unit"),
+    column("attention", pa.float64(), "mean weight of the cross-attention; null for other fusions"),
+])
+
+TOKEN_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """All about one prediction."""
+
+    material_id: str
+    text: str
+    tagged: list[Sentence]
+    predicted: float
+    """In the learned unit."""
+    true: float | None
+    rows: list[dict[str, Any]]
+    """As in `ATTRIBUTIONS`."""
+
+
+def explain_stage(root: Path) -> None:
+    """Explain a handful of test crystals; writes the table `attributions` and `data/results/explanations.html`."""
+    params = load_section(root, "explain", ExplainParams)
+    trained = checkpoint.load(root)
+    test = data.load(root, trained.params.target, trained.params.transform)["test"]
+    texts = {row["material_id"]: row for row in
+             tables.read(root, "descriptions", ["material_id", "text", "sentences"]).to_pylist()}
+    with_text = [index for index, material_id in enumerate(test.ids) if material_id in texts]
+    place = placement.positions(test.ids)
+    chosen = sorted(with_text, key=lambda index: int(place[index]))[:params.crystals]
+    encoder = load_encoder(trained)
+    explanations = []
+    with Progress("explain", len(chosen), "crystals") as progress:
+        for index in chosen:
+            row = texts[test.ids[index]]
+            explanations.append(explain(trained, encoder, test.ids[index], test.crystals[index], row["text"],
+                                        sentences.from_rows(row["sentences"]), float(test.targets[index])))
+            progress.advance(1)
+    publish(root, "attributions", ATTRIBUTIONS, ("material_id", "kind", "index"),
+            [row for explanation in explanations for row in explanation.rows])
+    Paths(root).results.mkdir(parents=True, exist_ok=True)
+    report.write_explanations(Paths(root).results / "explanations.html", trained, explanations)
+    catalog.refresh(root)
+    say(f"explain: {len(explanations)} test crystals")
+
+
+def load_encoder(trained: Trained) -> text_encoder.TextEncoder:
+    """The text encoder that the model was trained with."""
+    section = {name: value for name, value in trained.config.features["embed"].items() if name != "version"}
+    embed = EmbedParams.model_validate(section)
+    return text_encoder.load(embed.encoder, embed.revision, embed.device)
+
+
+@torch.no_grad()
+def explain(trained: Trained, encoder: text_encoder.TextEncoder, material_id: str, crystal: Crystal, text: str,
+            tagged: list[Sentence], true: float | None) -> Explanation:
+    """Explain the prediction for one crystal and its description."""
+    device, net = trained.device, trained.net
+    encoded = encoder.encode([text], [tagged])[0]
+    regions = np.array([REGIONS.index(sentence.region) for sentence in tagged], np.int64)
+    spoken = Text(encoded.by_sentence(len(tagged)), regions)
+    atoms = net.structure_tokens(data.collate_structures([crystal]).to(device))
+
+    def predict(words: Tokens, shown: Tokens = atoms) -> tuple[NDArray[np.float64], Tensor | None]:
+        many = len(words.mask)
+        prediction = net.fuse(Tokens(shown.values.expand(many, -1, -1), shown.mask.expand(many, -1)), words)
+        return trained.natural(prediction.fused).numpy(), prediction.attention
+
+    def words_of(texts: Sequence[Text | None]) -> Tokens:
+        result: Tokens = net.text_branch(data.collate_texts(texts, encoded.tokens.shape[1]).to(device))
+        return result
+
+    whole = words_of([spoken])
+    values, attention = predict(whole)
+    full = float(values[0])
+    no_atoms = Tokens(atoms.values, torch.zeros_like(atoms.mask))
+    nothing = Tokens(whole.values, torch.zeros_like(whole.mask))
+    rows: list[dict[str, Any]] = []
+
+    def add(kind: str, labels: Sequence[str], spans: Sequence[tuple[int, int] | None], without: Sequence[float],
+            weights: Sequence[float] | None) -> None:
+        for index, (label, span, value) in enumerate(zip(labels, spans, without, strict=True)):
+            rows.append({"material_id": material_id, "kind": kind, "index": index, "label": label,
+                         "start": span[0] if span else None, "end": span[1] if span else None,
+                         "change": full - float(value), "attention": weights[index] if weights else None})
+
+    add("modality", ["structure", "text"], [None, None],
+        [float(predict(whole, no_atoms)[0][0]), float(predict(nothing)[0][0])], None)
+    keep_regions = torch.stack([whole.mask[0] & (torch.from_numpy(regions).to(device) != r) for r in range(len(REGIONS))])
+    add("region", REGIONS, [None] * len(REGIONS), predict(_masked(whole, keep_regions))[0].tolist(), None)
+    keep_others = whole.mask & ~torch.eye(len(tagged), dtype=torch.bool, device=device)
+    add("sentence", [text[s.start:s.end] for s in tagged], [(s.start, s.end) for s in tagged],
+        predict(_masked(whole, keep_others))[0].tolist(), _mean_attention(attention))
+    token_words = words_of([Text(encoded.tokens, regions[encoded.sentence_of])])
+    spans = [(int(start), int(end)) for start, end in encoded.offsets]
+    add("token", [text[start:end] for start, end in spans], spans,
+        [float(v) for part in _without_tokens(spoken, encoded) for v in predict(words_of(part))[0]],
+        _mean_attention(predict(token_words)[1]))
+    return Explanation(material_id, text, tagged, full, true, rows)
+
+
+def _masked(words: Tokens, keep: Tensor) -> Tokens:
+    return Tokens(words.values.expand(len(keep), -1, -1), keep)
+
+
+def _mean_attention(attention: Tensor | None) -> list[float] | None:
+    """Mean over heads and atoms of one crystal's attention."""
+    return None if attention is None else attention[0].mean(dim=(0, 1)).double().cpu().tolist()
+
+
+def _without_tokens(spoken: Text, encoded: text_encoder.EncodedText) -> list[list[Text]]:
+    """The text without each of its tokens in turn, in batches."""
+    counts = np.bincount(encoded.sentence_of, minlength=len(spoken.vectors))
+    texts = []
+    for token, sentence in enumerate(encoded.sentence_of):
+        vectors, regions = spoken.vectors.copy(), spoken.regions
+        if counts[sentence] > 1:
+            n = float(counts[sentence])
+            vectors[sentence] = (vectors[sentence] * n - encoded.tokens[token]) / (n - 1)
+        else:
+            vectors, regions = np.delete(vectors, sentence, axis=0), np.delete(regions, sentence)
+        texts.append(Text(vectors, regions))
+    return [texts[first:first + TOKEN_BATCH] for first in range(0, len(texts), TOKEN_BATCH)]

@@ -1,0 +1,125 @@
+"""Sections `train`, `evaluate` and `explain` of `params.yaml`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from features.params import RUNTIME, Section
+
+FusionName = Literal["sum", "concat", "gated", "cross_attention", "structure_only", "text_only"]
+
+
+class CrystalformerParams(Section):
+    """Section `train.crystalformer`: size of the structure encoder. The paper has 128, 8 heads, 4 layers."""
+
+    dim: int = Field(default=128, ge=8, le=1024)
+    """Width of an atom's token."""
+    heads: int = Field(default=8, ge=1, le=64)
+    """Attention heads."""
+    layers: int = Field(default=4, ge=1, le=24)
+    """Blocks of attention and feed-forward."""
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> CrystalformerParams:
+        if self.dim % self.heads:
+            raise ValueError(f"dim {self.dim} is not a multiple of heads {self.heads}")
+        return self
+
+
+class LossWeights(Section):
+    """Section `train.loss`: weights of the three branches in the joint loss."""
+
+    fused: float = Field(default=1.0, ge=0)
+    """The fused branch."""
+    structure: float = Field(default=0.5, ge=0)
+    """The structure-only branch."""
+    text: float = Field(default=0.5, ge=0)
+    """The text-only branch."""
+
+    @model_validator(mode="after")
+    def _something_is_learned(self) -> LossWeights:
+        if self.fused == 0:
+            raise ValueError("fused must be above 0: it is the branch that predicts")
+        return self
+
+
+class Masking(Section):
+    """Section `train.masking`: what is hidden while training, drawn afresh for each sample and step."""
+
+    atoms: float = Field(default=0.05, ge=0, lt=1)
+    """Probability that an atom's element is hidden."""
+    sentences: float = Field(default=0.1, ge=0, lt=1)
+    """Probability that a sentence is hidden; one always stays."""
+    drop_structure: float = Field(default=0.1, ge=0, lt=1)
+    """Probability that the fused branch gets no structure."""
+    drop_text: float = Field(default=0.1, ge=0, lt=1)
+    """Probability that the fused branch gets no text."""
+
+    @model_validator(mode="after")
+    def _one_modality_stays(self) -> Masking:
+        if self.drop_structure + self.drop_text >= 1:
+            raise ValueError("drop_structure and drop_text together must be below 1: one modality always stays")
+        return self
+
+
+class TrainParams(Section):
+    """Section `train`."""
+
+    target: str = "k_vrh"
+    """Property to learn: a numeric column of `materials`, or a key of its `other_properties`."""
+    transform: Literal["none", "log10"] = "log10"
+    """What is learned: the value or its decimal logarithm."""
+    encoder: Literal["crystalformer"] = "crystalformer"
+    """Structure encoder."""
+    fusion: FusionName = "cross_attention"
+    """How structure and text come together."""
+    crystalformer: CrystalformerParams = CrystalformerParams()
+    """Size of the encoder of that name."""
+    loss: LossWeights = LossWeights()
+    """Weights of the branches."""
+    masking: Masking = Masking()
+    """What is hidden while training."""
+    epochs: int = Field(default=80, ge=1)
+    """Passes over the training crystals, at most."""
+    patience: int = Field(default=20, ge=1)
+    """Stop after so many epochs without a better validation error."""
+    batch_size: int = Field(default=16, ge=1)
+    """Crystals a step."""
+    learning_rate: float = Field(default=5e-4, gt=0)
+    """Of AdamW, at its highest."""
+    warmup_steps: int = Field(default=50, ge=0)
+    """Steps in which the rate rises to `learning_rate`; then it falls as √(decay/(decay + step))."""
+    decay_steps: int = Field(default=4000, ge=1)
+    """The `decay` of the schedule."""
+    weight_decay: float = Field(default=1e-2, ge=0)
+    """Of AdamW; not on biases and other vectors."""
+    gradient_norm: float = Field(default=1.0, gt=0)
+    """Gradients are clipped to this norm."""
+    paraphrases: bool = True
+    """Train on a random variant of each text; without, on the description alone."""
+    seed: int = Field(default=0, ge=0)
+    """Of initialisation, order and masking."""
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", json_schema_extra={**RUNTIME})
+    """auto, cpu or cuda."""
+
+
+class EvaluateParams(Section):
+    """Section `evaluate`."""
+
+    bootstrap: int = Field(default=2000, ge=100)
+    """Resamples of the test crystals behind each interval."""
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    """Level of the intervals."""
+    shuffles: int = Field(default=5, ge=1)
+    """Rounds of the control in which every crystal gets another one's text."""
+    seed: int = Field(default=0, ge=0)
+    """Of resamples and shuffles."""
+
+
+class ExplainParams(Section):
+    """Section `explain`."""
+
+    crystals: int = Field(default=6, ge=1, le=200)
+    """Number of test crystals explained."""

@@ -1,0 +1,109 @@
+"""From CIF files to predictions, through the same feature functions that made the training data."""
+
+from __future__ import annotations
+
+import gzip
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from features import crystal, descriptions, materials, sentences, structures
+from features.errors import RowError, UserError
+from features.registry import view_of
+from features.sentences import REGIONS, Sentence
+from features.view import reject
+from model import data
+from model.checkpoint import Trained
+from model.data import Crystal, Text
+from model.explain import Explanation, explain, load_encoder
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """What came of one file."""
+
+    file: str
+    error: str | None = None
+    formula: str | None = None
+    space_group: str | None = None
+    value: float | None = None
+    """Fused prediction in the target's own unit."""
+    structure_only: float | None = None
+    text_only: float | None = None
+    text: str | None = None
+    note: str | None = None
+    """Why the prediction rests on the structure alone, if it does."""
+    explanation: Explanation | None = None
+
+
+def predict_files(trained: Trained, files: list[Path], with_explanations: bool = False) -> list[FileResult]:
+    """Predict for each file; a bad one gives an `error` and never stops the others."""
+    check_versions(trained)
+    return [_predict_file(trained, path, with_explanations) for path in files]
+
+
+def check_versions(trained: Trained) -> None:
+    """Refuse a model that was trained on features of another meaning."""
+    for stage, section in trained.config.features.items():
+        version = view_of(stage).version
+        if section["version"] != version:
+            raise UserError(f"the model was trained on version {section['version']} of the features of '{stage}', "
+                            f"this code makes version {version}; train again with `dvc repro`")
+
+
+def _predict_file(trained: Trained, path: Path, with_explanation: bool) -> FileResult:
+    try:
+        structure = crystal.canonical_structure(materials.parse(_read(path), "cif"))
+        row = materials.material_row(structure)
+        tensors = _tensors(trained, row["cif"])
+    except RowError as error:
+        return FileResult(str(path), error=f"{error.kind}: {error}")
+    tagged: list[Sentence] = []
+    text, note = None, None
+    try:
+        text = descriptions.describe(crystal.from_cif(row["cif"]), _section(trained, "describe"))
+        tagged = sentences.tag(text)
+    except RowError as error:
+        note = f"no text ({reject('', error).message}): predicted from the structure alone"
+    encoder = load_encoder(trained)
+    spoken = None
+    if text is not None:
+        encoded = encoder.encode([text], [tagged])[0]
+        spoken = Text(encoded.by_sentence(len(tagged)), np.array([REGIONS.index(s.region) for s in tagged], np.int64))
+    with torch.no_grad():
+        prediction = trained.net(data.collate_structures([tensors]).to(trained.device),
+                                 data.collate_texts([spoken], trained.config.text_dim).to(trained.device))
+    fused, structure_only, text_only = (
+        float(data.untransform(trained.natural(z).numpy(), trained.params.transform)[0])
+        for z in (prediction.fused, prediction.structure, prediction.text))
+    explanation = None
+    if with_explanation and text is not None:
+        explanation = explain(trained, encoder, path.name, tensors, text, tagged, None)
+    return FileResult(str(path), formula=row["reduced_formula"], space_group=row["space_group"], value=fused,
+                      structure_only=structure_only, text_only=text_only if text is not None else None, text=text,
+                      note=note, explanation=explanation)
+
+
+def _read(path: Path) -> str:
+    try:
+        raw = path.read_bytes() if str(path) != "-" else sys.stdin.buffer.read()
+        return (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8")
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise RowError("unreadable", reason) from None
+
+
+def _section(trained: Trained, stage: str) -> Any:
+    """The parameters of a feature as they were when the model was trained."""
+    section = {name: value for name, value in trained.config.features[stage].items() if name != "version"}
+    return view_of(stage).params.model_validate(section)
+
+
+def _tensors(trained: Trained, cif: str) -> Crystal:
+    row = structures.compute.function({"material_id": "", "cif": cif}, _section(trained, "tensorize"))
+    return Crystal(row["atomic_numbers"].astype(np.int64), row["edge_i"].astype(np.int64),
+                   row["edge_j"].astype(np.int64), row["edge_distance"])

@@ -1,0 +1,57 @@
+"""`python -m pipelines STAGE`: make one table; `python -m pipelines plan`: what that would compute."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from features.errors import UserError, run_cli
+from pipelines import stages
+from pipelines.executors import EXECUTORS
+from features.progress import say
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
+                  help="Make the feature tables. Each stage writes one table below data/features/.")
+
+Root = Annotated[Path, typer.Option(help="Project folder with params.yaml.")]
+ExecutorName = Annotated[str | None, typer.Option(
+    "--executor", help=f"Where rows are computed: {' or '.join(EXECUTORS)}. Default: what suits the stage.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; default: one a core.")]
+Retry = Annotated[bool, typer.Option("--retry-rejected", help="Try rejected rows again.")]
+
+
+def _command(stage: str) -> Callable[..., None]:
+    def command(root: Root = Path(), executor: ExecutorName = None, workers: Workers = None, retry: Retry = False) -> None:
+        if executor is not None and executor not in EXECUTORS:
+            raise UserError(f"no executor '{executor}'; there are: {', '.join(EXECUTORS)}")
+        if os.environ.get("PREFECT_API_URL"):
+            from pipelines import flows  # its import takes seconds
+
+            report = flows.run_stage(stage, root, executor, workers, retry)
+        else:
+            report = stages.run(stage, root, executor, workers, retry)
+        say(str(report))
+
+    command.__doc__ = f"Make the table of stage '{stage}'."
+    return command
+
+
+for _stage in stages.STAGES:
+    app.command(_stage)(_command(_stage))
+
+
+@app.command()
+def plan(root: Root = Path()) -> None:
+    """Show what a run would compute, per view, without computing."""
+    print(f"{'stage':<12}{'wanted':>10}{'reused':>10}{'compute':>10}  note")
+    for row in stages.plan(root):
+        shown = ["?" if row[name] is None else f"{row[name]:,}" for name in ("wanted", "reused", "compute")]
+        print(f"{row['stage']:<12}{shown[0]:>10}{shown[1]:>10}{shown[2]:>10}  {row['note']}".rstrip())
+
+
+if __name__ == "__main__":
+    run_cli(app)

@@ -1,0 +1,84 @@
+"""Where crystals come from. Each source is one module with `read(params, root)`, which yields `Entry` objects.
+
+A source looks into nothing: it hands over the text of each structure, and the `materials` view parses it in a worker,
+so that a broken entry is one reject. The Materials Project API is the next source to stand here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+
+from features.errors import UserError
+from features.materials import SOURCE_SCHEMA
+from pipelines.params import IngestParams
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One crystal as its source has it."""
+
+    material_id: str
+    structure: str
+    """Text of the structure."""
+    format: str
+    """cif, poscar or json."""
+    source: str
+    source_version: str
+    license: str
+    citation: str
+    properties: Mapping[str, float | None] = field(default_factory=dict)
+    """Numeric properties; units as in `features.materials.PROPERTIES`."""
+    error: str | None = None
+    """`kind: message` if the source already knows that the entry is unusable."""
+
+
+def read_units(params: IngestParams, root: Path) -> pa.Table:
+    """All entries of the configured source as units of the `materials` view.
+
+    Of several entries with one id the first counts and the others are rejected. With `ingest.limit`, the entries
+    with the smallest hash of their id are taken, so that a larger limit only adds.
+    """
+    module = importlib.import_module(f"pipelines.sources.{params.source}")
+    entries: list[Entry] = list(module.read(params, root))
+    if not entries:
+        raise UserError(f"the source '{params.source}' has no crystals to offer")
+    if params.limit is not None:
+        ids = [entry.material_id for entry in entries]
+        ranked = sorted(range(len(ids)), key=lambda k: (_rank(ids[k]), k))[:params.limit]
+        entries = [entries[index] for index in sorted(ranked)]
+    return pa.Table.from_pylist(list(_units(entries)), schema=SOURCE_SCHEMA)
+
+
+def _units(entries: Iterable[Entry]) -> Iterable[dict[str, str | None]]:
+    seen: dict[str, int] = {}
+    for number, entry in enumerate(entries, start=1):
+        error = entry.error
+        if entry.material_id in seen:
+            error = f"duplicate: entry {number} has the id of entry {seen[entry.material_id]}; the first one is used"
+        else:
+            seen[entry.material_id] = number
+        properties = {name: value for name, value in entry.properties.items() if value is not None}
+        yield {
+            "material_id": entry.material_id,
+            "structure": entry.structure,
+            "format": entry.format,
+            "properties": json.dumps(properties, sort_keys=True),
+            "source": entry.source,
+            "source_version": entry.source_version,
+            "license": entry.license,
+            "citation": entry.citation,
+            "error": error,
+        }
+
+
+def _rank(material_id: str) -> str:
+    return hashlib.sha256(f"limit:{material_id}".encode()).hexdigest()
+
+

@@ -1,0 +1,123 @@
+"""The embedded data set: Materials Project crystals in the archived source distribution of matminer 0.4.0 on PyPI.
+
+The archive is fetched with pip, which checks its sha256, and read as it is; it is never installed or unpacked.
+"""
+
+from __future__ import annotations
+
+import ast
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from features.errors import UserError
+from features.paths import Paths
+from pipelines.params import IngestParams
+from features.progress import say
+from pipelines.sources import Entry
+
+ARCHIVE = "matminer-0.4.0.tar.gz"
+SHA256 = "1a6bdfb198b36d836bab4fbcdffb2dc4fda8a740c3dc08cbb21ea43b817fec86"
+LICENSE = "CC-BY-4.0"
+MP_DOI = "10.1063/1.4812323"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One CSV of the archive. Its card is `pipelines/sources/cards/<name>.md`."""
+
+    file: str
+    doi: str
+    columns: dict[str, str]
+    """Column of the CSV → name of the property."""
+
+
+DATASETS = {
+    "elastic": Dataset("elastic_tensor.csv", "10.1038/sdata.2015.9", {
+        "K_Voigt": "k_voigt", "K_Reuss": "k_reuss", "K_VRH": "k_vrh", "G_Voigt": "g_voigt", "G_Reuss": "g_reuss",
+        "G_VRH": "g_vrh", "poisson_ratio": "homogeneous_poisson", "elastic_anisotropy": "universal_anisotropy"}),
+    "dielectric": Dataset("dielectric_constant.csv", "10.1038/sdata.2016.134", {
+        "band_gap": "band_gap", "n": "n", "poly_electronic": "e_electronic", "poly_total": "e_total"}),
+    "piezoelectric": Dataset("piezoelectric_tensor.csv", "10.1038/sdata.2015.53", {"eij_max": "e_ij_max"}),
+    "formation_energy": Dataset("flla_2015.csv", "10.1002/qua.24917", {
+        "formation_energy_per_atom": "formation_energy_per_atom", "e_above_hull": "energy_above_hull"}),
+}
+
+
+def read(params: IngestParams, root: Path) -> Iterator[Entry]:
+    """Entries of one data set, or of all four merged by id: the first set that has a crystal gives its structure."""
+    archive = fetch(root)
+    names = list(DATASETS) if params.dataset == "union" else [params.dataset]
+    merged: dict[str, Entry] = {}
+    for name in names:
+        for entry in read_dataset(archive, DATASETS[name]):
+            known = merged.get(entry.material_id)
+            if known is None:
+                merged[entry.material_id] = entry
+            else:
+                citation = " ".join(dict.fromkeys([*known.citation.split(), *entry.citation.split()]))
+                merged[entry.material_id] = Entry(**{**vars(known), "citation": citation,
+                                                     "properties": {**entry.properties, **known.properties}})
+    yield from merged.values()
+
+
+def read_dataset(archive: Path, dataset: Dataset) -> Iterator[Entry]:
+    """Entries of one CSV, read inside the archive."""
+    csv.field_size_limit(2**31 - 1)
+    with tarfile.open(archive) as tar:
+        member = tar.extractfile(f"matminer-0.4.0/matminer/datasets/{dataset.file}")
+        if member is None:
+            raise UserError(f"{archive} holds no {dataset.file}; delete it to fetch it again")
+        text = io.TextIOWrapper(member, encoding="utf-8", newline="").read()
+    body = re.sub(r"\A(?:#[^\n]*\n)+", "", text)
+    for row in csv.DictReader(io.StringIO(body, newline="")):
+        structure, form = (row["poscar"], "poscar") if "poscar" in row else (_as_json(row["structure"]), "json")
+        yield Entry(
+            material_id=row["material_id"],
+            structure=structure,
+            format=form,
+            source="matminer_archive",
+            source_version=f"matminer 0.4.0 {dataset.file} sha256:{SHA256[:12]}",
+            license=LICENSE,
+            citation=f"{dataset.doi} {MP_DOI}",
+            properties={name: float(row[column]) for column, name in dataset.columns.items() if row[column]},
+        )
+
+
+def _as_json(text: str) -> str:
+    """A pymatgen dict that was written with Python's repr, as JSON. Literals only: nothing is evaluated."""
+    content: dict[str, Any] = ast.literal_eval(text)
+    for site in content["sites"]:
+        site["properties"] = {}
+    return json.dumps(content, sort_keys=True)
+
+
+def fetch(root: Path) -> Path:
+    """Path of the archive, fetched once per project."""
+    folder = Paths(root).downloads
+    target = folder / ARCHIVE
+    if target.exists():
+        return target
+    folder.mkdir(parents=True, exist_ok=True)
+    say(f"ingest: fetching {ARCHIVE} (8 MB) from PyPI")
+    with tempfile.TemporaryDirectory(dir=folder) as draft:
+        requirement = Path(draft) / "requirements.txt"
+        requirement.write_text(f"matminer==0.4.0 --hash=sha256:{SHA256}\n", encoding="utf-8")
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:",
+                   "--require-hashes", "--dest", draft, "--requirement", str(requirement)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+            raise UserError(f"pip could not fetch {ARCHIVE} from PyPI: {lines[-1] if lines else done.stderr[-300:]}")
+        shutil.move(Path(draft) / ARCHIVE, target)
+    return target

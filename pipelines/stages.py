@@ -1,0 +1,57 @@
+"""The stages of the pipeline: each a plain function, whatever runs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from features import catalog, registry, tables
+from features.params import Section, load_section
+from features.view import FeatureView
+from pipelines import executors
+from pipelines.materialize import Report, materialize, read_units, survey
+from pipelines.params import IngestParams
+from pipelines.sources import read_units as read_source
+
+STAGES = tuple(registry.MODULES)
+
+
+def run(stage: str, root: Path, executor: str | None = None, workers: int | None = None,
+        retry_rejected: bool = False) -> Report:
+    """Make one view's table under `root`, with the parameters of its `params.yaml`."""
+    view, params, units = _prepare(stage, root)
+    chosen = executors.make(executor or ("processes" if view.parallel else "serial"), workers)
+    report = materialize(view, params, root, units, chosen, retry_rejected)
+    catalog.refresh(root)
+    return report
+
+
+def _prepare(stage: str, root: Path) -> tuple[FeatureView[Any], Section, pa.Table]:
+    view = registry.view_of(stage)
+    if stage == "ingest":
+        ingest = load_section(root, stage, IngestParams)
+        params: Section = view.params.model_validate({"timeout_s": ingest.timeout_s})
+        return view, params, read_source(ingest, root)
+    params = load_section(root, stage, view.params)
+    return view, params, read_units(view, root)
+
+
+def plan(root: Path) -> list[dict[str, Any]]:
+    """What a run would compute, per view, from the upstream tables as they are now."""
+    result: list[dict[str, Any]] = []
+    for stage in STAGES:
+        view = registry.view_of(stage)
+        absent = [name for name in view.inputs if not tables.exists(root, name)]
+        if absent:
+            result.append({"stage": stage, "wanted": None, "reused": None, "compute": None,
+                           "note": f"after {' and '.join(absent)}"})
+            continue
+        _, params, units = _prepare(stage, root)
+        work = survey(view, params, root, units)
+        todo = len(work.missing(retry_rejected=False))
+        upstream = [row["stage"] for row in result if row["compute"] and registry.view_of(row["stage"]).name in view.inputs]
+        note = f"more after {' and '.join(upstream)}" if upstream else ""
+        result.append({"stage": stage, "wanted": len(units), "reused": len(units) - todo, "compute": todo, "note": note})
+    return result
