@@ -39,7 +39,7 @@ def query(root: Path, sql: str) -> pa.Table:
             kind = statements[0].type
             if kind not in (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN):
                 raise UserError(f"only queries are allowed here, not {kind.name}: the catalog is read-only")
-            return connection.execute(statements[0]).to_arrow_table()
+            return connection.sql(sql).to_arrow_table()
         except duckdb.Error as error:
             raise UserError(f"SQL: {error}") from None
 
@@ -68,7 +68,8 @@ def _sources(root: Path) -> dict[str, list[Path]]:
 def _create_views(connection: duckdb.DuckDBPyConnection, sources: dict[str, list[Path]]) -> None:
     for name, files in sources.items():
         listed = ", ".join(_quote(str(path.resolve())) for path in files)
-        connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet([{listed}], union_by_name = true)")
+        # `name` is an identifier (see `_sources`) and the paths are quoted
+        connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet([{listed}], union_by_name = true)")  # noqa: S608
 
 
 def _quote(text: str) -> str:

@@ -77,7 +77,8 @@ def describe(structure: Any, params: DescribeParams) -> str:
 
 
 _NUMPY_INTEGER = re.compile(r"np\.int\d+\((-?\d+)\)")
-_MIXTURE = re.compile(r"a mixture of ((?:distorted )?)((?:corner|edge|face)(?:,? (?:and )?(?:corner|edge|face))+)-sharing")
+_SHARED = r"(?:corner|edge|face)"
+_MIXTURE = re.compile(rf"a mixture of ((?:distorted )?)({_SHARED}(?:,? (?:and )?{_SHARED})+)-sharing")
 _ORIENTED = re.compile(r"oriented in the (\([^)]*\)(?:,? (?:and )?\([^)]*\))+) directions")
 
 
@@ -88,7 +89,7 @@ def repair(text: str) -> str:
     that changes with PYTHONHASHSEED.
     """
     text = _NUMPY_INTEGER.sub(r"\1", text)
-    text = _MIXTURE.sub(lambda m: f"a mixture of {m[1]}{_join(sorted(re.findall('corner|edge|face', m[2])))}-sharing",
+    text = _MIXTURE.sub(lambda m: f"a mixture of {m[1]}{_join(sorted(re.findall(_SHARED, m[2])))}-sharing",
                         text)
     return _ORIENTED.sub(lambda m: f"oriented in the {_join(sorted(re.findall(r'[(][^)]*[)]', m[1])))} directions",
                          text)

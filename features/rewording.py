@@ -91,13 +91,14 @@ RULES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple((re.compile(p
 _TERMS = re.compile(
     # counts
     r"(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|"
-    r"eighteen|nineteen|twenty|thirty|forty|fifty|first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth)"
+    r"eighteen|nineteen|twenty|thirty|forty|fifty|first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth)\b"
     # and the field's terms, by their stems
     r"|(?:in)?equivalent|distorted|shorter|longer|corner|edge|face|tilt|sheet|ribbon|cluster|framework|linear|planar|"
     r"angular|tetrahedr|octahedr|cuboctahedr|bipyramid|pyramid|cubic|cube|square|trigonal|tetragonal|hexagonal|"
     r"orthorhombic|monoclinic|triclinic|pentagonal|body-centered|mixture|dimensional|direction"
 )
-_PLAIN = frozenset("the there all both with crystals built bonded bonds among for corner structure crystal".split())
+_PLAIN = frozenset({"the", "there", "all", "both", "with", "crystals", "built", "bonded", "bonds", "among", "for",
+                    "corner", "structure", "crystal"})
 """Words a sentence may open with that state nothing."""
 _TOKEN = re.compile(r"[^\s,;()]+(?:\(\d+\))?(?:-[^\s,;()]+(?:\(\d+\))?)?")
 _NEGATION = re.compile(r"\b(?:not|no|without)\b", re.IGNORECASE)

@@ -45,14 +45,18 @@ class TensorizeParams(Section):
 @rowwise(SCHEMA)
 def compute(unit: dict[str, Any], params: TensorizeParams) -> dict[str, Any]:
     """Tensors of one canonical crystal."""
-    structure = crystal.from_cif(unit["cif"])
+    return {"material_id": unit["material_id"], **tensors(unit["cif"], params)}
+
+
+def tensors(cif: str, params: TensorizeParams) -> dict[str, Any]:
+    """The columns of this view, except the id, as arrays. Raises `RowError` for a crystal that is too large."""
+    structure = crystal.from_cif(cif)
     if len(structure) > params.max_sites:
         raise RowError("too_large", f"{len(structure)} atoms; tensorize.max_sites is {params.max_sites}")
     lattice = np.asarray(structure.lattice.matrix, float)
     fractions = np.asarray(structure.frac_coords, float)
     i, j, distance = neighbour_images(lattice, fractions, params.reach)
     return {
-        "material_id": unit["material_id"],
         "lattice": lattice.ravel(),
         "frac_coords": fractions.ravel(),
         "atomic_numbers": np.array(structure.atomic_numbers, np.int16),

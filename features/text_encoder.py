@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -150,7 +151,7 @@ def cut_windows(owner: NDArray[np.int32], capacity: int) -> list[tuple[int, int]
     edges = [*np.flatnonzero(np.diff(owner, prepend=-1)).tolist(), len(owner)] if len(owner) else [0]
     windows: list[tuple[int, int]] = []
     start = 0
-    for left, right in zip(edges, edges[1:], strict=False):
+    for left, right in itertools.pairwise(edges):
         if right - start <= capacity:
             continue
         if left > start:

@@ -1,1 +1,1 @@
-"""The thin training stage over the feature tables: loader, encoders, fusion, loss, train, evaluate, explain, predict."""
+"""The thin training stage over the tables: loader, encoders, fusion, loss, train, evaluate, explain, predict."""

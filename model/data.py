@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -243,4 +244,4 @@ def _ragged(column: pa.ChunkedArray) -> list[NDArray[Any]]:
         array = pa.concat_arrays(array.chunks)
     values = array.values.to_numpy(zero_copy_only=False)
     offsets = array.offsets.to_numpy()
-    return [values[start:end] for start, end in zip(offsets, offsets[1:], strict=False)]
+    return [values[start:end] for start, end in itertools.pairwise(offsets)]

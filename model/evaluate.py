@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +96,7 @@ def measure(trained: Trained, test: Dataset, predicted: dict[str, Floats], param
     scores |= interval(right - np.abs(predicted["structure"] - test.targets), "fused_minus_structure_only")
     scores |= interval(right - wrong_text, "fused_minus_shuffled_text")
     mean = np.full(len(test), trained.config.target_mean)
+    baseline = interval(np.abs(mean - test.targets), "mean_mae") | {"mean_mae_natural": float(natural(mean).mean())}
     unit = trained.config.unit
     return {
         "target": trained.params.target,
@@ -105,7 +105,7 @@ def measure(trained: Trained, test: Dataset, predicted: dict[str, Floats], param
         "natural_unit": unit,
         "test": scores,
         "test_natural": interval(natural(predicted["fused"]), "mae"),
-        "baseline": {**interval(np.abs(mean - test.targets), "mean_mae"), "mean_mae_natural": float(natural(mean).mean())},
+        "baseline": baseline,
         "confidence": params.confidence,
         "split": trained.config.split_sizes,
         "parameters": trained.config.parameters,
@@ -120,9 +120,13 @@ def derangement(count: int, rng: np.random.Generator) -> list[int]:
     return [int(index) for index in result]
 
 
-def _rows(trained: Trained, splits: dict[str, Dataset], predicted: dict[str, dict[str, Floats]]) -> list[dict[str, Any]]:
+def _rows(trained: Trained, splits: dict[str, Dataset],
+          predicted: dict[str, dict[str, Floats]]) -> list[dict[str, Any]]:
     name = trained.params.transform
-    back: Callable[[float], float] = lambda value: float(data.untransform(np.array([value]), name)[0])  # noqa: E731
+
+    def back(value: float) -> float:
+        return float(data.untransform(np.array([value]), name)[0])
+
     return [
         {
             "material_id": material_id,

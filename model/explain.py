@@ -129,7 +129,8 @@ def explain(trained: Trained, encoder: text_encoder.TextEncoder, material_id: st
 
     add("modality", ["structure", "text"], [None, None],
         [float(predict(whole, no_atoms)[0][0]), float(predict(nothing)[0][0])], None)
-    keep_regions = torch.stack([whole.mask[0] & (torch.from_numpy(regions).to(device) != r) for r in range(len(REGIONS))])
+    region_of = torch.from_numpy(regions).to(device)
+    keep_regions = torch.stack([whole.mask[0] & (region_of != region) for region in range(len(REGIONS))])
     add("region", REGIONS, [None] * len(REGIONS), predict(_masked(whole, keep_regions))[0].tolist(), None)
     keep_others = whole.mask & ~torch.eye(len(tagged), dtype=torch.bool, device=device)
     add("sentence", [text[s.start:s.end] for s in tagged], [(s.start, s.end) for s in tagged],

@@ -104,6 +104,6 @@ def _section(trained: Trained, stage: str) -> Any:
 
 
 def _tensors(trained: Trained, cif: str) -> Crystal:
-    row = structures.compute.function({"material_id": "", "cif": cif}, _section(trained, "tensorize"))
+    row = structures.tensors(cif, _section(trained, "tensorize"))
     return Crystal(row["atomic_numbers"].astype(np.int64), row["edge_i"].astype(np.int64),
                    row["edge_j"].astype(np.int64), row["edge_distance"])

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from model.explain import Explanation
 
 BRANCHES = (("mae", "structure and text, fused"), ("mae_structure_only", "structure branch alone"),
-            ("mae_text_only", "text branch alone"), ("mae_shuffled_text", "fused, with another crystal's text (control)"))
+            ("mae_text_only", "text branch alone"),
+            ("mae_shuffled_text", "fused, with another crystal's text (control)"))
 
 
 @functools.cache
@@ -61,7 +62,8 @@ def _shaded(explanation: Explanation) -> dict[str, Any]:
                        "title": f"change {token['change']:+.5f}{attention}"})
         position = token["end"]
     pieces.append({"text": explanation.text[position:], "colour": None, "title": ""})
-    sentences = [{**row, "region": tag.region} for row, tag in zip(by_kind["sentence"], explanation.tagged, strict=True)]
+    sentences = [{**row, "region": tag.region}
+                 for row, tag in zip(by_kind["sentence"], explanation.tagged, strict=True)]
     return {"id": explanation.material_id, "predicted": explanation.predicted, "true": explanation.true,
             "pieces": pieces, "sentences": sentences, "coarse": by_kind["modality"] + by_kind["region"]}
 

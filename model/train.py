@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import csv
 import math
+import os
 import time
 from pathlib import Path
 
@@ -16,13 +17,13 @@ from features import registry
 from features.materials import PROPERTIES
 from features.params import load_section
 from features.paths import Paths
+from features.progress import Progress, say
 from features.text_encoder import pick_device
 from model import checkpoint, data
 from model.checkpoint import Config
 from model.data import Dataset
 from model.network import MultimodalNet, Prediction, draw_hidden, joint_loss
 from model.params import TrainParams
-from features.progress import Progress, say
 
 EVALUATION_BATCH = 64
 
@@ -31,6 +32,9 @@ def train(root: Path) -> None:
     """Train with the section `train` of `params.yaml`; writes `data/model/`."""
     params = load_section(root, "train", TrainParams)
     splits = data.load(root, params.target, params.transform)
+    # the same seed gives the same model: without this, gradients of indexing are summed in the order of threads
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
     torch.manual_seed(params.seed)
     device = torch.device(pick_device(params.device))
     training = splits["train"]
@@ -87,7 +91,7 @@ def _loop(net: MultimodalNet, params: TrainParams, splits: dict[str, Dataset], m
                 goal = ((target - mean) / std).to(device)
                 loss = joint_loss(net(structure, text, hidden), goal, text.mask.any(dim=1), params.loss)
                 optimizer.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 nn.utils.clip_grad_norm_(net.parameters(), params.gradient_norm)
                 optimizer.step()
                 schedule.step()

@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 
 from features.errors import UserError, run_cli
+from features.progress import say
 from pipelines import stages
 from pipelines.executors import EXECUTORS
-from features.progress import say
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                   help="Make the feature tables. Each stage writes one table below data/features/.")
@@ -25,7 +25,8 @@ Retry = Annotated[bool, typer.Option("--retry-rejected", help="Try rejected rows
 
 
 def _command(stage: str) -> Callable[..., None]:
-    def command(root: Root = Path(), executor: ExecutorName = None, workers: Workers = None, retry: Retry = False) -> None:
+    def command(root: Root = Path(), executor: ExecutorName = None, workers: Workers = None,
+                retry: Retry = False) -> None:
         if executor is not None and executor not in EXECUTORS:
             raise UserError(f"no executor '{executor}'; there are: {', '.join(EXECUTORS)}")
         if os.environ.get("PREFECT_API_URL"):
@@ -40,8 +41,23 @@ def _command(stage: str) -> Callable[..., None]:
     return command
 
 
+def _model_command(stage: str) -> Callable[..., None]:
+    def command(root: Root = Path()) -> None:
+        if os.environ.get("PREFECT_API_URL"):
+            from pipelines import flows
+
+            flows.run_model_stage(stage, root)
+        else:
+            stages.run_model(stage, root)
+
+    command.__doc__ = f"Run `python -m model {stage}`, as a flow where a Prefect server is named."
+    return command
+
+
 for _stage in stages.STAGES:
     app.command(_stage)(_command(_stage))
+for _stage in stages.MODEL_STAGES:
+    app.command(_stage)(_model_command(_stage))
 
 
 @app.command()

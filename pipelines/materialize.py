@@ -17,10 +17,10 @@ from features import placement, tables
 from features.errors import UserError
 from features.params import Section
 from features.paths import Paths
+from features.progress import Progress
 from features.rowstore import RowStore
 from features.view import Batch, FeatureView, Reject
 from pipelines.executors import Executor
-from features.progress import Progress
 
 SEGMENT_ROWS = 256
 SEGMENT_S = 10.0

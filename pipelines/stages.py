@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from features import catalog, registry, tables
+from features.errors import UserError
+from features.params import STAGES as ALL_STAGES
 from features.params import Section, load_section
 from features.view import FeatureView
 from pipelines import executors
@@ -16,6 +20,7 @@ from pipelines.params import IngestParams
 from pipelines.sources import read_units as read_source
 
 STAGES = tuple(registry.MODULES)
+MODEL_STAGES = tuple(stage for stage in ALL_STAGES if stage not in STAGES)
 
 
 def run(stage: str, root: Path, executor: str | None = None, workers: int | None = None,
@@ -38,6 +43,13 @@ def _prepare(stage: str, root: Path) -> tuple[FeatureView[Any], Section, pa.Tabl
     return view, params, read_units(view, root)
 
 
+def run_model(stage: str, root: Path) -> None:
+    """Run a stage of the model as its own command, since this room does not import the other."""
+    code = subprocess.run([sys.executable, "-m", "model", stage, "--root", str(root)], check=False).returncode
+    if code:
+        raise UserError(f"python -m model {stage} ended with exit code {code}, for the reason above")
+
+
 def plan(root: Path) -> list[dict[str, Any]]:
     """What a run would compute, per view, from the upstream tables as they are now."""
     result: list[dict[str, Any]] = []
@@ -51,7 +63,8 @@ def plan(root: Path) -> list[dict[str, Any]]:
         _, params, units = _prepare(stage, root)
         work = survey(view, params, root, units)
         todo = len(work.missing(retry_rejected=False))
-        upstream = [row["stage"] for row in result if row["compute"] and registry.view_of(row["stage"]).name in view.inputs]
-        note = f"more after {' and '.join(upstream)}" if upstream else ""
-        result.append({"stage": stage, "wanted": len(units), "reused": len(units) - todo, "compute": todo, "note": note})
+        stale = [row["stage"] for row in result if row["compute"]]
+        upstream = [name for name in stale if registry.view_of(name).name in view.inputs]
+        result.append({"stage": stage, "wanted": len(units), "reused": len(units) - todo, "compute": todo,
+                       "note": f"more after {' and '.join(upstream)}" if upstream else ""})
     return result

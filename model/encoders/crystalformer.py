@@ -15,6 +15,7 @@ is computed once. All sums are over edges sorted by pair, so there is no padding
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -57,6 +58,9 @@ class _WeightedSums(torch.autograd.Function):
 class InfiniteAttention(nn.Module):
     """Multi-head attention over all images of all atoms of a crystal."""
 
+    shift: Tensor
+    scale: Tensor
+
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.heads, self.width = heads, dim // heads
@@ -89,6 +93,18 @@ class InfiniteAttention(nn.Module):
         return ((1 - RHO_B) * F.elu(RHO_A * x / (1 - RHO_B)) + 1) / R0**2
 
     @torch.no_grad()
+    def initialise(self, gain: float) -> None:
+        """Xavier, W_v and W_out times `gain`; W_E with a gain of 64^-½; ω of std d^-½; biases zero."""
+        for third in self.qkv.weight.chunk(3):
+            nn.init.xavier_uniform_(third)
+        self.qkv.weight[2 * self.qkv.in_features:].mul_(gain)
+        nn.init.normal_(self.omega, std=float(self.width) ** -0.5)
+        nn.init.xavier_uniform_(self.basis_weight, gain=float(N_BASIS) ** -0.5)
+        nn.init.xavier_uniform_(self.out.weight, gain=gain)
+        nn.init.zeros_(self.qkv.bias)
+        nn.init.zeros_(self.out.bias)
+
+    @torch.no_grad()
     def calibrate(self, x: Tensor) -> None:
         """m = −mean and s = 1/std of q·ω over a batch."""
         q = self.qkv(x).view(x.shape[0], 3, self.heads, self.width)[:, 0]
@@ -115,7 +131,15 @@ class Block(nn.Module):
         self.up = nn.Linear(dim, 4 * dim)
         self.down = nn.Linear(4 * dim, dim)
 
+    def initialise(self, gain: float) -> None:
+        """Xavier times `gain`; biases zero."""
+        self.attention.initialise(gain)
+        for linear in (self.up, self.down):
+            nn.init.xavier_uniform_(linear.weight, gain=gain)
+            nn.init.zeros_(linear.bias)
+
     def forward(self, x: Tensor, batch: StructureBatch, basis: Tensor) -> Tensor:
+        """`[atoms, dim]` in and out."""
         x = x + self.attention(x, batch, basis)
         return x + self.down(F.relu(self.up(x)))
 
@@ -127,8 +151,12 @@ class Crystalformer(nn.Module):
         super().__init__()
         self.dim = dim
         self.embedding = nn.Embedding(N_ELEMENTS, dim)
-        self.blocks = nn.ModuleList(Block(dim, heads) for _ in range(layers))
-        self._initialise(layers)
+        stack = [Block(dim, heads) for _ in range(layers)]
+        self.blocks: Sequence[Block] = nn.ModuleList(stack)  # type: ignore[assignment]
+        # T-Fixup-like, as the paper has it
+        nn.init.normal_(self.embedding.weight, std=float(dim) ** -0.5 * (9.0 * layers) ** -0.25)
+        for block in stack:
+            block.initialise(gain=0.67 * float(layers) ** -0.25)
 
     def forward(self, batch: StructureBatch, hidden: Tensor | None = None) -> Tensor:
         """Tokens `[atoms, dim]`; `hidden` (`[atoms]`, bool) marks atoms whose element is not shown."""
@@ -147,22 +175,3 @@ class Crystalformer(nn.Module):
         for block in self.blocks:
             block.attention.calibrate(x)
             x = block(x, batch, basis)
-
-    def _initialise(self, layers: int) -> None:
-        """Xavier, then feed-forward, W_out and W_v times 0.67·N^-¼; embedding of std d^-½·(9N)^-¼; biases zero."""
-        gain = 0.67 * layers**-0.25
-        nn.init.normal_(self.embedding.weight, std=self.dim**-0.5 * (9 * layers) ** -0.25)
-        for block in self.blocks:
-            attention = block.attention
-            for third in attention.qkv.weight.chunk(3):
-                nn.init.xavier_uniform_(third)
-            nn.init.normal_(attention.omega, std=attention.width**-0.5)
-            nn.init.xavier_uniform_(attention.basis_weight, gain=N_BASIS**-0.5)
-            for linear in (attention.out, block.up, block.down):
-                nn.init.xavier_uniform_(linear.weight)
-                with torch.no_grad():
-                    linear.weight.mul_(gain)
-            with torch.no_grad():
-                attention.qkv.weight[2 * self.dim:].mul_(gain)
-            for linear in (attention.qkv, attention.out, block.up, block.down):
-                nn.init.zeros_(linear.bias)

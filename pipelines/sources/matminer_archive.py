@@ -22,8 +22,8 @@ from typing import Any
 
 from features.errors import UserError
 from features.paths import Paths
-from pipelines.params import IngestParams
 from features.progress import say
+from pipelines.params import IngestParams
 from pipelines.sources import Entry
 
 ARCHIVE = "matminer-0.4.0.tar.gz"
