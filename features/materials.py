@@ -137,7 +137,7 @@ def parse(text: str, form: str) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if form == "cif":
-                found = CifParser.from_str(text, check_occu=True).parse_structures(primitive=False, on_error="raise")
+                found = CifParser.from_str(text).parse_structures(primitive=False, on_error="raise")
                 if len(found) != 1:
                     raise ValueError(f"the file holds {len(found)} structures, one is expected")
                 return found[0]

@@ -61,7 +61,8 @@ class RowStore:
         rejects: dict[bytes, Reject] = {}
         for segment in self._segments("rejects"):
             for row in pq.read_table(segment).to_pylist():
-                rejects[row.pop(FINGERPRINT)] = Reject(**row)
+                mark = row.pop(FINGERPRINT)
+                rejects[mark] = Reject(**row)
         return rows, rejects
 
     def append_rows(self, rows: pa.Table, fingerprints: list[bytes]) -> None:

@@ -1,0 +1,142 @@
+import gzip
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from features.errors import UserError
+from pipelines.params import IngestParams
+from pipelines.sources import Entry, matminer_archive, read_units
+from tests.conftest import CRYSTALS
+
+
+def rows(root: Path, **params: Any) -> dict[str, dict[str, Any]]:
+    return {row["material_id"]: row for row in read_units(IngestParams(**params), root).to_pylist()}
+
+
+def test_a_folder_of_cifs(project: Path) -> None:
+    folder = project / "data" / "input"
+    text = (folder / "mp-30.cif").read_text()
+    (folder / "sub").mkdir()
+    (folder / "sub" / "packed.cif.gz").write_bytes(gzip.compress(text.encode()))
+    (folder / "broken.cif.gz").write_bytes(b"not gzip")
+    (folder / "latin.CIF").write_bytes(b"data_\xff\xfe")
+    found = rows(project, source="cif_folder")
+    assert found["packed"]["structure"] == text
+    assert json.loads(found["mp-30"]["properties"])["k_vrh"] > 100
+    assert found["packed"]["properties"] == "{}"
+    assert found["broken"]["error"].startswith("unreadable: broken.cif.gz")
+    assert found["latin"]["error"].startswith("unreadable: latin.CIF")
+    assert found["mp-30"]["error"] is None
+
+
+def test_two_files_of_one_name_and_a_property_without_file(project: Path) -> None:
+    folder = project / "data" / "input"
+    (folder / "sub").mkdir()
+    (folder / "sub" / "mp-30.cif").write_text("data_")
+    with (folder / "properties.csv").open("a") as handle:
+        handle.write("ghost,1.0,2.0\n")
+    table = read_units(IngestParams(source="cif_folder"), project).to_pylist()
+    errors = {row["material_id"]: row["error"] for row in table if row["error"]}
+    assert errors["mp-30"].startswith("duplicate: ")
+    assert errors["ghost"].startswith("no_structure: ")
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv", "jsonl"])
+def test_a_table(tmp_path: Path, suffix: str) -> None:
+    frame = pl.DataFrame({"material_id": ["a", "b"], "cif": [(CRYSTALS / "mp-30.cif").read_text(), None],
+                          "k_vrh": [1.5, None], "label": ["x", "y"], "tc": [9, 8]})
+    path = tmp_path / f"crystals.{suffix}"
+    {"parquet": frame.write_parquet, "csv": frame.write_csv, "jsonl": frame.write_ndjson}[suffix](path)
+    found = rows(tmp_path, source="table", path=Path(path.name))
+    assert json.loads(found["a"]["properties"]) == {"k_vrh": 1.5, "tc": 9.0}
+    assert json.loads(found["b"]["properties"]) == {"tc": 8.0}
+    assert found["a"]["structure"] == frame["cif"][0]
+    assert found["b"]["structure"] == ""
+
+
+@pytest.mark.parametrize(("params", "message"), [
+    ({"source": "cif_folder", "path": Path("nowhere")}, "is not a folder"),
+    ({"source": "cif_folder", "path": Path("empty")}, "holds no .cif"),
+    ({"source": "table", "path": Path("nowhere.csv")}, "is not a file"),
+    ({"source": "table", "path": Path("bare.csv")}, "has no column cif"),
+    ({"source": "table", "path": Path("broken.parquet")}, "cannot be read"),
+])
+def test_a_source_that_is_not_there(tmp_path: Path, params: dict[str, Any], message: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bare.csv").write_text("material_id,k_vrh\na,1\n")
+    (tmp_path / "broken.parquet").write_text("PAR1")
+    with pytest.raises(UserError, match=message):
+        read_units(IngestParams(**params), tmp_path)
+
+
+def test_a_larger_limit_only_adds(project: Path) -> None:
+    few, many = (set(rows(project, source="cif_folder", limit=limit)) for limit in (5, 12))
+    assert len(few) == 5
+    assert len(many) == 12
+    assert few < many
+
+
+def archive(path: Path) -> Path:
+    """An archive as matminer's, with one crystal known to two sets."""
+    poscar = ("Na1 Cl1\n1.0\n0.0 2.85 2.85\n2.85 0.0 2.85\n2.85 2.85 0.0\nNa Cl\n1 1\ndirect\n0 0 0 Na\n"
+              "0.5 0.5 0.5 Cl\n")
+    structure = {"lattice": {"matrix": [[4.0, 0, 0], [0, 4.0, 0], [0, 0, 4.0]]}, "sites": [
+        {"species": [{"element": "Cu", "occu": 1}], "abc": [0.0, 0.0, 0.0], "properties": {"forces": [0, 0, 0]}}]}
+    elastic = f'# ref: a, b\nidx,K_VRH,G_VRH,material_id,poscar\n0,25.0,,mp-1,"{poscar}"\n'
+    dielectric = f'# ref\nidx,band_gap,n,poly_electronic,poly_total,material_id,poscar\n0,0,2,3,4,mp-1,"{poscar}"\n'
+    flla = f'# ref\nmaterial_id,structure,formation_energy_per_atom,e_above_hull\nmp-2,"{structure}",-1.5,0.0\n'
+    empty = "# ref\nmaterial_id,poscar,eij_max\n"
+    files = {"elastic_tensor": elastic, "dielectric_constant": dielectric, "flla_2015": flla,
+             "piezoelectric_tensor": empty}
+    with tarfile.open(path, "w:gz") as tar:
+        for name, text in files.items():
+            info = tarfile.TarInfo(f"matminer-0.4.0/matminer/datasets/{name}.csv")
+            info.size = len(text.encode())
+            tar.addfile(info, io.BytesIO(text.encode()))
+    return path
+
+
+@pytest.fixture
+def small_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = archive(tmp_path / "matminer.tar.gz")
+    columns = {"elastic": {"K_VRH": "k_vrh", "G_VRH": "g_vrh"}}
+    monkeypatch.setattr(matminer_archive, "fetch", lambda root: path)
+    monkeypatch.setitem(matminer_archive.DATASETS, "elastic", matminer_archive.Dataset(
+        "elastic_tensor.csv", "10.1038/sdata.2015.9", columns["elastic"]))
+
+
+@pytest.mark.usefixtures("small_archive")
+def test_the_union_merges_by_id_with_sparse_labels(tmp_path: Path) -> None:
+    found: dict[str, Entry] = {e.material_id: e for e in matminer_archive.read(IngestParams(dataset="union"), tmp_path)}
+    assert found["mp-1"].properties == {"k_vrh": 25.0, "band_gap": 0.0, "n": 2.0, "e_electronic": 3.0, "e_total": 4.0}
+    assert found["mp-1"].citation.split() == ["10.1038/sdata.2015.9", matminer_archive.MP_DOI,
+                                              "10.1038/sdata.2016.134"]
+    assert found["mp-2"].properties == {"formation_energy_per_atom": -1.5, "energy_above_hull": 0.0}
+    assert found["mp-2"].format == "json"
+
+
+@pytest.mark.usefixtures("small_archive")
+def test_one_set_alone(tmp_path: Path) -> None:
+    (entry,) = matminer_archive.read(IngestParams(), tmp_path)
+    assert (entry.material_id, entry.properties, entry.license) == ("mp-1", {"k_vrh": 25.0}, "CC-BY-4.0")
+
+
+def test_no_archive_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    with pytest.raises(UserError, match="pip could not fetch matminer-0.4.0.tar.gz"):
+        matminer_archive.fetch(tmp_path)
+    assert not list((tmp_path / "data" / ".downloads").iterdir())
+
+
+def test_every_set_has_a_card() -> None:
+    cards = Path(matminer_archive.__file__).parent / "cards"
+    for name, dataset in matminer_archive.DATASETS.items():
+        text = (cards / f"{name}.md").read_text()
+        assert dataset.doi in text
+        assert matminer_archive.LICENSE in text
