@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -122,8 +123,9 @@ def show(table: pa.Table, form: Format) -> None:
     if form is Format.json:
         print(frame.write_json())
     elif form is Format.csv:
-        flat = [pl.col(name).map_elements(str, pl.String) for name, dtype in frame.schema.items() if dtype.is_nested()]
-        print(frame.with_columns(flat).write_csv(), end="")
+        nested = [name for name, dtype in frame.schema.items() if dtype.is_nested()]
+        print(frame.with_columns(pl.Series(name, [json.dumps(value) for value in table[name].to_pylist()], pl.String)
+                                 for name in nested).write_csv(), end="")
     else:
         width = 100 if sys.stdout.isatty() else 2000
         with pl.Config(tbl_rows=-1, tbl_cols=-1, fmt_str_lengths=width, tbl_hide_dataframe_shape=True,

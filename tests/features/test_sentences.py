@@ -4,8 +4,8 @@ from features import sentences
 
 TEXT = ("MoS2 is Molybdenite structured and crystallizes in the hexagonal P6_3/mmc space group. The structure is "
         "two-dimensional and consists of two MoS2 sheets oriented in the (0, 0, 1) direction. Mo(1) is bonded to six "
-        "equivalent S(1) atoms to form distorted edge-sharing MoS6 pentagonal pyramids. All Mo(1)-S(1) bond lengths are "
-        "2.41 Å. S(1) is bonded in a distorted T-shaped geometry to three equivalent Mo(1) atoms.")
+        "equivalent S(1) atoms to form distorted edge-sharing MoS6 pentagonal pyramids. All Mo(1)-S(1) bond lengths "
+        "are 2.41 Å. S(1) is bonded in a distorted T-shaped geometry to three equivalent Mo(1) atoms.")
 
 
 def test_sentences_cover_the_text() -> None:

@@ -79,8 +79,8 @@ def small_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
     folder = tmp_path_factory.mktemp("bert")
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "bond", "##ed", "the", "atoms", *"abcdefghijklmnopqrstuvwxyz",
-             *(f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz0123456789"), *"0123456789().,-/_Å"]
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "bond", "##ed", "the", "atoms",
+             *"abcdefghijklmnopqrstuvwxyz", *(f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz0123456789"), *"0123456789().,-/_Å"]
     (folder / "vocab.txt").write_text("\n".join(words))
     BertTokenizerFast(vocab=str(folder / "vocab.txt"), do_lower_case=True).save_pretrained(folder)
     torch.manual_seed(0)

@@ -1,0 +1,123 @@
+"""The encoder against an independent, naive implementation of the paper's formulas with all images."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from features import crystal
+from features.structures import neighbour_images
+from model.data import Crystal, collate_structures
+from model.encoders.crystalformer import Crystalformer, radial_basis
+
+IDS = ["mp-22862", "mp-30", "mp-127", "mp-20928", "mp-149", "mp-2700"]
+
+
+def as_crystal(structure: Any, reach: float = 60.0) -> Crystal:
+    i, j, distance = neighbour_images(np.array(structure.lattice.matrix), structure.frac_coords, reach)
+    return Crystal(np.array(structure.atomic_numbers), i, j, distance)
+
+
+def naive(net: Crystalformer, structure: Any, far: int) -> Tensor:
+    """One crystal, all images with |n_k| ≤ far, loops over layers and heads, straight from the formulas."""
+    lattice = torch.tensor(np.array(structure.lattice.matrix))
+    p = torch.tensor(structure.frac_coords) @ lattice
+    n = torch.tensor([[a, b, c] for a in range(-far, far + 1) for b in range(-far, far + 1)
+                      for c in range(-far, far + 1)], dtype=torch.double) @ lattice
+    r = (p[None, :, None] + n[None, None] - p[:, None, None]).norm(dim=-1)  # [i, j, n]
+    b = radial_basis(r.reshape(-1)).reshape(*r.shape, -1)
+    x = net.embedding(torch.tensor(np.array(structure.atomic_numbers)))
+    for block in net.blocks:
+        a = block.attention
+        q, k, v = (part.view(len(p), a.heads, a.width) for part in a.qkv(x).chunk(3, dim=-1))
+        heads = []
+        for h in range(a.heads):
+            rho_in = (q[:, h] @ a.omega[h] + a.shift) * a.scale
+            rho = (1 - 0.5) * torch.nn.functional.elu(0.1 * rho_in / (1 - 0.5)) + 1
+            exponent = -(r**2) / 2 * (rho / 1.4**2)[:, None, None]
+            alpha = torch.logsumexp(exponent, dim=2)
+            beta = torch.einsum("ijn,ijnk,dk->ijd", torch.softmax(exponent, dim=2), b, a.basis_weight[h])
+            weight = torch.softmax(q[:, h] @ k[:, h].T / math.sqrt(a.width) + alpha, dim=1)
+            heads.append(torch.einsum("ij,ijd->id", weight, v[None, :, h] + beta))
+        x = x + a.out(torch.cat(heads, dim=-1))
+        x = x + block.down(torch.relu(block.up(x)))
+    return x
+
+
+def network(batch: Any) -> Crystalformer:
+    torch.manual_seed(0)
+    net = Crystalformer(dim=32, heads=4, layers=2).double()
+    torch.nn.init.normal_(net.embedding.weight)  # larger than at the start, so that every term counts
+    net.calibrate(batch)
+    return net
+
+
+def test_equal_to_the_formulas(structures: dict[str, Any]) -> None:
+    found = [crystal.canonical_structure(structures[i]) for i in IDS]
+    batch = collate_structures([as_crystal(s) for s in found])
+    net = network(batch)
+    expected = torch.cat([naive(net, s, far=5) for s in found])
+    assert float((net(batch) - expected).abs().max().detach()) < 2e-6
+    wide = collate_structures([as_crystal(s, reach=200.0) for s in found])
+    assert float((net(wide) - expected).abs().max().detach()) < 1e-9
+
+
+def test_gradients_are_those_of_the_formulas(structures: dict[str, Any]) -> None:
+    structure = crystal.canonical_structure(structures["mp-20928"])
+    batch = collate_structures([as_crystal(structure, reach=200.0)])
+    net = network(batch)
+    net(batch).square().sum().backward()
+    ours = {name: p.grad.clone() for name, p in net.named_parameters()}
+    net.zero_grad()
+    naive(net, structure, far=4).square().sum().backward()
+    for name, p in net.named_parameters():
+        torch.testing.assert_close(ours[name], p.grad, atol=1e-7, rtol=1e-6)
+
+
+def test_a_crystal_does_not_see_its_batch(structures: dict[str, Any]) -> None:
+    crystals = [as_crystal(crystal.canonical_structure(structures[i])) for i in IDS]
+    net = network(collate_structures(crystals))
+    together = net(collate_structures(crystals)).detach()
+    alone = torch.cat([net(collate_structures([c])) for c in crystals]).detach()
+    torch.testing.assert_close(together, alone, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("change", ["supercell", "cell", "permutation", "rotation"])
+def test_another_way_to_write_the_crystal_gives_the_same_tokens(structures: dict[str, Any], change: str) -> None:
+    structure = crystal.canonical_structure(structures["mp-149"])
+    net = network(collate_structures([as_crystal(structure)]))
+    expected = net(collate_structures([as_crystal(structure)])).mean(0).detach()
+    other = structure.copy()
+    if change == "supercell":
+        other.make_supercell([2, 1, 1])
+    elif change == "cell":
+        other.make_supercell([[1, 0, 0], [2, 1, 0], [0, 1, 1]], to_unit_cell=True)
+    elif change == "permutation":
+        other = type(structure).from_sites(list(structure)[::-1])
+    else:
+        from pymatgen.core.operations import SymmOp
+
+        other.apply_operation(SymmOp.from_axis_angle_and_translation([1, 2, 3], 40))
+    found = net(collate_structures([as_crystal(other)])).mean(0).detach()
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_a_hidden_element_is_not_seen(structures: dict[str, Any]) -> None:
+    salt = as_crystal(crystal.canonical_structure(structures["mp-22862"]))
+    swapped = Crystal(salt.numbers[::-1].copy(), salt.edge_i, salt.edge_j, salt.distance)
+    net = network(collate_structures([salt]))
+    hidden = torch.tensor([True, True])
+    one, other = (net(collate_structures([c]), hidden).detach() for c in (salt, swapped))
+    assert torch.equal(one, other)
+    assert not torch.equal(net(collate_structures([salt])), net(collate_structures([swapped])))
+
+
+def test_size_of_the_published_net() -> None:
+    net = Crystalformer()
+    head = 128 * 128 + 128 + 128 + 1
+    embedding = 21 * 128  # ours counts to element 118 and has a token for a hidden one; theirs has 98
+    constants = 4 * 3  # per layer theirs counts m, s and one unused scale among the parameters
+    assert sum(p.numel() for p in net.parameters()) - embedding + head + constants == 853_517

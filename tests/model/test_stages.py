@@ -1,0 +1,205 @@
+"""train, evaluate, explain and predict on a small project."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from features import catalog, tables
+from features.errors import UserError
+from features.paths import Paths
+from model import checkpoint, data, evaluate, explain, predict, train
+from model.data import Dataset
+from tests.conftest import CRYSTALS, set_params
+from tests.model.small import small_project
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = small_project(tmp_path_factory.mktemp("trained"), without_text=("mp-30",))
+    train.train(root)
+    evaluate.evaluate(root)
+    explain.explain_stage(root)
+    return root
+
+
+def weights(root: Path) -> bytes:
+    return (Paths(root).model / checkpoint.WEIGHTS).read_bytes()
+
+
+def test_the_same_seed_gives_the_same_model(trained: Path) -> None:
+    before = weights(trained)
+    train.train(trained)
+    assert weights(trained) == before
+
+
+def test_statistics_come_from_the_training_split_alone(trained: Path) -> None:
+    splits = data.load(trained, "k_vrh", "log10")
+    config = checkpoint.load(trained).config
+    assert config.target_mean == pytest.approx(splits["train"].targets.mean())
+    assert config.target_std == pytest.approx(splits["train"].targets.std())
+    assert not set(splits["train"].ids) & set(splits["test"].ids)
+
+
+def test_a_crystal_without_text_is_kept(trained: Path) -> None:
+    splits = data.load(trained, "k_vrh", "log10")
+    everyone = {i: texts for split in splits.values() for i, texts in zip(split.ids, split.texts, strict=True)}
+    assert everyone["mp-30"] == []
+    assert len(everyone) == 31
+    assert len(everyone["mp-149"]) == 3
+
+
+def test_the_best_checkpoint_is_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a validation error that is lowest in epoch 2, the saved weights are those of a run of 2 epochs."""
+    root = small_project(tmp_path / "long", train={"epochs": 5, "patience": 2})
+    real = train.predict
+    calls = {"n": 0}
+
+    def staged(net: Any, dataset: Dataset, device: Any, texts_of: Any = None) -> Any:
+        calls["n"] += 1
+        result = real(net, dataset, device, texts_of)
+        offset = {1: 5.0, 2: 0.0}.get(calls["n"], 9.0)
+        return {name: values * 0 + offset for name, values in result.items()}
+
+    monkeypatch.setattr(train, "predict", staged)
+    train.train(root)
+    stopped_after = calls["n"]
+    best = weights(root)
+    monkeypatch.setattr(train, "predict", real)
+    set_params(root, train={"epochs": 2, "patience": 5})
+    monkeypatch.setattr(train, "_loop", _last_instead_of_best(train._loop))
+    train.train(root)
+    assert stopped_after == 4
+    assert weights(root) == best
+
+
+def _last_instead_of_best(loop: Any) -> Any:
+    """The loop, with a validation error that falls in every epoch."""
+    def wrapped(*arguments: Any) -> Any:
+        real, falling = train.predict, iter(range(100, 0, -1))
+        train.predict = lambda *a: {k: v * 0 + next(falling) for k, v in real(*a).items()}
+        try:
+            return loop(*arguments)
+        finally:
+            train.predict = real
+    return wrapped
+
+
+def test_metrics_hold_what_the_design_says(trained: Path) -> None:
+    metrics = json.loads((Paths(trained).results / "metrics.json").read_text())
+    for key in ("mae", "mae_structure_only", "mae_text_only", "mae_shuffled_text"):
+        assert metrics["test"][f"{key}_low"] <= metrics["test"][key] <= metrics["test"][f"{key}_high"]
+    assert metrics["baseline"]["mean_mae"] > 0
+    assert sum(metrics["split"].values()) == 31
+    assert (metrics["unit"], metrics["natural_unit"]) == ("log10(GPa)", "GPa")
+
+
+def test_metrics_follow_from_the_predictions_table(trained: Path) -> None:
+    metrics = json.loads((Paths(trained).results / "metrics.json").read_text())
+    query = ("select avg(abs(y_fused - y_true)) as mae, avg(abs(value_fused - value_true)) as gpa "
+             "from predictions where split = 'test'")
+    found = catalog.query(trained, query).to_pylist()[0]
+    assert found["mae"] == pytest.approx(metrics["test"]["mae"])
+    assert found["gpa"] == pytest.approx(metrics["test_natural"]["mae"])
+
+
+def test_shuffling_leaves_nobody_his_own_text() -> None:
+    rng = np.random.default_rng(0)
+    for count in (2, 3, 10, 57):
+        order = evaluate.derangement(count, rng)
+        assert sorted(order) == list(range(count))
+        assert all(index != given for index, given in enumerate(order))
+
+
+def test_attributions_add_up(trained: Path) -> None:
+    rows = tables.read(trained, "attributions").to_pylist()
+    assert {row["kind"] for row in rows} == {"modality", "region", "sentence", "token"}
+    texts = dict(zip(*(c.to_pylist() for c in tables.read(trained, "descriptions", ["material_id", "text"]).columns),
+                     strict=True))
+    one = [row for row in rows if row["material_id"] == rows[0]["material_id"]]
+    text = texts[one[0]["material_id"]]
+    for kind in ("sentence", "token"):
+        assert sum(row["attention"] for row in one if row["kind"] == kind) == pytest.approx(1.0, abs=1e-5)
+        assert all(text[row["start"]:row["end"]] == row["label"] for row in one if row["kind"] == kind)
+    # this text has one sentence of the global region: taking either away is the same
+    by_label = {(row["kind"], row["index"]): row["change"] for row in one}
+    assert by_label["region", 0] == pytest.approx(by_label["sentence", 0], abs=1e-6)
+
+
+def test_explanations_are_one_page_without_outside_references(trained: Path) -> None:
+    page = (Paths(trained).results / "explanations.html").read_text()
+    assert "<script" not in page
+    assert "src=" not in page
+    assert "http" not in page
+
+
+def test_a_prediction_from_a_file_is_the_one_of_the_pipeline(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = {row["material_id"]: row for row in tables.read(trained, "predictions").to_pylist()}
+    texts = dict(zip(*(c.to_pylist() for c in tables.read(trained, "descriptions", ["material_id", "text"]).columns),
+                     strict=True))
+    monkeypatch.setattr("features.descriptions.describe", lambda *_: texts["mp-149"])
+    (result,) = predict.predict_files(checkpoint.load(trained), [CRYSTALS / "mp-149.cif"])
+    assert result.value == pytest.approx(rows["mp-149"]["value_fused"], rel=1e-5)
+    assert (result.formula, result.space_group) == ("Si", "Fd-3m")
+
+
+def test_bad_files_do_not_stop_good_ones(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from features.errors import RowError
+
+    def fails(structure: Any, params: Any) -> str:
+        raise RowError("ValueError", "robocrys: no")
+
+    monkeypatch.setattr("features.descriptions.describe", fails)
+    (tmp_path / "bad.cif").write_text("data_")
+    results = predict.predict_files(checkpoint.load(trained),
+                                    [tmp_path / "none.cif", CRYSTALS / "mp-30.cif", tmp_path / "bad.cif"])
+    assert [bool(result.error) for result in results] == [True, False, True]
+    assert results[0].error == "unreadable: No such file or directory"
+    assert results[1].note is not None
+    assert results[1].text_only is None
+    assert results[1].value is not None
+
+
+def test_a_model_of_other_features_is_refused(trained: Path) -> None:
+    model = checkpoint.load(trained)
+    model.config.features["describe"]["version"] = 99
+    with pytest.raises(UserError, match="version 99 of the features of 'describe'"):
+        predict.check_versions(model)
+
+
+@pytest.mark.parametrize(("section", "message"), [
+    ({"target": "k_vhr"}, "no crystal has 'k_vhr'; there is k_vrh, g_vrh"),
+    ({"target": "band_gap"}, "no crystal has 'band_gap'"),
+])
+def test_a_target_that_is_not_there(trained: Path, section: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        data.load(trained, section["target"], "none")
+
+
+def test_log_of_zero_is_refused_and_zero_is_a_value(tmp_path: Path) -> None:
+    root = small_project(tmp_path / "p")
+    path = root / "data" / "input" / "properties.csv"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0] + ",tc", *(line + f",{k % 3}" for k, line in enumerate(lines[1:]))]) + "\n")
+    from pipelines import stages
+
+    stages.run("ingest", root, "serial")
+    assert sum(value == 0 for value in data.read_targets(root, "tc", "none").values()) == 11
+    with pytest.raises(UserError, match="log10 needs positive values, but tc of"):
+        data.read_targets(root, "tc", "log10")
+
+
+def test_no_model_yet(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no trained model yet"):
+        checkpoint.load(tmp_path)
+
+
+def test_a_damaged_model(trained: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(Paths(trained).model, Paths(tmp_path).model)
+    (Paths(tmp_path).model / checkpoint.WEIGHTS).write_bytes(b"\x00" * 100)
+    with pytest.raises(UserError, match="cannot be read"):
+        checkpoint.load(tmp_path)
