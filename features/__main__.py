@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -127,10 +128,9 @@ def show(table: pa.Table, form: Format) -> None:
         print(frame.with_columns(pl.Series(name, [json.dumps(value) for value in table[name].to_pylist()], pl.String)
                                  for name in nested).write_csv(), end="")
     else:
-        width = 100 if sys.stdout.isatty() else 2000
-        with pl.Config(tbl_rows=-1, tbl_cols=-1, fmt_str_lengths=width, tbl_hide_dataframe_shape=True,
-                       tbl_hide_column_data_types=True, tbl_width_chars=-1 if not sys.stdout.isatty() else None,
-                       fmt_table_cell_list_len=4):
+        width = shutil.get_terminal_size(fallback=(140, 24)).columns
+        with pl.Config(tbl_rows=-1, tbl_cols=-1, fmt_str_lengths=100_000, tbl_hide_dataframe_shape=True,
+                       tbl_hide_column_data_types=True, tbl_width_chars=width, fmt_table_cell_list_len=4):
             print(frame)
 
 

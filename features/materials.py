@@ -54,7 +54,7 @@ SCHEMA = pa.schema([
     column("material_id", pa.string(), "identifier, as in the source"),
     column("cif", pa.string(), "canonical crystal (features/crystal.py), a CIF in P1"),
     column("structure_hash", pa.string(), "sha256 of the canonical crystal: equal for equal crystals"),
-    column("formula", pa.string(), "formula of the primitive cell"),
+    column("formula", pa.string(), "atoms of the primitive cell, by rising electronegativity"),
     column("reduced_formula", pa.string(), "reduced formula"),
     column("chemsys", pa.string(), "chemical system, elements in alphabetical order"),
     column("elements", pa.list_(pa.string()), "elements in alphabetical order"),
@@ -112,7 +112,7 @@ def material_row(structure: Any) -> dict[str, Any]:
     return {
         "cif": cif,
         "structure_hash": crystal.structure_hash(structure),
-        "formula": composition.formula,
+        "formula": re.sub(r"(?<=[A-Za-z])1(?= |$)", "", composition.formula).replace(" ", ""),
         "reduced_formula": composition.reduced_formula,
         "chemsys": "-".join(elements),
         "elements": elements,

@@ -96,25 +96,6 @@ class RowStore:
             found.append(pq.read_table(segment).filter(keep).drop_columns([FINGERPRINT]))
         return pa.concat_tables(found) if found else self.schema.empty_table()
 
-    def forget(self, keep: set[bytes]) -> int:
-        """Rewrite the store to hold only these fingerprints, as few segments; returns the bytes freed."""
-        before = sum(path.stat().st_size for path in self.top.rglob("*.parquet"))
-        for kind in ("rows", "rejects"):
-            old = self._segments(kind)
-            tables = [pq.read_table(segment) for segment in old]
-            if tables:
-                table = pa.concat_tables(tables)
-                table = table.filter(pc.is_in(table[FINGERPRINT], value_set=pa.array(list(keep), pa.binary(32))))
-                if len(table):
-                    self._append(kind, table.drop_columns([FINGERPRINT]), table[FINGERPRINT].to_pylist(),
-                                 table["material_id"].to_pylist())
-            for segment in old:
-                segment.unlink()
-        for other in self.top.glob("v*/*.parquet"):
-            if other.parent != self.folder:
-                other.unlink()
-        return before - sum(path.stat().st_size for path in self.top.rglob("*.parquet"))
-
     def _segments(self, kind: str) -> list[Path]:
         return sorted(self.folder.glob(f"{kind}-*.parquet"))
 

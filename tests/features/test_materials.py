@@ -24,6 +24,7 @@ def test_columns_of_a_real_crystal() -> None:
     found = compute(row(properties=json.dumps({"k_vrh": 24.9, "band_gap": 0.0, "tc": 3.0}))).rows.to_pylist()[0]
     assert found["reduced_formula"] == "NaCl"
     assert (found["space_group"], found["space_group_number"], found["crystal_system"]) == ("Fm-3m", 225, "cubic")
+    assert found["formula"] == "NaCl"
     assert found["elements"] == ["Cl", "Na"]
     assert found["chemsys"] == "Cl-Na"
     assert found["nsites"] == 2

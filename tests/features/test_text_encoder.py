@@ -80,7 +80,8 @@ def small_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("bert")
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "bond", "##ed", "the", "atoms",
-             *"abcdefghijklmnopqrstuvwxyz", *(f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz0123456789"), *"0123456789().,-/_Å"]
+             *"abcdefghijklmnopqrstuvwxyz0123456789().,-/_Å",
+             *(f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz0123456789")]
     (folder / "vocab.txt").write_text("\n".join(words))
     BertTokenizerFast(vocab=str(folder / "vocab.txt"), do_lower_case=True).save_pretrained(folder)
     torch.manual_seed(0)

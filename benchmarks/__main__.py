@@ -1,0 +1,6 @@
+"""`python -m benchmarks`: run all of them."""
+
+from benchmarks import refresh
+
+if __name__ == "__main__":
+    refresh.main()
