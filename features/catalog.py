@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from pathlib import Path
 
 import duckdb
@@ -51,12 +52,11 @@ def refresh(root: Path) -> None:
     """
     sources = _sources(root)
     path = Paths(root).catalog
-    draft = path.with_name(f"{path.name}.new")
-    draft.unlink(missing_ok=True)
-    with duckdb.connect(str(draft)) as connection:
-        _create_views(connection, sources)
-        connection.execute("CHECKPOINT")
-    draft.replace(path)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".catalog-") as folder:
+        draft = Path(folder) / path.name
+        with duckdb.connect(str(draft)) as connection:
+            _create_views(connection, sources)
+        draft.replace(path)
 
 
 def _sources(root: Path) -> dict[str, list[Path]]:

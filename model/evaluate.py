@@ -75,13 +75,11 @@ def measure(trained: Trained, test: Dataset, predicted: dict[str, Floats], param
     hold the spread between training seeds.
     """
     rng = np.random.default_rng(params.seed)
-    resamples = rng.integers(0, len(test), (params.bootstrap, len(test)))
     name = trained.params.transform
 
     def interval(errors: Floats, key: str) -> dict[str, float]:
-        tail = (1 - params.confidence) / 2
-        low, high = np.quantile(errors[resamples].mean(axis=1), [tail, 1 - tail])
-        return {key: float(errors.mean()), f"{key}_low": float(low), f"{key}_high": float(high)}
+        low, high = bootstrap(errors, params)
+        return {key: float(errors.mean()), f"{key}_low": low, f"{key}_high": high}
 
     def natural(values: Floats) -> Floats:
         return np.abs(data.untransform(values, name) - data.untransform(test.targets, name))
@@ -110,6 +108,15 @@ def measure(trained: Trained, test: Dataset, predicted: dict[str, Floats], param
         "split": trained.config.split_sizes,
         "parameters": trained.config.parameters,
     }
+
+
+def bootstrap(errors: Floats, params: EvaluateParams) -> tuple[float, float]:
+    """Percentile interval of the mean error. The resamples are the same for every metric of one test split."""
+    rng = np.random.default_rng([params.seed, 1])
+    means = [errors[rng.integers(0, len(errors), len(errors))].mean() for _ in range(params.bootstrap)]
+    tail = (1 - params.confidence) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return float(low), float(high)
 
 
 def derangement(count: int, rng: np.random.Generator) -> list[int]:

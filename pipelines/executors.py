@@ -152,7 +152,9 @@ def make(name: str, workers: int | None) -> Executor:
     """The executor of a name. `workers` defaults to the cores this process may use."""
     if name == "serial":
         return Serial()
-    return Processes(workers or len(os.sched_getaffinity(0)))
+    if workers is None:  # macOS does not say which cores a process may use
+        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Processes(workers)
 
 
 EXECUTORS = ("serial", "processes")

@@ -43,7 +43,9 @@ def read_frame(path: Path) -> pl.DataFrame:
         if path.suffix.lower() == ".parquet":
             return pl.read_parquet(path)
         if path.suffix.lower() == ".csv":
-            return pl.read_csv(path, infer_schema_length=None)
+            names = pl.read_csv(path, n_rows=0).columns
+            text = {name: pl.String for name in ("material_id", "cif") if name in names}  # the id 007 is not 7
+            return pl.read_csv(path, infer_schema_length=None, schema_overrides=text)
         return pl.read_ndjson(path, infer_schema_length=None)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise UserError(f"{path} cannot be read: {error}") from None

@@ -46,6 +46,11 @@ def test_two_files_of_one_name_and_a_property_without_file(project: Path) -> Non
     assert errors["ghost"].startswith("no_structure: ")
 
 
+def test_an_id_keeps_its_zeros(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("material_id,cif,k_vrh\n007,data_,1\n")
+    assert list(rows(tmp_path, source="table", path=Path("x.csv"))) == ["007"]
+
+
 @pytest.mark.parametrize("suffix", ["parquet", "csv", "jsonl"])
 def test_a_table(tmp_path: Path, suffix: str) -> None:
     frame = pl.DataFrame({"material_id": ["a", "b"], "cif": [(CRYSTALS / "mp-30.cif").read_text(), None],
