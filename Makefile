@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
+LOG := $(VENV)/setup.log
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
 
 # No telemetry from any tool that this project runs.
 export DO_NOT_TRACK := 1
@@ -12,7 +14,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup repro test lint bench
+.PHONY: help setup repro test lint bench
 .DEFAULT_GOAL := help
 
 help: ## Show the targets
@@ -24,8 +26,8 @@ $(STAMP): pyproject.toml constraints.txt Makefile
 	@echo "setup: creating $(VENV) and installing about 240 packages (2.5 GB); 3 to 6 minutes the first time"
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "error: Python 3.11 or newer is needed; name one with make PYTHON=python3.11")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt pip setuptools wheel
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@$(PIP) pip setuptools wheel >$(LOG) 2>&1 || { cat $(LOG); exit 1; }
+	@$(PIP) --editable '.[dev]' >>$(LOG) 2>&1 || { cat $(LOG); exit 1; }
 	@touch $(STAMP)
 	@echo "setup: done; activate with: source $(VENV)/bin/activate"
 
