@@ -6,10 +6,8 @@ The archive is fetched with pip, which checks its sha256, and read as it is; it 
 from __future__ import annotations
 
 import ast
-import csv
-import io
 import json
-import re
+import math
 import shutil
 import subprocess
 import sys
@@ -72,15 +70,20 @@ def read(params: IngestParams, root: Path) -> Iterator[Entry]:
 
 
 def read_dataset(archive: Path, dataset: Dataset) -> Iterator[Entry]:
-    """Entries of one CSV, read inside the archive."""
-    csv.field_size_limit(2**31 - 1)
+    """Entries of one CSV, read inside the archive.
+
+    pandas copes with what other readers trip over in these files: comment lines, `#` inside quotes, cells of many
+    lines, and in two of them a first column without a name.
+    """
+    import pandas as pd
+
     with tarfile.open(archive) as tar:
         member = tar.extractfile(f"matminer-0.4.0/matminer/datasets/{dataset.file}")
         if member is None:
             raise UserError(f"{archive} holds no {dataset.file}; delete it to fetch it again")
-        text = io.TextIOWrapper(member, encoding="utf-8", newline="").read()
-    body = re.sub(r"\A(?:#[^\n]*\n)+", "", text)
-    for row in csv.DictReader(io.StringIO(body, newline="")):
+        frame = pd.read_csv(member, comment="#")
+    wanted = [name for name in ("material_id", "poscar", "structure", *dataset.columns) if name in frame]
+    for row in frame[wanted].to_dict("records"):
         structure, form = (row["poscar"], "poscar") if "poscar" in row else (_as_json(row["structure"]), "json")
         yield Entry(
             material_id=row["material_id"],
@@ -90,7 +93,8 @@ def read_dataset(archive: Path, dataset: Dataset) -> Iterator[Entry]:
             source_version=f"matminer 0.4.0 {dataset.file} sha256:{SHA256[:12]}",
             license=LICENSE,
             citation=f"{dataset.doi} {MP_DOI}",
-            properties={name: float(row[column]) for column, name in dataset.columns.items() if row[column]},
+            properties={name: float(row[column]) for column, name in dataset.columns.items()
+                        if not math.isnan(row[column])},
         )
 
 

@@ -93,7 +93,8 @@ def archive(path: Path) -> Path:
     structure = {"lattice": {"matrix": [[4.0, 0, 0], [0, 4.0, 0], [0, 0, 4.0]]}, "sites": [
         {"species": [{"element": "Cu", "occu": 1}], "abc": [0.0, 0.0, 0.0], "properties": {"forces": [0, 0, 0]}}]}
     elastic = f'# ref: a, b\nidx,K_VRH,G_VRH,material_id,poscar\n0,25.0,,mp-1,"{poscar}"\n'
-    dielectric = f'# ref\nidx,band_gap,n,poly_electronic,poly_total,material_id,poscar\n0,0,2,3,4,mp-1,"{poscar}"\n'
+    # as in the real file, a first column without a name
+    dielectric = f'# ref\nidx,band_gap,n,poly_electronic,poly_total,material_id,poscar\n0,0,0,2,3,4,mp-1,"{poscar}"\n'
     flla = f'# ref\nmaterial_id,structure,formation_energy_per_atom,e_above_hull\nmp-2,"{structure}",-1.5,0.0\n'
     empty = "# ref\nmaterial_id,poscar,eij_max\n"
     files = {"elastic_tensor": elastic, "dielectric_constant": dielectric, "flla_2015": flla,
@@ -123,6 +124,23 @@ def test_the_union_merges_by_id_with_sparse_labels(tmp_path: Path) -> None:
                                               "10.1038/sdata.2016.134"]
     assert found["mp-2"].properties == {"formation_energy_per_atom": -1.5, "energy_above_hull": 0.0}
     assert found["mp-2"].format == "json"
+
+
+@pytest.mark.slow
+def test_the_real_archive(tmp_path: Path) -> None:
+    """Fetched from PyPI: the sets have the sizes on their cards, and the columns are the right ones."""
+    sets = {name: {e.material_id: e for e in matminer_archive.read(IngestParams(dataset=name), tmp_path)}
+            for name in ("elastic", "dielectric", "piezoelectric", "formation_energy", "union")}
+    assert {name: len(found) for name, found in sets.items()} == {
+        "elastic": 1181, "dielectric": 1056, "piezoelectric": 941, "formation_energy": 3938, "union": 6317}
+    assert sets["elastic"]["mp-10003"].properties["k_vrh"] == pytest.approx(194.268884359)
+    assert sets["dielectric"]["mp-441"].properties["band_gap"] == 1.88
+    assert sets["piezoelectric"]["mp-22925"].properties == {"e_ij_max": 0.091464}
+    assert sets["formation_energy"]["mp-10"].properties["energy_above_hull"] == pytest.approx(0.10740506)
+    everything = [e for e in sets["union"].values() if {"k_vrh", "band_gap"} <= set(e.properties)]
+    assert everything
+    assert len({matminer_archive.DATASETS[name].doi for name in ("elastic", "dielectric")}
+               & set(everything[0].citation.split())) == 2
 
 
 @pytest.mark.usefixtures("small_archive")
