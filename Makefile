@@ -32,6 +32,7 @@ $(STAMP): pyproject.toml constraints.txt Makefile
 	@echo "setup: done; activate with: source $(VENV)/bin/activate"
 
 repro: setup ## Run the whole chain: dvc repro
+	@$(BIN)/python -m model check
 	$(BIN)/dvc repro
 
 test: setup ## Run all tests

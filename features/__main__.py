@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import enum
 import json
 import shutil
@@ -117,21 +118,46 @@ def validate(root: Root = Path()) -> None:
 
 def show(table: pa.Table, form: Format) -> None:
     """Write a result to standard output."""
+    table = _with_plain_numbers(table)
     if form is Format.parquet:
         pq.write_table(table, sys.stdout.buffer)
-        return
-    frame = pl.DataFrame(pl.from_arrow(table))
-    if form is Format.json:
-        print(frame.write_json())
+    elif form is Format.json:
+        print(json.dumps(table.to_pylist(), default=str, ensure_ascii=False))
     elif form is Format.csv:
-        nested = [name for name, dtype in frame.schema.items() if dtype.is_nested()]
-        print(frame.with_columns(pl.Series(name, [json.dumps(value) for value in table[name].to_pylist()], pl.String)
-                                 for name in nested).write_csv(), end="")
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(table.column_names)
+        writer.writerows([_cell(value) for value in row.values()] for row in table.to_pylist())
     else:
+        frame = pl.DataFrame([_series(name, table[name]) for name in table.column_names])
         width = shutil.get_terminal_size(fallback=(140, 24)).columns
         with pl.Config(tbl_rows=-1, tbl_cols=-1, fmt_str_lengths=100_000, tbl_hide_dataframe_shape=True,
                        tbl_hide_column_data_types=True, tbl_width_chars=width, fmt_table_cell_list_len=4):
             print(frame)
+
+
+def _with_plain_numbers(table: pa.Table) -> pa.Table:
+    """DuckDB sums integers into 128 bits, which few readers know; as 64 bits where they fit, else as floats."""
+    for index, field in enumerate(table.schema):
+        if pa.types.is_decimal(field.type) and field.type.scale == 0:
+            try:
+                plain = table[field.name].cast(pa.int64())
+            except pa.ArrowInvalid:
+                plain = table[field.name].cast(pa.float64())
+            table = table.set_column(index, field.name, plain)
+    return table
+
+
+def _cell(value: object) -> object:
+    """A value as CSV holds it: nested ones as JSON."""
+    return json.dumps(value, default=str, ensure_ascii=False) if isinstance(value, list | dict) else value
+
+
+def _series(name: str, column: pa.ChunkedArray) -> pl.Series:
+    """A column as polars prints it; what polars does not know is shown in Python's words."""
+    try:
+        return pl.Series(name, column)
+    except (pl.exceptions.PolarsError, TypeError, ValueError):
+        return pl.Series(name, [None if value is None else str(value) for value in column.to_pylist()], pl.String)
 
 
 if __name__ == "__main__":

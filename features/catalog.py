@@ -23,8 +23,8 @@ def connect(root: Path) -> duckdb.DuckDBPyConnection:
     if not sources:
         raise UserError(f"there are no tables under {Paths(root).features} yet; run `dvc repro` to make them")
     _create_views(connection, sources)
-    folder = str(Paths(root).features.resolve())
-    connection.execute(f"SET allowed_directories = [{_quote(folder)}]")
+    files = ", ".join(_quote(str(path.resolve())) for listed in sources.values() for path in listed)
+    connection.execute(f"SET allowed_paths = [{files}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     return connection
@@ -37,12 +37,31 @@ def query(root: Path, sql: str) -> pa.Table:
             statements = connection.extract_statements(sql)
             if len(statements) != 1:
                 raise UserError(f"one SQL statement is expected, found {len(statements)}")
-            kind = statements[0].type
-            if kind not in (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN):
-                raise UserError(f"only queries are allowed here, not {kind.name}: the catalog is read-only")
-            return connection.sql(sql).to_arrow_table()
+            _only_reads(connection, statements[0])
+            return _with_unique_names(connection.sql(sql).to_arrow_table())
         except duckdb.Error as error:
             raise UserError(f"SQL: {error}") from None
+
+
+def _only_reads(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> None:
+    """Refuse what is not a query. EXPLAIN ANALYZE runs what it explains, so what it explains must be one as well."""
+    kind = statement.type
+    if kind is duckdb.StatementType.EXPLAIN:
+        inner = re.sub(r"^(?:\s|--[^\n]*\n|/\*.*?\*/)*explain\s+(?:analyze\s+|\([^)]*\)\s*)?", "", statement.query,
+                       flags=re.IGNORECASE | re.DOTALL)
+        kind = connection.extract_statements(inner)[0].type
+    if kind is not duckdb.StatementType.SELECT:
+        raise UserError(f"only queries are allowed here, not {kind.name}: the catalog is read-only")
+
+
+def _with_unique_names(table: pa.Table) -> pa.Table:
+    """A result in which no two columns share a name: the later ones get a number."""
+    seen: dict[str, int] = {}
+    names = []
+    for name in table.column_names:
+        seen[name] = seen.get(name, 0) + 1
+        names.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
+    return table.rename_columns(names)
 
 
 def refresh(root: Path) -> None:
@@ -69,7 +88,7 @@ def _create_views(connection: duckdb.DuckDBPyConnection, sources: dict[str, list
     for name, files in sources.items():
         listed = ", ".join(_quote(str(path.resolve())) for path in files)
         # `name` is an identifier (see `_sources`) and the paths are quoted
-        connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet([{listed}], union_by_name = true)")  # noqa: S608
+        connection.execute(f"CREATE VIEW \"{name}\" AS SELECT * FROM read_parquet([{listed}], union_by_name = true)")  # noqa: S608
 
 
 def _quote(text: str) -> str:

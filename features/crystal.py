@@ -115,13 +115,16 @@ def _round(values: Floats) -> Floats:
 
 
 def _check(structure: Any) -> None:
+    from pymatgen.core import DummySpecies
+
     if len(structure) == 0:
         raise RowError("empty", "the structure has no atoms")
     if not structure.is_ordered:
         partly = next(site for site in structure if not site.is_ordered)
         raise RowError("disordered", f"site {partly.species_string} is only partly occupied; ordered crystals only")
-    if any(site.specie.Z < 1 for site in structure):
-        raise RowError("unreadable", "a site holds no chemical element")
+    strange = [site for site in structure if isinstance(site.specie, DummySpecies)]
+    if strange:
+        raise RowError("unreadable", f"'{strange[0].specie.symbol}' is no chemical element")
     if structure.lattice.volume < 1.0:
         raise RowError("unreadable", f"the cell has a volume of only {structure.lattice.volume:.3g} Å³")
     distances = structure.distance_matrix + np.eye(len(structure)) * 9.0

@@ -30,8 +30,6 @@ def run_cli(app: Callable[[], None]) -> None:
             raise
         where = f" ({error.filename})" if error.filename else ""
         _stop(f"cannot write: {error.strerror}{where}; what was finished is kept, free the space and run again")
-    except BrokenPipeError:
-        sys.exit(0)
 
 
 def _stop(message: str) -> None:

@@ -89,7 +89,8 @@ def compute(unit: dict[str, Any], _params: MaterialsParams) -> dict[str, Any]:
         kind, _, message = unit["error"].partition(": ")
         raise RowError(kind, message)
     if not ID_PATTERN.fullmatch(unit["material_id"]):
-        raise RowError("bad_id", "an id holds letters, digits and . _ + - only, and at most 128 of them")
+        raise RowError("bad_id", "an id (the file's name) holds letters, digits and . _ + - only, and at most 128 of "
+                                 "them: rename it")
     properties = {name: value for name, value in json.loads(unit["properties"]).items() if value is not None}
     structure = crystal.canonical_structure(parse(unit["structure"], unit["format"]))
     return material_row(structure) | {

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from features import placement
 from features.errors import UserError
+from features.progress import say
 from features.view import FINGERPRINT, Reject
 
 REJECT_SCHEMA = pa.schema([
@@ -57,10 +58,12 @@ class RowStore:
         """Fingerprints of all finished rows, and all rejects by fingerprint."""
         rows: set[bytes] = set()
         for segment in self._segments("rows"):
-            rows.update(pq.read_table(segment, columns=[FINGERPRINT])[FINGERPRINT].to_pylist())
+            if (table := _read(segment, [FINGERPRINT])) is not None:
+                rows.update(table[FINGERPRINT].to_pylist())
         rejects: dict[bytes, Reject] = {}
         for segment in self._segments("rejects"):
-            for row in pq.read_table(segment).to_pylist():
+            table = _read(segment)
+            for row in [] if table is None else table.to_pylist():
                 mark = row.pop(FINGERPRINT)
                 rejects[mark] = Reject(**row)
         return rows, rejects
@@ -85,7 +88,10 @@ class RowStore:
             first, last = (int(text, 16) for text in segment.stem.split("-")[1:3])
             if last < low or first >= high:
                 continue
-            marks = pq.read_table(segment, columns=[FINGERPRINT])[FINGERPRINT]
+            table = _read(segment, [FINGERPRINT])
+            if table is None:
+                continue
+            marks = table[FINGERPRINT]
             keep = pc.is_in(marks, value_set=values)
             if not pc.any(keep).as_py():
                 continue
@@ -104,6 +110,16 @@ class RowStore:
         table = table.append_column(FINGERPRINT, pa.array(fingerprints, pa.binary(32)))
         name = f"{kind}-{where.min():08x}-{where.max():08x}-{uuid.uuid4().hex}.parquet"
         write_beside(table, self.folder / name)
+
+
+def _read(segment: Path, columns: list[str] | None = None) -> pa.Table | None:
+    """A segment; a damaged one is dropped, since it only saved work."""
+    try:
+        return pq.read_table(segment, columns=columns)
+    except pa.ArrowInvalid as error:
+        say(f"row store: {segment.name} is damaged and dropped, its rows are computed again ({error})")
+        segment.unlink(missing_ok=True)
+        return None
 
 
 def write_beside(table: pa.Table, path: Path, *, row_group_size: int = 4096) -> None:

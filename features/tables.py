@@ -32,10 +32,13 @@ def publish(folder: Path, schema: pa.Schema, key: Sequence[str], parts: Iterator
             footers: Iterator[Mapping[str, Any]]) -> str:
     """Write a table whole, beside its place, then put it there. Returns the sha256 over its files.
 
-    `parts` and `footers` go together, one of each a file. A reader sees the old table or the new one.
+    `parts` and `footers` go together, one of each a file. A reader never sees a half-written table; between the two
+    renames that change the tables there is an instant without one. A run killed in it restores the old table.
     """
     draft = folder.with_name(f".{folder.name}.new")
     old = folder.with_name(f".{folder.name}.old")
+    if old.exists() and not folder.exists():
+        old.rename(folder)
     for leftover in (draft, old):
         shutil.rmtree(leftover, ignore_errors=True)
     draft.mkdir(parents=True)

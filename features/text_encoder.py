@@ -166,12 +166,15 @@ def cut_windows(owner: NDArray[np.int32], capacity: int) -> list[tuple[int, int]
 
 
 def pick_device(device: str) -> str:
-    """`auto` is a GPU where there is one."""
-    if device != "auto":
-        return device
+    """`auto` is a GPU where there is one. Raises `UserError` for a GPU that is not there."""
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    there = torch.cuda.is_available()
+    if device.startswith("cuda") and not there:
+        raise UserError(f"device '{device}' is asked for, but torch sees no GPU here; use auto or cpu")
+    if device == "auto":
+        return "cuda" if there else "cpu"
+    return device
 
 
 def locate(encoder: str, revision: str | None = None) -> Path:
@@ -201,9 +204,8 @@ def locate(encoder: str, revision: str | None = None) -> Path:
 def weights_digest(folder: Path) -> str:
     """sha256 over the files that decide the vectors: weights, configuration and tokenizer."""
     digest = hashlib.sha256()
-    files = sorted(p for p in folder.iterdir()
-                   if p.suffix in {".safetensors", ".bin"} or p.name in {"config.json", "tokenizer.json", "vocab.txt"})
-    if not files:
+    files = sorted(p for p in folder.iterdir() if p.suffix in {".safetensors", ".bin", ".json", ".txt", ".model"})
+    if not any(p.name == "config.json" for p in files):
         raise UserError(f"{folder} holds no encoder (config.json and weights)")
     for path in files:
         digest.update(path.name.encode())

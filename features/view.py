@@ -13,10 +13,12 @@ from typing import Any, Generic
 
 import pyarrow as pa
 
-from features.errors import RowError
+from features.errors import RowError, UserError
 from features.params import S
 
 FINGERPRINT = "_fingerprint"
+ENVIRONMENT = (UserError, OSError, MemoryError)
+"""Errors that belong to the machine or the set-up, not to a row: they stop a run and never become a reject."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,8 @@ class Rowwise(Generic[S]):
         for index, unit in enumerate(units.to_pylist()):
             try:
                 made = self.function(unit, params)
+            except ENVIRONMENT:
+                raise
             except Exception as error:  # one bad crystal never stops a run: it becomes data, with its reason
                 rejects[index] = reject(unit["material_id"], error)
             else:

@@ -19,6 +19,19 @@ Root = Annotated[Path, typer.Option(help="Project folder with params.yaml and th
 
 
 @app.command()
+def check(root: Root = Path()) -> None:
+    """Check params.yaml as a whole, before anything long starts."""
+    from features.params import load_section
+    from features.registry import all_views
+    from model.params import EvaluateParams, ExplainParams, TrainParams
+
+    sections = {view.stage: view.params for view in all_views() if view.stage != "ingest"}  # ingest checks its own
+    sections |= {"train": TrainParams, "evaluate": EvaluateParams, "explain": ExplainParams}
+    for stage, section in sections.items():
+        load_section(root, stage, section)
+
+
+@app.command()
 def train(root: Root = Path()) -> None:
     """Train with the section `train` of params.yaml."""
     from model import train as stage

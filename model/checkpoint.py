@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ class Config:
     train: dict[str, Any]
     """Section `train` as it was."""
     features: dict[str, dict[str, Any]]
-    """Sections and view versions of the features the model was trained on: what `predict` must repeat."""
+    """Per stage the version, parameters and weights digest of the features: what `predict` must repeat."""
     text_dim: int
     target_mean: float
     """Mean of the transformed target over the training split."""
@@ -38,7 +39,11 @@ class Config:
     unit: str
     """Unit of the untransformed target."""
     split_sizes: dict[str, int]
+    split_digest: str
+    """Which crystal was on which side (`data.split_digest`)."""
     parameters: int
+    weights_sha256: str = ""
+    """Of the weights that belong to this configuration; `save` fills it in."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +66,16 @@ def save(root: Path, net: MultimodalNet, config: Config) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     draft = folder / f"{WEIGHTS}.new"
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}, draft)
+    content = {**asdict(config), "weights_sha256": _sha256(draft)}
     draft.replace(folder / WEIGHTS)
     draft = folder / f"{CONFIG}.new"
-    draft.write_text(json.dumps(asdict(config), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    draft.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     draft.replace(folder / CONFIG)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def load(root: Path, device: str | None = None) -> Trained:
@@ -76,6 +87,8 @@ def load(root: Path, device: str | None = None) -> Trained:
             raise UserError(f"{folder / CONFIG} has format {content.get('format')}, this version reads {FORMAT}; "
                             "train again with `dvc repro`")
         config = Config(**content)
+        if _sha256(folder / WEIGHTS) != config.weights_sha256:
+            raise UserError(f"{folder / WEIGHTS} and {CONFIG} do not belong together; train again with `dvc repro`")
         params = parse_section(config.train, "train", TrainParams)
         net = MultimodalNet(params, config.text_dim)
         net.load_state_dict(load_file(folder / WEIGHTS))

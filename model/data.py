@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
@@ -175,6 +176,8 @@ def read_targets(root: Path, target: str, transform_name: str) -> dict[str, floa
     known = {i: v for i, v in zip(table["material_id"].to_pylist(), values, strict=True) if v is not None}
     if not known:
         have = [name for name in PROPERTIES if pc.count(tables.read(root, "materials", [name])[name]).as_py()]
+        others = tables.read(root, "materials", ["other_properties"])["other_properties"].to_pylist()
+        have += sorted({name for row in others for name, _ in row or ()})
         raise UserError(f"train.target: no crystal has '{target}'; there is {', '.join(have) or 'no property at all'}")
     if transform_name == "log10":
         wrong = [i for i, v in known.items() if v <= 0]
@@ -200,6 +203,12 @@ def load(root: Path, target: str, transform_name: str) -> dict[str, Dataset]:
         result[split] = Dataset(ids, [crystals[i] for i in ids], [texts.get(i, []) for i in ids],
                                 np.array([targets[i] for i in ids]), dim)
     return result
+
+
+def split_digest(splits: Mapping[str, Dataset]) -> str:
+    """sha256 of which crystal is on which side."""
+    content = "".join(f"{name}:{material_id};" for name in SPLITS for material_id in splits[name].ids)
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def read_crystals(root: Path, wanted: set[str]) -> dict[str, Crystal]:

@@ -12,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from features import catalog, placement, tables
+from features.errors import UserError
 from features.params import load_section
 from features.paths import Paths
 from features.progress import say
@@ -44,6 +45,10 @@ def evaluate(root: Path) -> None:
     params = load_section(root, "evaluate", EvaluateParams)
     trained = checkpoint.load(root)
     splits = data.load(root, trained.params.target, trained.params.transform)
+    if data.split_digest(splits) != trained.config.split_digest:
+        raise UserError("the crystals or their splits have changed since the model was trained; run `dvc repro`")
+    if len(splits["test"]) < 2:
+        raise UserError("the test split has only one crystal, too few to test on: take more (ingest.limit)")
     predictions = {name: predict_all(trained, split) for name, split in splits.items()}
     metrics = measure(trained, splits["test"], predictions["test"], params)
     folder = Paths(root).results

@@ -8,7 +8,7 @@ tokens it is read by showing the trained layer token vectors in place of sentenc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from features import catalog, placement, sentences, tables, text_encoder
+from features.errors import UserError
 from features.params import load_section
 from features.paths import Paths
 from features.progress import Progress, say
@@ -44,7 +45,8 @@ ATTRIBUTIONS = pa.schema([
     column("attention", pa.float64(), "mean weight of the cross-attention; null for other fusions"),
 ])
 
-TOKEN_BATCH = 256
+WEIGHTS_AT_ONCE = 2_000_000
+"""Variants of a text times atoms times sentences in one pass: attention weights of a head, what bounds the memory."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,10 @@ def explain_stage(root: Path) -> None:
 
 def load_encoder(trained: Trained) -> text_encoder.TextEncoder:
     """The text encoder that the model was trained with."""
-    section = {name: value for name, value in trained.config.features["embed"].items() if name != "version"}
-    embed = EmbedParams.model_validate(section)
+    embed = EmbedParams.model_validate(trained.config.features["embed"]["params"])
+    digest = text_encoder.weights_digest(text_encoder.locate(embed.encoder, embed.revision))
+    if digest != trained.config.features["embed"]["digest"]:
+        raise UserError(f"the weights of {embed.encoder} are not those the model was trained with; run `dvc repro`")
     return text_encoder.load(embed.encoder, embed.revision, embed.device)
 
 
@@ -105,9 +109,15 @@ def explain(trained: Trained, encoder: text_encoder.TextEncoder, material_id: st
     atoms = net.structure_tokens(data.collate_structures([crystal]).to(device))
 
     def predict(words: Tokens, shown: Tokens = atoms) -> tuple[NDArray[np.float64], Tensor | None]:
-        many = len(words.mask)
-        prediction = net.fuse(Tokens(shown.values.expand(many, -1, -1), shown.mask.expand(many, -1)), words)
-        return trained.natural(prediction.fused).numpy(), prediction.attention
+        at_once = max(1, WEIGHTS_AT_ONCE // (shown.mask.shape[1] * words.mask.shape[1]))
+        values, weights = [], None
+        for first in range(0, len(words.mask), at_once):
+            part = Tokens(words.values[first:first + at_once], words.mask[first:first + at_once])
+            many = len(part.mask)
+            found = net.fuse(Tokens(shown.values.expand(many, -1, -1), shown.mask.expand(many, -1)), part)
+            values.append(trained.natural(found.fused).numpy())
+            weights = found.attention if first == 0 else weights
+        return np.concatenate(values), weights
 
     def words_of(texts: Sequence[Text | None]) -> Tokens:
         result: Tokens = net.text_branch(data.collate_texts(texts, encoded.tokens.shape[1]).to(device))
@@ -152,8 +162,8 @@ def _mean_attention(attention: Tensor | None) -> list[float] | None:
     return None if attention is None else attention[0].mean(dim=(0, 1)).double().cpu().tolist()
 
 
-def _without_tokens(spoken: Text, encoded: text_encoder.EncodedText) -> list[list[Text]]:
-    """The text without each of its tokens in turn, in batches."""
+def _without_tokens(spoken: Text, encoded: text_encoder.EncodedText) -> Iterator[list[Text]]:
+    """The text without each of its tokens in turn, 64 at a time."""
     counts = np.bincount(encoded.sentence_of, minlength=len(spoken.vectors))
     texts = []
     for token, sentence in enumerate(encoded.sentence_of):
@@ -164,4 +174,8 @@ def _without_tokens(spoken: Text, encoded: text_encoder.EncodedText) -> list[lis
         else:
             vectors, regions = np.delete(vectors, sentence, axis=0), np.delete(regions, sentence)
         texts.append(Text(vectors, regions))
-    return [texts[first:first + TOKEN_BATCH] for first in range(0, len(texts), TOKEN_BATCH)]
+        if len(texts) == 64:
+            yield texts
+            texts = []
+    if texts:
+        yield texts

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 
 from features import crystal, descriptions, materials, sentences, structures
 from features.errors import RowError, UserError
+from features.files import read_text
 from features.registry import view_of
 from features.sentences import REGIONS, Sentence
 from features.view import reject
@@ -61,7 +61,7 @@ def _predict_file(trained: Trained, path: Path, with_explanation: bool) -> FileR
         row = materials.material_row(structure)
         tensors = _tensors(trained, row["cif"])
     except RowError as error:
-        return FileResult(str(path), error=f"{error.kind}: {error}")
+        return FileResult(str(path), error=" ".join(f"{error.kind}: {error}".split()))
     tagged: list[Sentence] = []
     text, note = None, None
     try:
@@ -89,18 +89,17 @@ def _predict_file(trained: Trained, path: Path, with_explanation: bool) -> FileR
 
 
 def _read(path: Path) -> str:
+    if str(path) != "-":
+        return read_text(path)
     try:
-        raw = path.read_bytes() if str(path) != "-" else sys.stdin.buffer.read()
-        return (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise RowError("unreadable", reason) from None
+        return sys.stdin.buffer.read().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise RowError("unreadable", f"standard input: {error}") from None
 
 
 def _section(trained: Trained, stage: str) -> Any:
     """The parameters of a feature as they were when the model was trained."""
-    section = {name: value for name, value in trained.config.features[stage].items() if name != "version"}
-    return view_of(stage).params.model_validate(section)
+    return view_of(stage).params.model_validate(trained.config.features[stage]["params"])
 
 
 def _tensors(trained: Trained, cif: str) -> Crystal:

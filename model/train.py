@@ -8,12 +8,14 @@ import math
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from features import registry
+from features import tables
+from features.errors import UserError
 from features.materials import PROPERTIES
 from features.params import load_section
 from features.paths import Paths
@@ -49,23 +51,24 @@ def train(root: Path) -> None:
     checkpoint.save(root, net, Config(
         format=checkpoint.FORMAT,
         train=params.model_dump(mode="json"),
-        features=feature_sections(root),
+        features=feature_footers(root),
         text_dim=training.text_dim,
         target_mean=mean,
         target_std=std,
         unit=PROPERTIES.get(params.target, ("", None))[1] or "",
         split_sizes=sizes,
+        split_digest=data.split_digest(splits),
         parameters=sum(p.numel() for p in net.parameters()),
     ))
     _write_history(Paths(root).model / "learning_curve.csv", history)
 
 
-def feature_sections(root: Path) -> dict[str, dict[str, object]]:
-    """Parameters and versions of the features that a prediction must compute in the same way."""
-    return {
-        view.stage: {"version": view.version, **load_section(root, view.stage, view.params).model_dump(mode="json")}
-        for view in (registry.view_of(stage) for stage in ("describe", "embed", "tensorize"))
-    }
+def feature_footers(root: Path) -> dict[str, dict[str, Any]]:
+    """What the tables say of themselves: how a prediction must compute its features."""
+    names = {"ingest": "materials", "describe": "descriptions", "embed": "text_embeddings", "tensorize": "structures"}
+    kept = ("version", "params", "digest")
+    footers = {stage: tables.footer(tables.files(root, name)[0]) for stage, name in names.items()}
+    return {stage: {key: footer[key] for key in kept if key in footer} for stage, footer in footers.items()}
 
 
 def _loop(net: MultimodalNet, params: TrainParams, splits: dict[str, Dataset], mean: float, std: float,
@@ -103,7 +106,8 @@ def _loop(net: MultimodalNet, params: TrainParams, splits: dict[str, Dataset], m
                             **{f"validation_mae_{name}": value for name, value in errors.items()},
                             "seconds": time.monotonic() - started})
             if not math.isfinite(errors["fused"]):
-                raise FloatingPointError(f"the validation error is not a number in epoch {epoch + 1}")
+                raise UserError(f"training diverged in epoch {epoch + 1}: the validation error is not a number; "
+                                f"lower train.learning_rate ({params.learning_rate:g})")
             if errors["fused"] < best:
                 best, best_epoch, best_state = errors["fused"], epoch, copy.deepcopy(net.state_dict())
             progress.advance(1, f"validation MAE {errors['fused']:.4f}, best {best:.4f}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -24,12 +25,27 @@ Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; defa
 Retry = Annotated[bool, typer.Option("--retry-rejected", help="Try rejected rows again.")]
 
 
+def _prefect_server() -> bool:
+    """Whether stages run as flows: a server is named, and it answers."""
+    url = os.environ.get("PREFECT_API_URL")
+    if not url:
+        return False
+    try:
+        if not url.startswith(("http://", "https://")):
+            raise ValueError("it is no http address")
+        with urllib.request.urlopen(f"{url.rstrip('/')}/health", timeout=5):  # noqa: S310 (checked above)
+            return True
+    except (OSError, ValueError) as error:
+        raise UserError(f"no Prefect server answers at PREFECT_API_URL={url} ({error}); start it with `prefect server "
+                        "start`, or unset the variable to run without") from None
+
+
 def _command(stage: str) -> Callable[..., None]:
     def command(root: Root = Path(), executor: ExecutorName = None, workers: Workers = None,
                 retry: Retry = False) -> None:
         if executor is not None and executor not in EXECUTORS:
             raise UserError(f"no executor '{executor}'; there are: {', '.join(EXECUTORS)}")
-        if os.environ.get("PREFECT_API_URL"):
+        if _prefect_server():
             from pipelines import flows  # its import takes seconds
 
             report = flows.run_stage(stage, root, executor, workers, retry)
@@ -43,7 +59,7 @@ def _command(stage: str) -> Callable[..., None]:
 
 def _model_command(stage: str) -> Callable[..., None]:
     def command(root: Root = Path()) -> None:
-        if os.environ.get("PREFECT_API_URL"):
+        if _prefect_server():
             from pipelines import flows
 
             flows.run_model_stage(stage, root)

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from features.view import Batch, Reject, reject
+from features.view import ENVIRONMENT, Batch, Reject, reject
 
 Compute = Callable[[pa.Table], Batch]
 
@@ -86,16 +86,24 @@ def _result(future: concurrent.futures.Future[Batch], batch: pa.Table, timeout_s
 
     try:
         return future.result()
-    except concurrent.futures.TimeoutError:
-        why = Reject("", "timeout", f"took longer than {timeout_s:g} s")
-    except ProcessExpired as error:
-        how = signal.Signals(-error.exitcode).name if error.exitcode and error.exitcode < 0 else error.exitcode
-        why = Reject("", "crash", f"the worker process died ({how})")
+    except (concurrent.futures.TimeoutError, ProcessExpired) as error:
+        why = _lost_worker(error, timeout_s)
+    except ENVIRONMENT:
+        raise
     except Exception as error:  # whatever compute raised belongs to the row, not to the run
         why = reject("", error)
     if len(batch) > 1:
         return None
     return rejected(batch, why)
+
+
+def _lost_worker(error: BaseException, timeout_s: float | None) -> Reject:
+    """Why a worker did not come back."""
+    if isinstance(error, concurrent.futures.TimeoutError):
+        return Reject("", "timeout", f"took longer than {timeout_s:g} s")
+    code = getattr(error, "exitcode", None)
+    how = signal.Signals(-code).name if code and code < 0 else code
+    return Reject("", "crash", f"the worker process died ({how})")
 
 
 def rejected(unit: pa.Table, why: Reject) -> Batch:
@@ -106,6 +114,8 @@ def rejected(unit: pa.Table, why: Reject) -> Batch:
 def _rows_one_by_one(compute: Compute, batch: pa.Table) -> Batch:
     try:
         return compute(batch)
+    except ENVIRONMENT:
+        raise
     except Exception as error:  # see `_result`
         if len(batch) == 1:
             return rejected(batch, reject("", error))

@@ -22,6 +22,8 @@ from features.rowstore import RowStore
 from features.view import Batch, FeatureView, Reject
 from pipelines.executors import Executor
 
+TRANSIENT = ("timeout", "crash")
+"""Rejects that say something of the machine as well: the next run tries them again."""
 SEGMENT_ROWS = 256
 SEGMENT_S = 10.0
 """Finished rows are stored when there are this many or this much time has passed: what a kill can cost."""
@@ -59,7 +61,10 @@ class Work:
         seen: set[bytes] = set()
         result = []
         for index, mark in enumerate(self.fingerprints):
-            if mark in self.rows or mark in seen or (mark in self.rejects and not retry_rejected):
+            if mark in self.rows or mark in seen:
+                continue
+            known = self.rejects.get(mark)
+            if known is not None and known.error not in TRANSIENT and not retry_rejected:
                 continue
             seen.add(mark)
             result.append(index)
@@ -100,12 +105,12 @@ def materialize(view: FeatureView[Any], params: Section, root: Path, units: pa.T
         if lost:
             raise AssertionError(f"{view.name}: {len(lost)} of {len(units)} units are neither rows nor rejects")
         rejected = [rejects[mark] for mark in work.fingerprints if mark not in rows]
-        digest = _publish(view, params, paths, store, work, rows)
         tables.publish_rejects(paths.rejects(view.name), view.name, rejected)
-    if rejected and len(rejected) == len(units):
-        first = rejected[0]
-        raise UserError(f"{view.name}: all {len(units)} rows were rejected, the first, {first.material_id}, for: "
-                        f"{first.message} (all reasons: python -m features rejects)")
+        if rejected and len(rejected) == len(units):
+            first = rejected[0]
+            raise UserError(f"{view.name}: all {len(units)} rows were rejected, the first, {first.material_id}, for: "
+                            f"{first.message} (all reasons: python -m features rejects)")
+        digest = _publish(view, params, paths, store, work, rows)
     return Report(view.name, len(units), len(units) - len(todo), len(todo), len(rejected),
                   time.monotonic() - started, digest)
 

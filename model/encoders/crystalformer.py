@@ -99,7 +99,8 @@ class InfiniteAttention(nn.Module):
             nn.init.xavier_uniform_(third)
         self.qkv.weight[2 * self.qkv.in_features:].mul_(gain)
         nn.init.normal_(self.omega, std=float(self.width) ** -0.5)
-        nn.init.xavier_uniform_(self.basis_weight, gain=float(N_BASIS) ** -0.5)
+        # as one matrix [heads·d, 64]: the fans of a three-dimensional tensor would be those of a convolution
+        nn.init.xavier_uniform_(self.basis_weight.view(-1, N_BASIS), gain=float(N_BASIS) ** -0.5)
         nn.init.xavier_uniform_(self.out.weight, gain=gain)
         nn.init.zeros_(self.qkv.bias)
         nn.init.zeros_(self.out.bias)

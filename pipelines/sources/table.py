@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from features.errors import UserError
+from features.progress import say
 from pipelines.params import IngestParams
 from pipelines.sources import Entry
 
@@ -22,7 +24,7 @@ def read(params: IngestParams, root: Path) -> Iterator[Entry]:
     missing = {"material_id", "cif"} - set(frame.columns)
     if missing:
         raise UserError(f"{path} has no column {' and no column '.join(sorted(missing))}")
-    properties = numeric_properties(frame, ("material_id", "cif"))
+    properties = numeric_properties(path, frame, ("material_id", "cif"))
     ids = frame["material_id"].cast(pl.String).fill_null("")
     for material_id, cif, values in zip(ids, frame["cif"].cast(pl.String).fill_null(""), properties, strict=True):
         yield Entry(
@@ -44,18 +46,45 @@ def read_frame(path: Path) -> pl.DataFrame:
             return pl.read_parquet(path)
         if path.suffix.lower() == ".csv":
             names = pl.read_csv(path, n_rows=0).columns
-            text = {name: pl.String for name in ("material_id", "cif") if name in names}  # the id 007 is not 7
+            # the id 007 is not 7
+            text: dict[str, Any] = {name: pl.String for name in ("material_id", "cif") if name in names}
             return pl.read_csv(path, infer_schema_length=None, schema_overrides=text)
         return pl.read_ndjson(path, infer_schema_length=None)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
 
 
-def numeric_properties(frame: pl.DataFrame, other: Collection[str]) -> list[dict[str, float | None]]:
-    """The numeric columns as one dict a row; a missing value is None, and a NaN counts as missing."""
-    numeric = [name for name, dtype in frame.schema.items() if dtype.is_numeric() and name not in other]
-    if not numeric:
+MISSING = ("", "-", "--", "?", "n/a", "na", "nan", "none", "null")
+
+
+def numeric_properties(path: Path, frame: pl.DataFrame, other: Collection[str]) -> list[dict[str, float | None]]:
+    """The numeric columns as one dict a row; missing, NaN and infinite values are None.
+
+    A text column counts as numeric if most of its cells are numbers. What is left out is said in one line.
+    """
+    columns: dict[str, pl.Series] = {}
+    for name in frame.columns:
+        if name in other:
+            continue
+        series = frame[name]
+        if series.dtype == pl.String:
+            text = series.str.strip_chars().str.to_lowercase()
+            present = text.is_not_null() & ~text.is_in(MISSING)
+            numbers = text.cast(pl.Float64, strict=False)
+            wrong = series.filter(present & numbers.is_null())
+            if not present.any() or len(wrong) * 2 > present.sum():
+                say(f"ingest: column '{name}' of {path.name} holds text and is left out")
+                continue
+            if len(wrong):
+                say(f"ingest: {len(wrong)} cells of column '{name}' of {path.name} are no numbers and count as "
+                    f"missing, the first is '{wrong[0]}'")
+            series = numbers
+        elif not series.dtype.is_numeric():
+            say(f"ingest: column '{name}' of {path.name} is not numeric and is left out")
+            continue
+        values = series.cast(pl.Float64)
+        columns[name] = values.set(~values.is_finite().fill_null(False), None)
+    if not columns:
         return [{} for _ in range(len(frame))]
-    rows: list[dict[str, float | None]] = frame.select(
-        pl.col(numeric).cast(pl.Float64).replace([float("nan"), float("inf"), float("-inf")], None)).to_dicts()
+    rows: list[dict[str, float | None]] = pl.DataFrame(columns).to_dicts()
     return rows

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from features import tables
+from features.errors import UserError
 from features.paths import Paths
 from pipelines import stages
 from tests.conftest import CRYSTALS, make_project, set_params
@@ -74,6 +75,59 @@ def test_formats_of_a_result(project: Path) -> None:
     import json
 
     assert [row["material_id"] for row in json.loads(shown["json"])] == ["mp-149", "mp-22862", "mp-30"]
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "json"])
+def test_results_of_any_type_are_shown(project: Path, form: str) -> None:
+    query = ("select sum(nsites) as total, interval 1 day as i, [date '2020-01-01'] as d, 'a'::blob as b, "
+             "union_value(k := 1) as u, null as nothing from materials")
+    done = command("features", "sql", query, "--format", form, cwd=project)
+    assert (done.returncode, done.stderr) == (0, "")
+    if form == "json":
+        import json
+
+        assert isinstance(json.loads(done.stdout)[0]["total"], int)
+
+
+@pytest.mark.parametrize(("environment", "message"), [
+    ({"PREFECT_API_URL": "http://127.0.0.1:9/api"}, "no Prefect server answers at PREFECT_API_URL"),
+    ({"PREFECT_API_URL": "nonsense"}, "no Prefect server answers at PREFECT_API_URL"),
+])
+def test_a_server_that_is_not_there(project: Path, environment: dict[str, str], message: str) -> None:
+    done = subprocess.run([sys.executable, "-m", "pipelines", "split"], cwd=project, capture_output=True, text=True,
+                          check=False, env={**NO_SERVER, **environment}, timeout=60)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_a_missing_gpu_stops_the_run_and_rejects_nothing(tmp_path: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    from tests.model.small import small_project
+
+    root = small_project(tmp_path, embed={"device": "auto"})
+    before = [path.read_bytes() for path in tables.files(root, "text_embeddings")]
+    set_params(root, embed={"device": "cuda"})
+    import shutil
+
+    shutil.rmtree(Paths(root).rowstore("text_embeddings"))
+    with pytest.raises(UserError, match="torch sees no GPU"):
+        stages.run("embed", root)
+    assert [path.read_bytes() for path in tables.files(root, "text_embeddings")] == before
+    set_params(root, embed={"device": "cpu"})
+    assert stages.run("embed", root).rejected == 0
+
+
+def test_a_typo_in_a_late_section_is_found_first(project: Path) -> None:
+    set_params(project, train={"epochz": 3})
+    done = command("model", "check", cwd=project)
+    assert done.returncode == 2
+    assert "train.epochz is not a parameter; did you mean 'epochs'?" in done.stderr
+    set_params(project, train={})
+    (project / "params.yaml").write_text((project / "params.yaml").read_text().replace("epochz: 3", "epochs: 3"))
+    assert command("model", "check", cwd=project).returncode == 0
 
 
 def test_a_full_disk_leaves_the_old_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

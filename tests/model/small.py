@@ -46,4 +46,4 @@ def publish(root: Path, stage: str, rows: list[dict[str, Any]]) -> None:
         Paths(root).table(view.name), view.schema, view.key,
         (pa.Table.from_pylist([r for r, p in zip(rows, where, strict=True) if low <= p < high], schema=view.schema)
          for low, high in bounds),
-        ({"version": view.version} for _ in bounds))
+        ({"version": view.version, "params": view.params().deciding()} for _ in bounds))

@@ -115,6 +115,21 @@ def test_a_hidden_element_is_not_seen(structures: dict[str, Any]) -> None:
     assert not torch.equal(net(collate_structures([salt])), net(collate_structures([swapped])))
 
 
+def test_scale_of_the_initial_weights() -> None:
+    """T-Fixup-like, as the paper has it; β matters most, and W_E is Xavier as one matrix with gain 64^-½."""
+    torch.manual_seed(0)
+    net = Crystalformer()
+    attention, gain = net.blocks[0].attention, 0.67 * 4**-0.25
+    bounds = {"basis_weight": (64**-0.5 * math.sqrt(6 / (128 + 64)), attention.basis_weight),
+              "out": (gain * math.sqrt(6 / 256), attention.out.weight),
+              "value": (gain * math.sqrt(6 / 256), attention.qkv.weight[256:]),
+              "query": (math.sqrt(6 / 256), attention.qkv.weight[:128]),
+              "up": (gain * math.sqrt(6 / 640), net.blocks[0].up.weight)}
+    for name, (bound, weight) in bounds.items():
+        assert float(weight.detach().abs().max()) == pytest.approx(bound, rel=0.02), name
+    assert float(net.embedding.weight.detach().std()) == pytest.approx(128**-0.5 * 36**-0.25, rel=0.02)
+
+
 def test_size_of_the_published_net() -> None:
     net = Crystalformer()
     head = 128 * 128 + 128 + 128 + 1

@@ -156,7 +156,7 @@ def test_bad_files_do_not_stop_good_ones(trained: Path, tmp_path: Path, monkeypa
     results = predict.predict_files(checkpoint.load(trained),
                                     [tmp_path / "none.cif", CRYSTALS / "mp-30.cif", tmp_path / "bad.cif"])
     assert [bool(result.error) for result in results] == [True, False, True]
-    assert results[0].error == "unreadable: No such file or directory"
+    assert results[0].error == "unreadable: none.cif: No such file or directory"
     assert results[1].note is not None
     assert results[1].text_only is None
     assert results[1].value is not None
@@ -196,10 +196,45 @@ def test_no_model_yet(tmp_path: Path) -> None:
         checkpoint.load(tmp_path)
 
 
+def test_weights_of_another_model(trained: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(Paths(trained).model, Paths(tmp_path).model)
+    path = Paths(tmp_path).model / checkpoint.WEIGHTS
+    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(UserError, match="do not belong together"):
+        checkpoint.load(tmp_path)
+
+
+def test_a_test_on_other_splits_is_refused(tmp_path: Path) -> None:
+    from pipelines import stages
+
+    root = small_project(tmp_path / "p", train={"epochs": 1})
+    train.train(root)
+    set_params(root, split={"seed": 5})
+    stages.run("split", root, "serial")
+    with pytest.raises(UserError, match="splits have changed since the model was trained"):
+        evaluate.evaluate(root)
+
+
+def test_the_model_remembers_how_its_tables_were_made(tmp_path: Path) -> None:
+    """Not what params.yaml says by now."""
+    root = small_project(tmp_path / "p", train={"epochs": 1}, tensorize={"reach": 30.0})
+    set_params(root, tensorize={"reach": 60.0})
+    train.train(root)
+    assert checkpoint.load(root).config.features["tensorize"]["params"]["reach"] == 30.0
+
+
+def test_training_that_diverges_is_one_line(tmp_path: Path) -> None:
+    root = small_project(tmp_path / "p", train={"learning_rate": 1e30, "epochs": 3, "warmup_steps": 0})
+    with pytest.raises(UserError, match=r"lower train\.learning_rate"):
+        train.train(root)
+
+
 def test_a_damaged_model(trained: Path, tmp_path: Path) -> None:
     import shutil
 
     shutil.copytree(Paths(trained).model, Paths(tmp_path).model)
     (Paths(tmp_path).model / checkpoint.WEIGHTS).write_bytes(b"\x00" * 100)
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="do not belong together"):
         checkpoint.load(tmp_path)

@@ -142,6 +142,47 @@ def test_all_rejected_is_an_error_with_the_first_reason(tmp_path: Path) -> None:
         run(tmp_path, units([("b", 2, "bad")]))
 
 
+def test_an_error_of_the_machine_stops_the_run_and_keeps_the_table(tmp_path: Path) -> None:
+    run(tmp_path, units({"a": 1}))
+    before = contents(tmp_path)
+    for failure in (OSError(28, "No space left on device"), UserError("no weights"), MemoryError()):
+        def fails(table: pa.Table, params: ToyParams, failure: BaseException = failure) -> Any:
+            raise failure
+
+        with pytest.raises(type(failure)):
+            run(tmp_path, units({"a": 1, "b": 2}), compute=fails)
+    assert contents(tmp_path) == before
+    assert run(tmp_path, units({"a": 1, "b": 2})).computed == 1
+
+
+@pytest.mark.slow
+def test_a_timeout_is_tried_again_by_the_next_run(tmp_path: Path) -> None:
+    rows = units([("a", 1, "good"), ("b", 2, "hang")])
+    reports = [materialize(toy_view(), ToyParams(timeout_s=0.5), tmp_path, rows, Processes(1)) for _ in range(2)]
+    assert [(r.computed, r.rejected) for r in reports] == [(2, 1), (1, 1)]
+
+
+def test_a_damaged_segment_costs_its_rows(tmp_path: Path) -> None:
+    rows = units({"a": 1, "b": 2})
+    run(tmp_path, rows)
+    before = contents(tmp_path)
+    (segment,) = Paths(tmp_path).rowstore("toys").rglob("rows-*.parquet")
+    segment.write_bytes(segment.read_bytes()[:100])
+    assert run(tmp_path, rows).computed == 2
+    assert contents(tmp_path) == before
+
+
+def test_a_kill_between_the_renames_restores_the_old_table(tmp_path: Path) -> None:
+    rows = units({"a": 1})
+    run(tmp_path, rows)
+    folder = Paths(tmp_path).table("toys")
+    folder.rename(folder.with_name(".toys.old"))
+    with pytest.raises(UserError):
+        run(tmp_path, units([("b", 2, "bad")]))
+    run(tmp_path, rows)
+    assert tables.read(tmp_path, "toys")["material_id"].to_pylist() == ["a"]
+
+
 def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipelines.materialize.SEGMENT_ROWS", 4)
 

@@ -34,6 +34,38 @@ def test_a_folder_of_cifs(project: Path) -> None:
     assert found["mp-30"]["error"] is None
 
 
+def test_odd_cells_of_a_property_count_as_missing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = project / "data" / "input" / "properties.csv"
+    lines = path.read_text().splitlines()
+    odd = [lines[0] + ",colour", *(f"{line},red" for line in lines[1:])]
+    odd[1] = ",".join([odd[1].split(",")[0], "n/a", "61", "red"])
+    odd[2] = ",".join([odd[2].split(",")[0], "about 5", "", "blue"])
+    path.write_text("\n".join([*odd, ",,,"]) + "\n")
+    found = {i: json.loads(row["properties"]) for i, row in rows(project, source="cif_folder").items()}
+    first, second, third = (line.split(",")[0] for line in lines[1:4])
+    assert found[first] == {"g_vrh": 61.0}
+    assert found[second] == {}
+    assert set(found[third]) == {"k_vrh", "g_vrh"}
+    said = capsys.readouterr().err
+    assert "1 cells of column 'k_vrh'" in said
+    assert "column 'colour' of properties.csv holds text" in said
+
+
+def test_a_property_without_an_id(project: Path) -> None:
+    with (project / "data" / "input" / "properties.csv").open("a") as handle:
+        handle.write(",5.0,\n")
+    with pytest.raises(UserError, match="has no material_id"):
+        rows(project, source="cif_folder")
+
+
+def test_a_file_name_that_is_not_utf8_is_one_entry(project: Path) -> None:
+    import os
+
+    folder = os.fsencode(project / "data" / "input")
+    (Path(os.fsdecode(folder + b"/caf\xe9.CIF.GZ"))).write_bytes(gzip.compress(b"data_x"))
+    assert rows(project, source="cif_folder")["caf\ufffd"]["structure"] == "data_x"
+
+
 def test_two_files_of_one_name_and_a_property_without_file(project: Path) -> None:
     folder = project / "data" / "input"
     (folder / "sub").mkdir()
@@ -155,6 +187,16 @@ def test_no_archive_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(UserError, match=r"pip could not fetch matminer-0\.4\.0\.tar\.gz"):
         matminer_archive.fetch(tmp_path)
     assert not list((tmp_path / "data" / ".downloads").iterdir())
+
+
+def test_a_damaged_archive_is_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "data" / ".downloads"
+    folder.mkdir(parents=True)
+    (folder / matminer_archive.ARCHIVE).write_bytes(b"truncated")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    with pytest.raises(UserError, match="could not fetch"):
+        matminer_archive.fetch(tmp_path)
 
 
 def test_every_set_has_a_card() -> None:
