@@ -65,7 +65,7 @@ def _predict_file(trained: Trained, path: Path, with_explanation: bool) -> FileR
     tagged: list[Sentence] = []
     text, note = None, None
     try:
-        text = descriptions.describe(crystal.from_cif(row["cif"]), _section(trained, "describe"))
+        text = descriptions.describe(crystal.from_cif(row["cif"]), _section(trained, "describe")).text
         tagged = sentences.tag(text)
     except RowError as error:
         note = f"no text ({reject('', error).message}): predicted from the structure alone"

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from features import crystal, descriptions
-from features.descriptions import DescribeParams, repair
+from features.descriptions import DescribeParams, flags, repair
 from features.errors import RowError
 
 
@@ -26,25 +26,52 @@ def test_other_text_is_left_alone() -> None:
     assert repair(text) == text
 
 
-@pytest.mark.slow
+def test_a_shared_corner_is_named_once() -> None:
+    stock = "tetrahedra that share  a cornercorner with one Si(1)O4 tetrahedra,  an edgeedge with one Al(1)O6 octahedra"
+    assert repair(stock) == ("tetrahedra that share a corner with one Si(1)O4 tetrahedra, an edge with one Al(1)O6 "
+                             "octahedra")
+
+
+def test_an_isolated_atom_is_called_so_and_flagged() -> None:
+    text = repair("Xe crystallizes in the cubic Fm-3m space group. "
+                  "Xe(1) is bonded in a 1-coordinate geometry to  atoms.")
+    assert text.endswith(" Xe(1) is isolated and has no bonds.")
+    assert flags(text) == ["isolated_atom"]
+
+
+def test_a_prototype_of_another_symmetry_is_flagged() -> None:
+    assert flags("RuSi is Tetraauricupride structured and crystallizes in the cubic Pm-3m space group.") == [
+        "prototype_name"]
+    assert flags("IrV is Tetraauricupride structured and crystallizes in the tetragonal P4/mmm space group.") == []
+
+
+def test_deuterium_is_hydrogen() -> None:
+    from pymatgen.core import Lattice, Structure
+
+    salts = [Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.08), ["Li", h], [[0, 0, 0], [0.5, 0.5, 0.5]])
+             for h in ("H", "D")]
+    assert len({crystal.to_cif(crystal.canonical_structure(salt)) for salt in salts}) == 1
+
+
 def test_a_real_crystal(structures: dict[str, Any]) -> None:
     cif = crystal.to_cif(crystal.canonical_structure(structures["mp-22862"]))
-    batch = descriptions.compute.function({"material_id": "mp-22862", "cif": cif}, DescribeParams())
-    assert batch["text"].startswith(
+    row = descriptions.compute.function({"material_id": "mp-22862", "cif": cif}, DescribeParams())
+    assert row["text"].startswith(
         "NaCl is Halite, Rock Salt structured and crystallizes in the cubic Fm-3m space group. Na(1) is bonded to six "
         "equivalent Cl(1) atoms to form a mixture of corner and edge-sharing NaCl6 octahedra. The corner-sharing "
         "octahedra are not tilted.")
-    assert [tag["region"] for tag in batch["sentences"]] == [
+    assert [tag["region"] for tag in row["sentences"]] == [
         "global", "semiglobal", "semiglobal", "local", "semiglobal", "semiglobal"]
+    assert (row["flags"], row["source"]) == ([], "computed")
 
 
 def test_failure_of_the_engine_keeps_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    import robocrys
+    from features.description.engine import Condenser
 
     def broken(*_: object) -> None:
         raise ValueError("2D components don't all have the same orientation.")
 
-    monkeypatch.setattr(robocrys.StructureCondenser, "condense_structure", broken)
+    monkeypatch.setattr(Condenser, "condense_structure", broken)
     with pytest.raises(RowError, match="same orientation") as error:
         descriptions.describe(None, DescribeParams())
     assert error.value.kind == "ValueError"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from features import catalog, tables
+from features.descriptions import Description
 from features.errors import UserError
 from features.paths import Paths
 from model import checkpoint, data, evaluate, explain, predict, train
@@ -139,7 +140,7 @@ def test_a_prediction_from_a_file_is_the_one_of_the_pipeline(trained: Path, monk
     rows = {row["material_id"]: row for row in tables.read(trained, "predictions").to_pylist()}
     texts = dict(zip(*(c.to_pylist() for c in tables.read(trained, "descriptions", ["material_id", "text"]).columns),
                      strict=True))
-    monkeypatch.setattr("features.descriptions.describe", lambda *_: texts["mp-149"])
+    monkeypatch.setattr("features.descriptions.describe", lambda *_: Description(texts["mp-149"], {}))
     (result,) = predict.predict_files(checkpoint.load(trained), [CRYSTALS / "mp-149.cif"])
     assert result.value == pytest.approx(rows["mp-149"]["value_fused"], rel=1e-5)
     assert (result.formula, result.space_group) == ("Si", "Fd-3m")

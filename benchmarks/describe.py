@@ -1,0 +1,122 @@
+"""`python -m benchmarks.describe --crystals 60`: our describer against stock Robocrystallographer.
+
+Both describe the same canonical crystals, in turn, in one process and one thread; texts are compared letter by letter
+after the agreed repairs. The sample is spread over five ranges of cell size. `--table FILE` takes crystals from a
+Parquet file with the columns `material_id` and `cif` instead of the embedded sets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from features import crystal, descriptions
+from features.descriptions import DescribeParams
+from features.errors import RowError
+from features.materials import parse
+from pipelines.params import IngestParams
+from pipelines.sources import matminer_archive
+
+BINS = ((1, 4), (5, 8), (9, 16), (17, 40), (41, 150))
+"""Atoms in the primitive cell."""
+
+
+def main() -> None:
+    """Print equal, different and failed texts and the speed ratio."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--crystals", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--table", type=Path)
+    parser.add_argument("--oxidation-states", choices=["none", "guess"], default="none")
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    params = DescribeParams(oxidation_states=arguments.oxidation_states)
+    sample = pick(arguments.table, arguments.crystals, arguments.seed)
+    started = time.perf_counter()
+    describe(sample[0][1], params, stock=True)
+    describe(sample[0][1], params, stock=False)  # imports and compilation are not what is compared
+    print(f"ready after {time.perf_counter() - started:.1f} s (imports, compilation)", flush=True)
+    times: list[tuple[float, float]] = []
+    equal = different = failed = 0
+    for material_id, structure in sample:
+        begin = time.perf_counter()
+        expected = describe(structure, params, stock=True)
+        middle = time.perf_counter()
+        found = describe(structure, params, stock=False)
+        times.append((middle - begin, time.perf_counter() - middle))
+        equal += expected == found
+        different += expected != found
+        failed += expected == found and expected.startswith("!")
+        if expected != found:
+            print(f"different: {material_id}\n  stock: {expected}\n  ours:  {found}", flush=True)
+    stock, ours = np.array(times).T
+    sizes = [len(structure) for _, structure in sample]
+    print(f"{len(sample)} crystals of {min(sizes)} to {max(sizes)} atoms (median {np.median(sizes):g}): "
+          f"stock {stock.mean():.2f} s a crystal, ours {ours.mean():.3f} s (median {np.median(ours):.3f}, "
+          f"max {ours.max():.2f})")
+    print(f"equal {equal}/{len(sample)}, different {different}, rejected by both {failed}")
+    ratio = stock.sum() / ours.sum()
+    print(f"ratio {'>=' if ratio >= 20 else '<'} 20: {ratio:.1f} over all, {np.median(stock / ours):.1f} in the "
+          f"median, {(stock / ours).min():.1f} at the least")
+
+
+def pick(table: Path | None, count: int, seed: int) -> list[tuple[str, Any]]:
+    """Canonical crystals, as many as possible from each range of size."""
+    with tempfile.TemporaryDirectory() as folder:
+        if table is None:
+            entries = [(e.material_id, e.structure, e.format)
+                       for e in matminer_archive.read(IngestParams(dataset="union"), Path(folder))]
+        else:
+            rows = pl.read_parquet(table, columns=["material_id", "cif"])
+            entries = [(i, cif, "cif") for i, cif in rows.iter_rows()]
+    entries.sort(key=lambda entry: hashlib.sha256(f"{seed}:{entry[0]}".encode()).hexdigest())
+    share = -(-count // len(BINS))
+    chosen: dict[tuple[int, int], list[tuple[str, Any]]] = {bounds: [] for bounds in BINS}
+    spare: list[tuple[str, Any]] = []  # where a range has too few, others fill the sample
+    for material_id, text, form in entries:
+        if all(len(found) >= share for found in chosen.values()):
+            break
+        try:
+            structure = crystal.canonical_structure(parse(text, form))
+        except RowError:
+            continue
+        for (low, high), found in chosen.items():
+            if low <= len(structure) <= high:
+                (found if len(found) < share else spare).append((material_id, structure))
+    sample = [pair for found in chosen.values() for pair in found]
+    return (sample + spare)[:count]
+
+
+def describe(structure: Any, params: DescribeParams, stock: bool) -> str:
+    """The text, or the reason for having none."""
+    try:
+        return stock_text(structure, params) if stock else descriptions.describe(structure, params).text
+    except RowError as error:
+        return f"! {error.kind}: {error}"
+
+
+def stock_text(structure: Any, params: DescribeParams) -> str:
+    """Text of stock Robocrystallographer, with nothing shared between crystals, after our repairs."""
+    from robocrys import StructureCondenser, StructureDescriber
+
+    if params.oxidation_states == "guess":
+        structure = descriptions.with_guessed_ions(structure)
+    describer = StructureDescriber(describe_oxidation_states=params.oxidation_states == "guess",
+                                   describe_symmetry_labels=params.symmetry_labels,
+                                   bond_length_decimal_places=params.decimals)
+    try:
+        return descriptions.repair(describer.describe(StructureCondenser().condense_structure(structure)))
+    except Exception as error:  # compared as a result like any other
+        raise RowError(type(error).__name__, f"robocrys: {error}") from error
+
+
+if __name__ == "__main__":
+    main()

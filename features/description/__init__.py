@@ -1,0 +1,1 @@
+"""The describer: stock Robocrystallographer's text, much faster, and the facts behind it."""

@@ -1,0 +1,128 @@
+"""Nearest neighbours by CrystalNN, once per symmetry orbit instead of three times per site.
+
+Stock Robocrystallographer asks CrystalNN for the bonds, for the site fingerprints and for the structure fingerprint,
+each time for every site of the conventional cell. `OrbitNN` is a CrystalNN that remembers what it found for a
+structure and carries the neighbours of one atom to its symmetry images. Where the operations do not map the atoms onto
+each other within `MATCH`, it takes the stock path for that site.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import spglib
+from numpy.typing import NDArray
+from pymatgen.analysis.local_env import CrystalNN
+from pymatgen.core.structure import PeriodicNeighbor
+
+SYMPREC = 0.01  # Å, as in Robocrystallographer
+MATCH = 5e-3  # fraction of an edge by which an image may miss its atom
+REMEMBERED = 4  # structures: the crystal, and what it becomes when its molecules shrink to points
+
+
+class OrbitNN(CrystalNN):
+    """CrystalNN with its default settings, remembering structures and using their symmetry."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._remembered: dict[bytes, _Known] = {}
+        self._latest: tuple[Any, _Known] | None = None
+
+    def get_nn_data(self, structure: Any, n: int, length: int | None = None) -> Any:
+        """Neighbours of site `n`, as CrystalNN gives them; the entries are the caller's to change."""
+        if length is not None or not structure.is_ordered:
+            return super().get_nn_data(structure, n, length)
+        known = self._known(structure)
+        if n not in known.data:
+            self._fill(structure, n, known)
+        return _copy(known.data[n])
+
+    def fingerprint_sites(self, structure: Any) -> list[int]:
+        """For each site, a site with the same surroundings: the first of its orbit."""
+        return self._known(structure).orbit_of
+
+    def _known(self, structure: Any) -> _Known:
+        if self._latest is not None and self._latest[0] is structure:
+            return self._latest[1]
+        key = structure_key(structure)
+        if key not in self._remembered:
+            if len(self._remembered) >= REMEMBERED:
+                self._remembered.pop(next(iter(self._remembered)))
+            self._remembered[key] = _Known(structure)
+        self._latest = structure, self._remembered[key]
+        return self._remembered[key]
+
+    def _fill(self, structure: Any, n: int, known: _Known) -> None:
+        source = known.orbit_of[n]
+        if source not in known.data:
+            known.data[source] = super().get_nn_data(structure, source)
+        if n not in known.data:
+            known.data[n] = known.image(structure, source, n) or super().get_nn_data(structure, n)
+
+
+class _Known:
+    """What is known of one structure."""
+
+    def __init__(self, structure: Any) -> None:
+        self.data: dict[int, Any] = {}
+        numbers = [site.specie.Z for site in structure]
+        try:
+            found = spglib.get_symmetry_dataset((structure.lattice.matrix, structure.frac_coords, numbers), SYMPREC)
+        except spglib.SpglibError:
+            found = None
+        self.orbit_of: list[int] = list(range(len(structure)))
+        self.rotations: NDArray[np.int_] = np.zeros((0, 3, 3), int)
+        self.translations: NDArray[np.float64] = np.zeros((0, 3))
+        if found is not None:
+            self.orbit_of = [int(index) for index in found.equivalent_atoms]
+            self.rotations, self.translations = np.asarray(found.rotations), np.asarray(found.translations)
+
+    def image(self, structure: Any, source: int, n: int) -> Any | None:
+        """Neighbours of `source` under an operation that takes it to `n`; None if there is none that fits."""
+        fractions = structure.frac_coords
+        landed = self.rotations @ fractions[source] + self.translations - fractions[n]
+        misses = np.abs(landed - np.rint(landed)).max(axis=1)
+        best = int(np.argmin(misses))
+        if misses[best] > MATCH:
+            return None
+        rotation, translation = self.rotations[best], self.translations[best] - np.rint(landed[best])
+        entries: dict[int, dict[str, Any]] = {}
+        data = self.data[source]
+        for entry in data.all_nninfo:
+            place = rotation @ np.asarray(entry["site"].frac_coords, float) + translation
+            gaps = fractions - place
+            index = int(np.argmin(np.abs(gaps - np.rint(gaps)).max(axis=1)))
+            image = np.rint(place - fractions[index]).astype(int)
+            site = structure[index]
+            if np.abs(place - image - fractions[index]).max() > MATCH or site.species != entry["site"].species:
+                return None
+            neighbour = PeriodicNeighbor(
+                site.species, fractions[index] + image, structure.lattice, properties=site.properties,
+                nn_distance=0.0, index=index, image=tuple(int(x) for x in image), label=site.label)
+            entries[id(entry)] = {"site": neighbour, "image": tuple(int(x) for x in image),
+                                  "weight": entry["weight"], "site_index": index}
+        return CrystalNN.NNData(
+            [entries[id(entry)] for entry in data.all_nninfo], dict(data.cn_weights),
+            {cn: [entries[id(entry)] for entry in chosen] for cn, chosen in data.cn_nninfo.items()})
+
+
+def structure_key(structure: Any) -> bytes:
+    """The exact bytes of a structure: equal for equal crystals, whoever built the object."""
+    key: bytes = structure.lattice.matrix.tobytes() + structure.frac_coords.tobytes()
+    return key + " ".join(map(str, structure.species)).encode()
+
+
+def _copy(data: Any) -> Any:
+    """The same neighbours in new entries: CrystalNN's callers write into them."""
+    entries = {id(entry): dict(entry) for entry in data.all_nninfo}
+    return CrystalNN.NNData(
+        [entries[id(entry)] for entry in data.all_nninfo], dict(data.cn_weights),
+        {cn: [entries[id(entry)] for entry in chosen] for cn, chosen in data.cn_nninfo.items()})
+
+
+def vectors(structure: Any, n: int, neighbours: list[dict[str, Any]]) -> NDArray[np.float64]:
+    """`[neighbours, 3]`, from site `n` to its neighbours, Å."""
+    centre = structure[n].coords
+    return np.array([entry["site"].coords - centre for entry in neighbours]).reshape(-1, 3)
+

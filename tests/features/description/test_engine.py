@@ -1,0 +1,87 @@
+"""The describer's text is stock Robocrystallographer's, letter by letter."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.describe import stock_text
+from features import crystal, descriptions
+from features.descriptions import DescribeParams
+from features.errors import RowError
+from tests.conftest import CRYSTALS
+
+REPO = Path(__file__).parents[3]
+DOZEN = ["mp-22862", "mp-48", "mp-984", "mp-5229", "mp-149", "mp-2700", "mp-20928", "mp-786", "mp-9969", "mp-416",
+         "mp-7088", "mp-361"]
+"""Sheets and frameworks; ionic, covalent and metallic; prototypes, similar and derived ones and none."""
+
+
+def canonical(structures: dict[str, Any], material_id: str) -> Any:
+    return crystal.from_cif(crystal.to_cif(crystal.canonical_structure(structures[material_id])))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("material_id", DOZEN)
+def test_equal_to_stock(structures: dict[str, Any], material_id: str) -> None:
+    structure = canonical(structures, material_id)
+    assert descriptions.describe(structure, DescribeParams()).text == stock_text(structure, DescribeParams())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("params", [DescribeParams(oxidation_states="guess", symmetry_labels=False),
+                                    DescribeParams(symmetry_labels=False, decimals=3)], ids=["ions", "no-labels"])
+def test_equal_to_stock_with_other_settings(structures: dict[str, Any], params: DescribeParams) -> None:
+    structure = canonical(structures, "mp-5229")
+    text = descriptions.describe(structure, params).text
+    assert text == stock_text(structure, params)
+    assert ("Ti4+" in text) == (params.oxidation_states == "guess")
+
+
+def test_how_the_file_is_written_changes_no_word(structures: dict[str, Any]) -> None:
+    rng = np.random.default_rng(0)
+    for material_id in DOZEN[:6]:
+        other = structures[material_id].copy()
+        other.make_supercell([2, 1, 1])
+        other.translate_sites(range(len(other)), rng.random(3))
+        other = type(other).from_sites([other[index] for index in rng.permutation(len(other))])
+        texts = {descriptions.describe(crystal.canonical_structure(one), DescribeParams()).text
+                 for one in (structures[material_id], other)}
+        assert len(texts) == 1
+
+
+def test_a_crystal_does_not_see_the_one_before(structures: dict[str, Any]) -> None:
+    """The condenser is shared; what it remembers must not reach the next text, not even after a failure."""
+    forwards = [descriptions.describe(canonical(structures, i), DescribeParams()).text for i in DOZEN]
+    with pytest.raises(RowError):
+        descriptions.describe(None, DescribeParams())
+    backwards = [descriptions.describe(canonical(structures, i), DescribeParams()).text for i in DOZEN[::-1]]
+    assert backwards[::-1] == forwards
+
+
+@pytest.mark.slow
+def test_deterministic_under_any_hash_seed() -> None:
+    code = ("import sys; from pymatgen.core import Structure; from features import crystal, descriptions as d\n"
+            "for f in sys.argv[1:]: print(d.describe(crystal.canonical_structure(Structure.from_file(f)), "
+            "d.DescribeParams()).text)")
+    files = [str(CRYSTALS / f"{i}.cif") for i in ("mp-22862", "mp-2700", "mp-984", "mp-361", "mp-416")]
+    texts = {subprocess.run([sys.executable, "-W", "ignore", "-c", code, *files], cwd=REPO, check=True, text=True,
+                            capture_output=True, timeout=200, env={**os.environ, "PYTHONHASHSEED": seed}).stdout
+             for seed in ("0", "1")}
+    assert len(texts) == 1
+    assert "NaCl is Halite" in texts.pop()
+
+
+def test_no_network(structures: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    import socket
+
+    def refused(*_: object) -> None:
+        raise AssertionError("a description asked the network")
+
+    monkeypatch.setattr(socket, "create_connection", refused)
+    monkeypatch.setattr(socket.socket, "connect", refused)
+    assert descriptions.describe(canonical(structures, "mp-48"), DescribeParams()).text
