@@ -19,6 +19,10 @@ class Minerals(MineralMatcher):
     The tables it shares between crystals never change; what belongs to one crystal is replaced for the next.
     """
 
+    mineral_db: Any
+    _mineral_db: Any
+    _structure: Any
+
     def __init__(self, fingerprints: Fingerprints) -> None:
         super().__init__()
         self.fingerprints = fingerprints
