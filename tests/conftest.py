@@ -28,6 +28,16 @@ def structures() -> dict[str, Any]:
         return {path.stem: Structure.from_file(path) for path in sorted(CRYSTALS.glob("*.cif"))}
 
 
+@pytest.fixture(scope="session")
+def low_dimensional() -> dict[str, Any]:
+    """Molecules, chains and isolated atoms, by id."""
+    from pymatgen.core import Structure
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return {path.stem: Structure.from_file(path) for path in sorted((CRYSTALS / "low_dimensional").glob("*.cif"))}
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """An empty project whose source is a folder with all test crystals."""

@@ -16,9 +16,15 @@ from features.errors import RowError
 from tests.conftest import CRYSTALS
 
 REPO = Path(__file__).parents[3]
-DOZEN = ["mp-22862", "mp-48", "mp-984", "mp-5229", "mp-149", "mp-2700", "mp-20928", "mp-786", "mp-9969", "mp-416",
-         "mp-7088", "mp-361"]
-"""Sheets and frameworks; ionic, covalent and metallic; prototypes, similar and derived ones and none."""
+DOZEN = ["mp-22862", "mp-48", "mp-984", "mp-5229", "mp-149", "mp-2700", "mp-20928", "mp-786", "mp-1818", "mp-20066",
+         "mp-19", "mp-10401"]
+"""Frameworks, sheets, chains, molecules, isolated atoms; ionic, covalent and metallic; prototypes and none."""
+
+
+@pytest.fixture(scope="module")
+def structures(structures: dict[str, Any], low_dimensional: dict[str, Any]) -> dict[str, Any]:
+    """All of them."""
+    return structures | low_dimensional
 
 
 def canonical(structures: dict[str, Any], material_id: str) -> Any:
@@ -29,7 +35,11 @@ def canonical(structures: dict[str, Any], material_id: str) -> Any:
 @pytest.mark.parametrize("material_id", DOZEN)
 def test_equal_to_stock(structures: dict[str, Any], material_id: str) -> None:
     structure = canonical(structures, material_id)
-    assert descriptions.describe(structure, DescribeParams()).text == stock_text(structure, DescribeParams())
+    found = descriptions.describe(structure, DescribeParams())
+    assert found.text == stock_text(structure, DescribeParams())
+    expected = {"mp-1818": 0, "mp-20066": 0, "mp-10401": 0, "mp-19": 1, "mp-48": 2, "mp-984": 2, "mp-2700": 3}
+    assert found.condensed["dimensionality"] == expected.get(material_id, 3)
+    assert ("isolated_atom" in descriptions.flags(found.text)) == (material_id == "mp-10401")
 
 
 @pytest.mark.slow
@@ -68,7 +78,7 @@ def test_deterministic_under_any_hash_seed() -> None:
     code = ("import sys; from pymatgen.core import Structure; from features import crystal, descriptions as d\n"
             "for f in sys.argv[1:]: print(d.describe(crystal.canonical_structure(Structure.from_file(f)), "
             "d.DescribeParams()).text)")
-    files = [str(CRYSTALS / f"{i}.cif") for i in ("mp-22862", "mp-2700", "mp-984", "mp-361", "mp-416")]
+    files = [str(CRYSTALS / f"{i}.cif") for i in ("mp-22862", "mp-2700", "mp-984", "low_dimensional/mp-19", "mp-416")]
     texts = {subprocess.run([sys.executable, "-W", "ignore", "-c", code, *files], cwd=REPO, check=True, text=True,
                             capture_output=True, timeout=200, env={**os.environ, "PYTHONHASHSEED": seed}).stdout
              for seed in ("0", "1")}
@@ -84,4 +94,4 @@ def test_no_network(structures: dict[str, Any], monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(socket, "create_connection", refused)
     monkeypatch.setattr(socket.socket, "connect", refused)
-    assert descriptions.describe(canonical(structures, "mp-48"), DescribeParams()).text
+    assert descriptions.describe(canonical(structures, "mp-20066"), DescribeParams()).text
