@@ -12,7 +12,7 @@ from matminer.featurizers.utils.stats import PropertyStats
 from numpy.typing import NDArray
 
 from features.description import order_parameters
-from features.description.neighbours import OrbitNN, structure_key, vectors
+from features.description.neighbours import OrbitNN, vectors
 
 Floats = NDArray[np.float64]
 
@@ -28,7 +28,6 @@ class Fingerprints:
             self.motifs[cn] = [
                 (one.get_type(0), order_parameters.constants(one.get_parameters(0)))
                 for one in parameters if one != "wt"]
-        self._remembered: tuple[bytes, Floats] | None = None
 
     @cached_property
     def labels(self) -> list[str]:
@@ -38,12 +37,11 @@ class Fingerprints:
 
     def sites(self, structure: Any) -> Floats:
         """`[sites, columns]`, one computation per symmetry orbit."""
-        key = structure_key(structure)
-        if self._remembered is None or self._remembered[0] != key:
-            orbit_of = self.neighbours.fingerprint_sites(structure)
-            rows = {source: self._site(structure, source) for source in dict.fromkeys(orbit_of)}
-            self._remembered = key, np.array([rows[source] for source in orbit_of])
-        return self._remembered[1]
+        known = self.neighbours.known(structure)
+        if known.fingerprints is None:
+            rows = {source: self._site(structure, source) for source in dict.fromkeys(known.orbit_of)}
+            known.fingerprints = np.array([rows[source] for source in known.orbit_of])
+        return known.fingerprints
 
     def structure(self, structure: Any) -> Floats:
         """Mean and standard deviation of each column over the sites, interleaved."""

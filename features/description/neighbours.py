@@ -26,34 +26,31 @@ class OrbitNN(CrystalNN):
 
     def __init__(self) -> None:
         super().__init__()
-        self._remembered: dict[bytes, _Known] = {}
-        self._latest: tuple[Any, _Known] | None = None
+        self._remembered: dict[bytes, Known] = {}
+        self._latest: tuple[Any, Known] | None = None
 
     def get_nn_data(self, structure: Any, n: int, length: int | None = None) -> Any:
         """Neighbours of site `n`, as CrystalNN gives them; the entries are the caller's to change."""
         if length is not None or not structure.is_ordered:
             return super().get_nn_data(structure, n, length)
-        known = self._known(structure)
+        known = self.known(structure)
         if n not in known.data:
             self._fill(structure, n, known)
         return _copy(known.data[n])
 
-    def fingerprint_sites(self, structure: Any) -> list[int]:
-        """For each site, a site with the same surroundings: the first of its orbit."""
-        return self._known(structure).orbit_of
-
-    def _known(self, structure: Any) -> _Known:
+    def known(self, structure: Any) -> Known:
+        """What is remembered of a structure, found by its bytes."""
         if self._latest is not None and self._latest[0] is structure:
             return self._latest[1]
         key = structure_key(structure)
         if key not in self._remembered:
             if len(self._remembered) >= REMEMBERED:
                 self._remembered.pop(next(iter(self._remembered)))
-            self._remembered[key] = _Known(structure)
+            self._remembered[key] = Known(structure)
         self._latest = structure, self._remembered[key]
         return self._remembered[key]
 
-    def _fill(self, structure: Any, n: int, known: _Known) -> None:
+    def _fill(self, structure: Any, n: int, known: Known) -> None:
         source = known.orbit_of[n]
         if source not in known.data:
             known.data[source] = super().get_nn_data(structure, source)
@@ -61,11 +58,12 @@ class OrbitNN(CrystalNN):
             known.data[n] = known.image(structure, source, n) or super().get_nn_data(structure, n)
 
 
-class _Known:
-    """What is known of one structure."""
+class Known:
+    """What is known of one structure: each site's neighbours, its fingerprint, and the first site of its orbit."""
 
     def __init__(self, structure: Any) -> None:
         self.data: dict[int, Any] = {}
+        self.fingerprints: NDArray[np.float64] | None = None
         numbers = [site.specie.Z for site in structure]
         try:
             found = spglib.get_symmetry_dataset((structure.lattice.matrix, structure.frac_coords, numbers), SYMPREC)

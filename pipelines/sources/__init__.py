@@ -39,6 +39,14 @@ class Entry:
     """`kind: message` if the source already knows that the entry is unusable."""
 
 
+def user_cif(source: str, material_id: str, cif: str, properties: Mapping[str, float | None],
+             error: str | None = None) -> Entry:
+    """A crystal of the user's own: its version is the digest of its text, its licence is not ours to know."""
+    version = f"sha256:{hashlib.sha256(cif.encode()).hexdigest()[:12]}"
+    return Entry(material_id, cif, "cif", source, version, license="unknown", citation="", properties=properties,
+                 error=error)
+
+
 def read_units(params: IngestParams, root: Path) -> pa.Table:
     """All entries of the configured source as units of the `materials` view.
 

@@ -6,7 +6,6 @@ Every `*.cif` and `*.cif.gz` in the folder and its sub-folders is one crystal; i
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import polars as pl
 from features.errors import RowError, UserError
 from features.files import SUFFIXES, read_text, shown
 from pipelines.params import IngestParams
-from pipelines.sources import Entry
+from pipelines.sources import Entry, user_cif
 from pipelines.sources.table import numeric_properties, read_frame
 
 
@@ -35,23 +34,10 @@ def read(params: IngestParams, root: Path) -> Iterator[Entry]:
             text, error = read_text(path), None
         except RowError as reason:
             text, error = "", f"{reason.kind}: {reason}"
-        yield _entry(material_id, text, error, properties.pop(material_id, {}))
+        yield user_cif("cif_folder", material_id, text, properties.pop(material_id, {}), error)
     for material_id, values in properties.items():
-        yield _entry(material_id, "", "no_structure: properties.csv names it, but there is no such CIF", values)
-
-
-def _entry(material_id: str, text: str, error: str | None, properties: dict[str, float | None]) -> Entry:
-    return Entry(
-        material_id=material_id,
-        structure=text,
-        format="cif",
-        source="cif_folder",
-        source_version=f"sha256:{hashlib.sha256(text.encode()).hexdigest()[:12]}",
-        license="unknown",
-        citation="",
-        properties=properties,
-        error=error,
-    )
+        yield user_cif("cif_folder", material_id, "", values,
+                       "no_structure: properties.csv names it, but there is no such CIF")
 
 
 def _properties(path: Path) -> dict[str, dict[str, float | None]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import polars as pl
 from features.errors import UserError
 from features.progress import say
 from pipelines.params import IngestParams
-from pipelines.sources import Entry
+from pipelines.sources import Entry, user_cif
 
 
 def read(params: IngestParams, root: Path) -> Iterator[Entry]:
@@ -27,16 +26,7 @@ def read(params: IngestParams, root: Path) -> Iterator[Entry]:
     properties = numeric_properties(path, frame, ("material_id", "cif"))
     ids = frame["material_id"].cast(pl.String).fill_null("")
     for material_id, cif, values in zip(ids, frame["cif"].cast(pl.String).fill_null(""), properties, strict=True):
-        yield Entry(
-            material_id=material_id,
-            structure=cif,
-            format="cif",
-            source="table",
-            source_version=f"sha256:{hashlib.sha256(cif.encode()).hexdigest()[:12]}",
-            license="unknown",
-            citation="",
-            properties=values,
-        )
+        yield user_cif("table", material_id, cif, values)
 
 
 def read_frame(path: Path) -> pl.DataFrame:
