@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import re
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -75,7 +76,7 @@ def compute(unit: dict[str, Any], params: DescribeParams) -> dict[str, Any]:
         "sentences": sentences.to_rows(sentences.tag(found.text)),
         "n_words": len(found.text.split()),
         **facts.columns(found.condensed),
-        "flags": flags(found.text),
+        "flags": flags(found.text, unit["isotopes"]),
         "source": "computed",
         "engine_version": robocrys.__version__,
     }
@@ -83,11 +84,11 @@ def compute(unit: dict[str, Any], params: DescribeParams) -> dict[str, Any]:
 
 def describe(structure: Any, params: DescribeParams) -> Description:
     """Describe a canonical structure. Raises `RowError` with robocrys' own words if it cannot."""
-    if params.oxidation_states == "guess":
-        structure = with_guessed_ions(structure)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
+            if params.oxidation_states == "guess":
+                structure = with_guessed_ions(structure)
             condensed = _condenser().condense_structure(structure)
             return Description(repair(_describer(params).describe(condensed)), condensed)
         except Exception as error:  # a third-party engine's failure becomes data, with its own words
@@ -116,16 +117,16 @@ def _describer(params: DescribeParams) -> Any:
 
 def with_guessed_ions(structure: Any) -> Any:
     """The structure with the most likely oxidation state of each element; without, if none is charge-neutral."""
-    structure = structure.copy()
-    structure.add_oxidation_state_by_guess(max_sites=-10)
-    return structure
+    ionic = structure.copy()
+    ionic.add_oxidation_state_by_guess(max_sites=-10)
+    return ionic if any(species.oxi_state for species in ionic.composition) else structure
 
 
 _NUMPY_INTEGER = re.compile(r"np\.int\d+\((-?\d+)\)")
 _SHARED = r"(?:corner|edge|face)"
 _MIXTURE = re.compile(rf"a mixture of ((?:distorted )?)({_SHARED}(?:,? (?:and )?{_SHARED})+)-sharing")
 _ORIENTED = re.compile(r"oriented in the (\([^)]*\)(?:,? (?:and )?\([^)]*\))+) directions")
-_ISOLATED = re.compile(r"(\S+) is bonded in an? (?:distorted )?\S+ geometry to  atoms\.")
+_ISOLATED = re.compile(r"(\S+) is bonded (?:in an? [^.]+ geometry )?to  atoms(?: to form [^.]+)?\.")
 _DOUBLED = re.compile(r"\s+(an?) (corner|edge|face)\2 with")
 ISOLATED_SENTENCE = "is isolated and has no bonds."
 _UNUSUAL_NAME = re.compile(r" is Tetraauricupride(?:-like|-derived)? structured .* Pm-3m space group")
@@ -147,13 +148,14 @@ def repair(text: str) -> str:
                          text)
 
 
-def flags(text: str) -> list[str]:
+def flags(text: str, isotopes: Sequence[str] = ()) -> list[str]:
     """Known weaknesses of a text.
 
-    `isolated_atom`: an atom without bonds, often one that CrystalNN's cutoffs miss. `prototype_name`: the cubic CsCl
-    type is called by the name of a tetragonal mineral, Tetraauricupride.
+    `isotopes`: it says hydrogen where the source says deuterium or tritium. `isolated_atom`: an atom without bonds,
+    often one that CrystalNN's cutoffs miss. `prototype_name`: the cubic CsCl type is called by the name of a
+    tetragonal mineral, Tetraauricupride.
     """
-    found = []
+    found = ["isotopes"] if isotopes else []
     if ISOLATED_SENTENCE in text:
         found.append("isolated_atom")
     if _UNUSUAL_NAME.search(text):
@@ -171,9 +173,9 @@ VIEW = FeatureView(
     name="descriptions",
     stage="describe",
     key=("material_id",),
-    inputs={"materials": ("material_id", "cif")},
+    inputs={"materials": ("material_id", "cif", "isotopes")},
     schema=SCHEMA,
-    version=2,
+    version=3,
     params=DescribeParams,
     compute=compute,
     libraries=("robocrys", "pymatgen-core", "matminer"),

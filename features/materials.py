@@ -58,6 +58,8 @@ SCHEMA = pa.schema([
     column("reduced_formula", pa.string(), "reduced formula"),
     column("chemsys", pa.string(), "chemical system, elements in alphabetical order"),
     column("elements", pa.list_(pa.string()), "elements in alphabetical order"),
+    column("isotopes", pa.list_(pa.string()), "isotopes that the source names and the canonical crystal takes as the "
+           "element: D, T"),
     column("nsites", pa.int32(), "number of atoms in the primitive cell"),
     column("volume", pa.float64(), "volume of the primitive cell", "Å³"),
     column("density", pa.float64(), "mass density", "g/cm³"),
@@ -92,8 +94,9 @@ def compute(unit: dict[str, Any], _params: MaterialsParams) -> dict[str, Any]:
         raise RowError("bad_id", "an id (the file's name) holds letters, digits and . _ + - only, and at most 128 of "
                                  "them: rename it")
     properties = {name: value for name, value in json.loads(unit["properties"]).items() if value is not None}
-    structure = crystal.canonical_structure(parse(unit["structure"], unit["format"]))
-    return material_row(structure) | {
+    parsed = parse(unit["structure"], unit["format"])
+    return material_row(crystal.canonical_structure(parsed)) | {
+        "isotopes": sorted({specie.name for specie in parsed.composition.elements} & {"D", "T"}),
         "material_id": unit["material_id"],
         **{name: unit[name] for name in ("source", "source_version", "license", "citation")},
         **{name: properties.pop(name, None) for name in PROPERTIES},
@@ -155,7 +158,7 @@ VIEW = FeatureView(
     key=("material_id",),
     inputs={},
     schema=SCHEMA,
-    version=1,
+    version=2,
     params=MaterialsParams,
     compute=compute,
     libraries=("pymatgen-core", "spglib"),

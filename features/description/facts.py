@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from typing import Any
 
@@ -26,7 +27,9 @@ CONNECTIONS = pa.list_(pa.struct([
 ]))
 SITES = pa.list_(pa.struct([
     pa.field("element", pa.string()),
+    pa.field("oxidation_state", pa.float64()),
     pa.field("labels", pa.list_(pa.int32())),
+    pa.field("component", pa.int32()),
     pa.field("geometry", pa.string()),
     pa.field("likeness", pa.float64()),
     pa.field("coordination_number", pa.int32()),
@@ -78,14 +81,21 @@ def _component(condensed: dict[str, Any], number: int) -> dict[str, Any]:
 
 
 def _site(condensed: dict[str, Any], index: int) -> dict[str, Any]:
+    """One inequivalent site; for sites that only look the same, the bonds are those of the first of them."""
     site = condensed["sites"][index]
+    element, oxidation_state = species(site["element"])
+    geometry = site["geometry"]["type"] if site["nn"] else None
+    unlike = geometry is None or geometry.endswith("-coordinate")  # no motif fits: stock's 1.0 is no likeness
     return {
-        "element": site["element"],
+        "element": element,
+        "oxidation_state": oxidation_state,
         "labels": sorted(site["sym_labels"]),
-        "geometry": site["geometry"]["type"],
-        "likeness": round(float(site["geometry"]["likeness"]), DECIMALS),
+        "component": next(number for number, part in sorted(condensed["components"].items())
+                          if index in part["sites"]),
+        "geometry": geometry,
+        "likeness": None if unlike else round(float(site["geometry"]["likeness"]), DECIMALS),
         "coordination_number": len(site["nn"]),
-        "polyhedron": site["element"].rstrip("0123456789.+-") + site["poly_formula"] if site["poly_formula"] else None,
+        "polyhedron": element + site["poly_formula"] if site["poly_formula"] else None,
         "neighbours": _neighbours(condensed, index),
         "connections": _connections(condensed, index),
     }
@@ -97,7 +107,7 @@ def _neighbours(condensed: dict[str, Any], index: int) -> list[dict[str, Any]]:
     for other, lengths in condensed["distances"][index].items():
         distances = sorted(round(float(length), DECIMALS) for length in lengths)
         neighbour = condensed["sites"][other]
-        found.append({"element": neighbour["element"], "labels": sorted(neighbour["sym_labels"]),
+        found.append({"element": species(neighbour["element"])[0], "labels": sorted(neighbour["sym_labels"]),
                       "count": len(distances), "shortest": distances[0], "longest": distances[-1],
                       "distances": distances})
     return sorted(found, key=lambda entry: (entry["shortest"], entry["element"], entry["labels"]))
@@ -110,8 +120,20 @@ def _connections(condensed: dict[str, Any], index: int) -> list[dict[str, Any]]:
     for kind, others in condensed["sites"][index]["nnn"].items():
         for other, number in Counter(others).items():
             neighbour = condensed["sites"][other]
-            key = (kind, neighbour["element"], neighbour["geometry"]["type"])
+            key = (kind, species(neighbour["element"])[0], neighbour["geometry"]["type"])
             counts[key] += number
             angles[key] += [round(float(a), DECIMALS) for a in condensed["angles"][index][other][kind]]
     return [{"kind": kind, "element": element, "geometry": geometry, "count": counts[kind, element, geometry],
              "angles": sorted(angles[kind, element, geometry])} for kind, element, geometry in sorted(counts)]
+
+
+_SPECIES = re.compile(r"([A-Z][a-z]?)(?:([\d.]*)([+-]))?")
+
+
+def species(name: str) -> tuple[str, float | None]:
+    """Element and oxidation state of a species as Robocrystallographer writes it: Ti, Ti4+, Cl-."""
+    found = _SPECIES.fullmatch(name)
+    if found is None:
+        raise ValueError(f"'{name}' is no species")
+    element, charge, sign = found.groups()
+    return element, None if sign is None else float(sign + (charge or "1"))

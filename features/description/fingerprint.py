@@ -22,9 +22,9 @@ class Fingerprints:
 
     def __init__(self, neighbours: OrbitNN) -> None:
         self.neighbours = neighbours
-        stock = CrystalNNFingerprint.from_preset("ops", cation_anion=False)
+        self.stock = CrystalNNFingerprint.from_preset("ops", cation_anion=False)
         self.motifs: dict[int, list[tuple[str, Floats]]] = {}
-        for cn, parameters in stock.ops.items():
+        for cn, parameters in self.stock.ops.items():
             self.motifs[cn] = [
                 (one.get_type(0), order_parameters.constants(one.get_parameters(0)))
                 for one in parameters if one != "wt"]
@@ -36,11 +36,14 @@ class Fingerprints:
         return labels
 
     def sites(self, structure: Any) -> Floats:
-        """`[sites, columns]`, one computation per symmetry orbit."""
+        """`[sites, columns]`. Sites of an orbit share a row unless a value depends on the order of the neighbours."""
         known = self.neighbours.known(structure)
         if known.fingerprints is None:
-            rows = {source: self._site(structure, source) for source in dict.fromkeys(known.orbit_of)}
-            known.fingerprints = np.array([rows[source] for source in known.orbit_of])
+            rows: list[list[float]] = []
+            for n, first in enumerate(known.orbit_of):
+                shared = first < n and not self._ordered(known.data[first])
+                rows.append(rows[first] if shared else self._site(structure, n))
+            known.fingerprints = np.array(rows)
         return known.fingerprints
 
     def structure(self, structure: Any) -> Floats:
@@ -49,13 +52,27 @@ class Fingerprints:
                   for column in self.sites(structure).T for name in ("mean", "std_dev")]
         return np.array(values)
 
+    def _ordered(self, data: Any) -> bool:
+        """Whether the order of these neighbours decides a value."""
+        return any(weight and order_parameters.depends_on_order(motif)
+                   for cn, weight in data.cn_weights.items() for motif, _ in self.motifs.get(cn, ()))
+
     def _site(self, structure: Any, n: int) -> list[float]:
+        """The row of one site; stock's own where rounding errors would decide a value."""
         data = self.neighbours.get_nn_data(structure, n)
+        if self._ordered(data):
+            data = self.neighbours.stock_nn_data(structure, n)
         row: list[float] = []
         for cn in range(1, max(self.motifs) + 1):
             weight = data.cn_weights.get(cn, 0)
             row.append(weight)
-            around = vectors(structure, n, data.cn_nninfo[cn]) if weight else None
-            row += [0.0 if around is None else weight * order_parameters.order_parameter(motif, values, around)
-                    for motif, values in self.motifs[cn]]
+            if not weight:
+                row += [0.0] * len(self.motifs[cn])
+                continue
+            around = vectors(structure, n, data.cn_nninfo[cn])
+            for motif, values in self.motifs[cn]:
+                if not order_parameters.settled(motif, values, around):
+                    stock: list[float] = self.stock.featurize(structure, n)
+                    return stock
+                row.append(weight * order_parameters.order_parameter(motif, values, around))
         return row

@@ -17,7 +17,7 @@ from pymatgen.analysis.local_env import CrystalNN
 from pymatgen.core.structure import PeriodicNeighbor
 
 SYMPREC = 0.01  # Å, as in Robocrystallographer
-MATCH = 5e-3  # fraction of an edge by which an image may miss its atom
+MATCH = 2 * SYMPREC  # Å by which an image may miss its atom
 REMEMBERED = 4  # structures: the crystal, and what it becomes when its molecules shrink to points
 
 
@@ -38,6 +38,14 @@ class OrbitNN(CrystalNN):
             self._fill(structure, n, known)
         return _copy(known.data[n])
 
+    def stock_nn_data(self, structure: Any, n: int) -> Any:
+        """Neighbours in the order in which CrystalNN finds them, which symmetry does not carry from site to site."""
+        known = self.known(structure)
+        if n not in known.in_stock_order:
+            known.data[n] = super().get_nn_data(structure, n)
+            known.in_stock_order.add(n)
+        return known.data[n]
+
     def known(self, structure: Any) -> Known:
         """What is remembered of a structure, found by its bytes."""
         if self._latest is not None and self._latest[0] is structure:
@@ -53,9 +61,9 @@ class OrbitNN(CrystalNN):
     def _fill(self, structure: Any, n: int, known: Known) -> None:
         source = known.orbit_of[n]
         if source not in known.data:
-            known.data[source] = super().get_nn_data(structure, source)
+            self.stock_nn_data(structure, source)
         if n not in known.data:
-            known.data[n] = known.image(structure, source, n) or super().get_nn_data(structure, n)
+            known.data[n] = known.image(structure, source, n) or self.stock_nn_data(structure, n)
 
 
 class Known:
@@ -63,6 +71,7 @@ class Known:
 
     def __init__(self, structure: Any) -> None:
         self.data: dict[int, Any] = {}
+        self.in_stock_order: set[int] = set()
         self.fingerprints: NDArray[np.float64] | None = None
         numbers = [site.specie.Z for site in structure]
         try:
@@ -79,8 +88,9 @@ class Known:
     def image(self, structure: Any, source: int, n: int) -> Any | None:
         """Neighbours of `source` under an operation that takes it to `n`; None if there is none that fits."""
         fractions = structure.frac_coords
+        matrix = structure.lattice.matrix
         landed = self.rotations @ fractions[source] + self.translations - fractions[n]
-        misses = np.abs(landed - np.rint(landed)).max(axis=1)
+        misses = np.linalg.norm((landed - np.rint(landed)) @ matrix, axis=1)
         best = int(np.argmin(misses))
         if misses[best] > MATCH:
             return None
@@ -90,10 +100,11 @@ class Known:
         for entry in data.all_nninfo:
             place = rotation @ np.asarray(entry["site"].frac_coords, float) + translation
             gaps = fractions - place
-            index = int(np.argmin(np.abs(gaps - np.rint(gaps)).max(axis=1)))
+            index = int(np.argmin(np.linalg.norm((gaps - np.rint(gaps)) @ matrix, axis=1)))
             image = np.rint(place - fractions[index]).astype(int)
             site = structure[index]
-            if np.abs(place - image - fractions[index]).max() > MATCH or site.species != entry["site"].species:
+            miss = np.linalg.norm((place - image - fractions[index]) @ matrix)
+            if miss > MATCH or site.species != entry["site"].species:
                 return None
             neighbour = PeriodicNeighbor(
                 site.species, fractions[index] + image, structure.lattice, properties=site.properties,

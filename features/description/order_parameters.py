@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 TINY = 1e-12
+NOISE = 1e-7  # rad; far above rounding errors
+SAME = 1e-5  # more than `NOISE` changes a smooth value, less than any reader of likenesses sees
 # One number per family of formulas.
 BENT, PLANE, PYRAMID, BIPYRAMID, PENTAGON, BODY_CENTRED, CUBOCTAHEDRON, SEE_SAW, HEXAGON = range(9)
 FAMILIES = {
@@ -40,13 +42,14 @@ def constants(parameters: Mapping[Any, float] | None) -> Floats:
     return np.array([float((parameters or {}).get(name, 0.0)) for name in SLOTS])
 
 
-def order_parameter(motif: str, values: Floats, vectors: Floats) -> float:
+def order_parameter(motif: str, values: Floats, vectors: Floats, shift: float = 0.0) -> float:
     """Order parameter of one motif; 0 where it is not defined.
 
     Args:
         motif: name of the formula, a key of `FAMILIES` or `STEINHARDT`, or `sgl_bd`.
         values: its `constants`.
         vectors: `[n, 3]`, from the atom to its neighbours, Å.
+        shift: added to every angle, rad; see `settled`.
 
     Raises `KeyError` for a motif that is not known here.
     """
@@ -57,7 +60,19 @@ def order_parameter(motif: str, values: Floats, vectors: Floats) -> float:
     directions = vectors / lengths[:, None]
     if motif in STEINHARDT:
         return _steinhardt(STEINHARDT[motif], directions)
-    return float(_peters(FAMILIES[motif], values, directions))
+    return float(_peters(FAMILIES[motif], values, directions, shift))
+
+
+def settled(motif: str, values: Floats, vectors: Floats) -> bool:
+    """Whether the value stands whichever way rounding errors go: formulas change their branch at fixed angles."""
+    if motif not in FAMILIES:
+        return True
+    return abs(order_parameter(motif, values, vectors, NOISE) - order_parameter(motif, values, vectors, -NOISE)) < SAME
+
+
+def depends_on_order(motif: str) -> bool:
+    """Whether the value depends on the order of the neighbours: one formula counts each pair once, as it comes."""
+    return FAMILIES.get(motif) == BODY_CENTRED
 
 
 def _steinhardt(degree: int, directions: Floats) -> float:
@@ -128,7 +143,7 @@ def _other(family: int, c: Floats, theta_k: float, theta: float, phi: float, j: 
 
 
 @numba.njit(cache=True, error_model="numpy")
-def _peters(family: int, c: Floats, d: Floats) -> float:
+def _peters(family: int, c: Floats, d: Floats, shift: float) -> float:
     """Order parameter of the Peters kind from unit vectors `d`, `[n, 3]`; 0 where it is not defined."""
     n = len(d)
     has_south_pole = family in (BIPYRAMID, SEE_SAW, HEXAGON)
@@ -137,7 +152,7 @@ def _peters(family: int, c: Floats, d: Floats) -> float:
         for k in range(n):
             if k == j:
                 continue
-            theta_k = math.acos(min(1.0, max(-1.0, _dot(d[j], d[k]))))
+            theta_k = math.acos(min(1.0, max(-1.0, _dot(d[j], d[k])))) + shift
             value, norm = _first(family, c, theta_k, j, k)
             x = d[k] - _dot(d[j], d[k]) / _dot(d[j], d[j]) * d[j]
             length = math.sqrt(_dot(x, x))
@@ -146,7 +161,7 @@ def _peters(family: int, c: Floats, d: Floats) -> float:
                 for m in range(n):
                     if m in (j, k):
                         continue
-                    theta = math.acos(min(1.0, max(-1.0, _dot(d[j], d[m]))))
+                    theta = math.acos(min(1.0, max(-1.0, _dot(d[j], d[m])))) + shift
                     if has_south_pole and theta >= c[5]:
                         value += _gauss(c[6] * (theta / math.pi - 1.0))
                         norm += 1.0
@@ -154,7 +169,7 @@ def _peters(family: int, c: Floats, d: Floats) -> float:
                     side = math.sqrt(_dot(y, y))
                     if side < TINY:
                         continue
-                    phi = math.acos(min(1.0, max(-1.0, _dot(y / side, x))))
+                    phi = math.acos(min(1.0, max(-1.0, _dot(y / side, x)))) + shift
                     more, weight = _other(family, c, theta_k, theta, phi, j, k)
                     value += more
                     norm += weight

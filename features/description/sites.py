@@ -15,7 +15,7 @@ from features.description.fingerprint import Fingerprints
 
 Image = tuple[int, int, int]
 HOME: Image = (0, 0, 0)
-SAME_LENGTH = 1e-4  # Å; the tolerance of stock is 0.01
+Bond = tuple[int, Image, Any, float]
 
 
 class Sites(SiteAnalyzer):
@@ -34,11 +34,10 @@ class Sites(SiteAnalyzer):
         self._names = [str(site.specie) for site in structure]
         self._hashes = [hash(site) for site in structure]
         self._geometries: dict[int, dict[str, Any]] = {}
-        self._bonds: dict[int, list[tuple[int, Image, float]]] = {}
+        self._bonds: dict[int, list[Bond]] = {}
         self._around: dict[tuple[int, Image], list[tuple[int, Image]]] = {}
         self._next: dict[int, list[tuple[int, dict[str, Any]]]] = {}
         orbits = SpacegroupAnalyzer(structure, symprec=symprec).get_symmetry_dataset().equivalent_atoms
-        self._orbit_of = [int(index) for index in orbits]
         self.equivalent_sites = self._calculate_equivalent_sites()
         self.symmetry_labels = self._calculate_symmetry_labels(orbits.tolist())
 
@@ -50,7 +49,7 @@ class Sites(SiteAnalyzer):
 
     def get_nearest_neighbors(self, site_index: int, inc_inequivalent_site_index: bool = True) -> list[dict[str, Any]]:
         """Bonded neighbours, nearest first, see the stock method."""
-        bonds = {(index, image): distance for index, image, distance in self._bonds_of(site_index)}
+        bonds = {(index, image): distance for index, image, _, distance in self._bonds_of(site_index)}
         result = []
         for index, image in self._neighbours(site_index, HOME):
             summary: dict[str, Any] = {"element": self._names[index]}
@@ -96,16 +95,18 @@ class Sites(SiteAnalyzer):
             self._places[key] = np.dot(self._fractions[index] + image, self._matrix)
         return self._places[key]
 
-    def _bonds_of(self, n: int) -> list[tuple[int, Image, float]]:
-        """Bonds of a site of the cell: neighbour, its image, length; in the order of the graph's edges."""
+    def _bonds_of(self, n: int) -> list[Bond]:
+        """Bonds of a site of the cell: neighbour, its image, weight, length; in the order of the graph's edges."""
         if n not in self._bonds:
             graph, structure = self.bonded_structure.graph, self.bonded_structure.structure
-            edges = [(v, data["to_jimage"], 1) for _, v, data in graph.out_edges(n, data=True)]
-            edges += [(u, data["to_jimage"], -1) for u, _, data in graph.in_edges(n, data=True)]
+            edges = [(v, data, 1) for _, v, data in graph.out_edges(n, data=True)]
+            edges += [(u, data, -1) for u, _, data in graph.in_edges(n, data=True)]
             bonds = []
-            for other, offset, sign in edges:
+            for other, data, sign in edges:
+                offset = data["to_jimage"]
                 image = (sign * int(offset[0]), sign * int(offset[1]), sign * int(offset[2]))
-                bonds.append((other, image, structure[n].distance(structure[other], jimage=np.array(image))))
+                bonds.append((other, image, data.get("weight"),
+                              structure[n].distance(structure[other], jimage=np.array(image))))
             self._bonds[n] = bonds
         return self._bonds[n]
 
@@ -117,13 +118,13 @@ class Sites(SiteAnalyzer):
         """
         key = (n, image)
         if key not in self._around:
-            found: set[tuple[int, Image, int, None, float]] = set()
+            found: set[tuple[int, Image, int, Any, float]] = set()
             seen: set[tuple[int, Image]] = set()
-            for other, offset, distance in self._bonds_of(n):
+            for other, offset, weight, distance in self._bonds_of(n):
                 place = (offset[0] + image[0], offset[1] + image[1], offset[2] + image[2])
                 if (other, place) not in seen:
                     seen.add((other, place))
-                    found.add((self._hashes[other], place, other, None, distance))
+                    found.add((self._hashes[other], place, other, weight, distance))
             self._around[key] = [(item[2], item[1]) for item in sorted(found, key=lambda item: item[4])]
         return self._around[key]
 
@@ -131,16 +132,12 @@ class Sites(SiteAnalyzer):
                                     bond_angle_tol: float = 0.1) -> list[int]:
         """Index of the first site that looks the same.
 
-        A site takes its answer from the first of its symmetry orbit if their bonds agree far below the tolerances;
-        otherwise it is compared as in stock, the costly comparisons last.
+        Compared as in stock, also within an orbit: stock sorts angles before it compares them, and where that order
+        hangs on rounding errors, it finds sites different that symmetry makes equal.
         """
         kinds: list[tuple[int, Any, dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]] = []
         result: list[int] = []
         for index, site in enumerate(self.bonded_structure.structure):
-            mate = self._orbit_of[index]
-            if mate < index and self._same_bonds(mate, index):
-                result.append(result[mate])
-                continue
             element, geometry = get_el_sp(site.specie), self.get_site_geometry(index)
             near = self.get_nearest_neighbors(index, inc_inequivalent_site_index=False)
             further = self.get_next_nearest_neighbors(index, inc_inequivalent_site_index=False)
@@ -155,10 +152,3 @@ class Sites(SiteAnalyzer):
                 kinds.append((index, element, geometry, near, further))
                 result.append(index)
         return result
-
-    def _same_bonds(self, one: int, other: int) -> bool:
-        """Whether two sites of an orbit have the same neighbours at distances that agree within `SAME_LENGTH`."""
-        first, second = (
-            sorted((self._names[index], distance) for index, _, distance in self._bonds_of(n)) for n in (one, other))
-        return len(first) == len(second) and all(
-            a == b and abs(x - y) < SAME_LENGTH for (a, x), (b, y) in zip(first, second, strict=True))

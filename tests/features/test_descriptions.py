@@ -2,9 +2,10 @@ from typing import Any
 
 import pytest
 
-from features import crystal, descriptions
+from features import crystal, descriptions, materials
 from features.descriptions import DescribeParams, flags, repair
 from features.errors import RowError
+from features.materials import MaterialsParams
 
 
 def test_numpy_integers_are_printed_as_integers() -> None:
@@ -39,23 +40,46 @@ def test_an_isolated_atom_is_called_so_and_flagged() -> None:
     assert flags(text) == ["isolated_atom"]
 
 
+@pytest.mark.parametrize("stock", [
+    "Cs(1) is bonded in a distorted square co-planar geometry to  atoms.",
+    "Cs(1) is bonded to  atoms to form distorted corner-sharing octahedra.",
+])
+def test_isolated_atoms_of_any_geometry(stock: str) -> None:
+    assert repair(f"KCl is cubic. {stock} K(1) stays.") == (
+        "KCl is cubic. Cs(1) is isolated and has no bonds. K(1) stays.")
+
+
 def test_a_prototype_of_another_symmetry_is_flagged() -> None:
     assert flags("RuSi is Tetraauricupride structured and crystallizes in the cubic Pm-3m space group.") == [
         "prototype_name"]
     assert flags("IrV is Tetraauricupride structured and crystallizes in the tetragonal P4/mmm space group.") == []
 
 
-def test_deuterium_is_hydrogen() -> None:
+def test_deuterium_is_hydrogen_and_flagged() -> None:
     from pymatgen.core import Lattice, Structure
 
     salts = [Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.08), ["Li", h], [[0, 0, 0], [0.5, 0.5, 0.5]])
              for h in ("H", "D")]
     assert len({crystal.to_cif(crystal.canonical_structure(salt)) for salt in salts}) == 1
+    flagged = []
+    for symbol in ("H", "D"):
+        written = salts[0].to(fmt="cif").replace("  H  H", f"  {symbol}  {symbol}")
+        unit = dict.fromkeys(materials.SOURCE_SCHEMA.names, "") | {
+            "material_id": "x", "structure": written, "format": "cif", "properties": "{}"}
+        row = materials.compute.function(unit, MaterialsParams())
+        flagged.append(descriptions.compute.function(row, DescribeParams())["flags"])
+    assert flagged == [[], ["isotopes"]]
+
+
+def test_ions_are_named_only_where_charges_balance(structures: dict[str, Any]) -> None:
+    alloy = crystal.canonical_structure(structures["mp-416"])
+    assert descriptions.with_guessed_ions(alloy) is alloy
+    assert "Ti4+" in str(descriptions.with_guessed_ions(crystal.canonical_structure(structures["mp-5229"])))
 
 
 def test_a_real_crystal(structures: dict[str, Any]) -> None:
     cif = crystal.to_cif(crystal.canonical_structure(structures["mp-22862"]))
-    row = descriptions.compute.function({"material_id": "mp-22862", "cif": cif}, DescribeParams())
+    row = descriptions.compute.function({"material_id": "mp-22862", "cif": cif, "isotopes": []}, DescribeParams())
     assert row["text"].startswith(
         "NaCl is Halite, Rock Salt structured and crystallizes in the cubic Fm-3m space group. Na(1) is bonded to six "
         "equivalent Cl(1) atoms to form a mixture of corner and edge-sharing NaCl6 octahedra. The corner-sharing "
