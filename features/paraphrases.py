@@ -131,5 +131,5 @@ VIEW = FeatureView(
     params=ParaphraseParams,
     compute=compute,
     batch_size=256,
-    parallel=False,
+    parallel=lambda _params: False,
 )

@@ -70,5 +70,5 @@ VIEW = FeatureView(
     params=SplitParams,
     compute=compute,
     batch_size=4096,
-    parallel=False,
+    parallel=lambda _params: False,
 )

@@ -3,37 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pydantic import Field
 
 from features import sentences, text_encoder
-from features.params import Section
+from features.encoder_weights import EncoderParams, locate, pick_device, weights_digest
+from features.errors import RowError, UserError
 from features.view import Batch, FeatureView, Reject, column, rows_to_table
 
+VECTOR = pa.list_(pa.float16())
 SCHEMA = pa.schema([
     column("material_id", pa.string(), "identifier"),
     column("variant", pa.int32(), "0 is the description, from 1 the paraphrases"),
-    column("pooled", pa.list_(pa.float32()), "mean over all tokens of the text"),
-    column("sentence_vectors", pa.list_(pa.list_(pa.float32())), "mean over the tokens of each sentence"),
+    column("pooled", VECTOR, "vector of the text (embed.pooling); null unless embed.levels has document"),
+    column("sentence_vectors", pa.list_(VECTOR), "mean over each sentence's tokens; null unless embed.levels has "
+           "sentence"),
     column("regions", pa.list_(pa.string()), "region of each sentence: global, semiglobal or local"),
+    column("token_vectors", pa.list_(VECTOR), "vector of each token; null unless embed.levels has token"),
+    column("token_spans", pa.list_(pa.list_(pa.int32())), "character range of each token, half-open"),
     column("n_tokens", pa.int32(), "tokens of the text, all of them encoded"),
     column("n_windows", pa.int32(), "windows the text was cut into, at sentence ends"),
     column("encoder", pa.string(), "the encoder's name, hub id or folder"),
     column("weights_digest", pa.string(), "sha256 of its weights and tokenizer"),
+    column("precision", pa.string(), "arithmetic of the encoder: float32 or bfloat16"),
 ])
+"""Vectors are stored in half precision: each number keeps eleven binary digits, an error of at most 1/2048 of it."""
+
+Level = Literal["document", "sentence", "token"]
 
 
-class EmbedParams(Section):
+class EmbedParams(EncoderParams):
     """Section `embed`."""
 
-    encoder: str = text_encoder.EMBEDDED
-    """`minilm` (embedded), a hub id such as `m3rg-iitd/matscibert`, or a folder with a BERT-like model."""
-    revision: str | None = None
-    """Revision of a hub id."""
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", json_schema_extra={"runtime": True})
-    """Where the encoder runs: auto, cpu or cuda."""
+    pooling: Literal["mean", "cls"] = "mean"
+    """Vector of a text: mean over its tokens, or over the first special tokens ([CLS]) of its windows."""
+    levels: tuple[Level, ...] = Field(default=("document", "sentence"), min_length=1, strict=False)
+    """Which vectors are stored. Training needs `sentence`, `similar` and `find` need `document`."""
 
 
 def units(tables: Mapping[str, pa.Table]) -> pa.Table:
@@ -50,25 +59,41 @@ def compute(batch: pa.Table, params: EmbedParams) -> Batch:
     rejects = {index: Reject(text["material_id"], "empty", "the text is empty")
                for index, text in enumerate(texts) if not text["text"].strip()}
     spoken = [texts[index] for index in owners]
-    encoder = text_encoder.load(params.encoder, params.revision, params.device)
-    digest = text_encoder.weights_digest(text_encoder.locate(params.encoder, params.revision))
+    encoder = text_encoder.load(params)
+    if params.pooling == "cls" and not encoder.before:
+        raise UserError(f"embed.pooling: {params.encoder} puts no special token in front of a text; use mean")
+    common = {"encoder": params.encoder, "precision": encoder.precision,
+              "weights_digest": weights_digest(locate(params.encoder, params.revision))}
     tagged = [sentences.from_rows(text["sentences"]) for text in spoken]
-    encoded = encoder.encode([text["text"] for text in spoken], tagged)
-    rows: list[dict[str, Any]] = [
-        {
-            "material_id": text["material_id"],
-            "variant": text["variant"],
-            "pooled": vectors.pooled,
-            "sentence_vectors": list(vectors.by_sentence(len(tags))),
-            "regions": [tag.region for tag in tags],
-            "n_tokens": len(vectors.tokens),
-            "n_windows": vectors.windows,
-            "encoder": params.encoder,
-            "weights_digest": digest,
-        }
-        for text, tags, vectors in zip(spoken, tagged, encoded, strict=True)
-    ]
+    encoded = encoder.encode([text["text"] for text in spoken], tagged) if spoken else []
+    rows = [{**_row(text, tags, vectors, params), **common}
+            for text, tags, vectors in zip(spoken, tagged, encoded, strict=True)]
     return Batch(rows_to_table(rows, SCHEMA), owners, rejects)
+
+
+def _row(text: dict[str, Any], tags: list[sentences.Sentence], vectors: text_encoder.EncodedText,
+         params: EmbedParams) -> dict[str, Any]:
+    with_tokens = "token" in params.levels
+    return {
+        "material_id": text["material_id"],
+        "variant": text["variant"],
+        "pooled": half(vectors.pooled(params.pooling)) if "document" in params.levels else None,
+        "sentence_vectors": list(half(vectors.by_sentence(len(tags)))) if "sentence" in params.levels else None,
+        "regions": [tag.region for tag in tags],
+        "token_vectors": list(half(vectors.tokens)) if with_tokens else None,
+        "token_spans": vectors.offsets.tolist() if with_tokens else None,
+        "n_tokens": len(vectors.tokens),
+        "n_windows": vectors.windows,
+    }
+
+
+def half(vectors: NDArray[np.float32]) -> NDArray[np.float16]:
+    """Vectors as the table holds them. Raises `RowError` for what half precision cannot express."""
+    with np.errstate(over="ignore"):
+        stored = vectors.astype(np.float16)
+    if not np.isfinite(stored).all():
+        raise RowError("overflow", "the encoder's numbers do not fit into half precision")
+    return stored
 
 
 VIEW = FeatureView(
@@ -80,12 +105,13 @@ VIEW = FeatureView(
         "paraphrases": ("material_id", "variant", "text", "sentences"),
     },
     schema=SCHEMA,
-    version=1,
+    version=2,
     params=EmbedParams,
     compute=compute,
     units=units,
     libraries=("torch", "transformers", "tokenizers"),
-    digest=lambda params: text_encoder.weights_digest(text_encoder.locate(params.encoder, params.revision)),
-    batch_size=256,
-    parallel=False,
+    digest=lambda params: weights_digest(locate(params.encoder, params.revision)),
+    batch_size=32,
+    parallel=lambda params: pick_device(params.device) == "cpu",
+    preload=("torch", "transformers.models.auto", "features.text_encoder"),
 )

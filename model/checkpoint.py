@@ -12,10 +12,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from features.encoder_weights import pick_device
 from features.errors import UserError
 from features.params import parse_section
 from features.paths import Paths
-from features.text_encoder import pick_device
 from model.network import MultimodalNet
 from model.params import TrainParams
 

@@ -229,11 +229,13 @@ def read_texts(root: Path, wanted: set[str]) -> tuple[dict[str, list[Text]], int
     table = _only(tables.read(root, "text_embeddings", columns), wanted)
     table = table.sort_by([("material_id", "ascending"), ("variant", "ascending")])
     texts: dict[str, list[Text]] = {}
+    if table["sentence_vectors"].null_count:
+        raise UserError("text_embeddings holds no vectors of sentences; put sentence into embed.levels")
     vectors = table["sentence_vectors"].combine_chunks()
     dim = 0
     for row, (material_id, regions) in enumerate(zip(table["material_id"].to_pylist(), table["regions"].to_pylist(),
                                                      strict=True)):
-        flat = vectors[row].values.flatten().to_numpy()
+        flat = vectors[row].values.flatten().to_numpy().astype(np.float32)
         dim = len(flat) // len(regions)
         texts.setdefault(material_id, []).append(
             Text(flat.reshape(len(regions), dim), np.array([REGIONS.index(r) for r in regions], np.int64)))

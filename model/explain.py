@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from features import catalog, placement, sentences, tables, text_encoder
+from features.encoder_weights import locate, weights_digest
 from features.errors import UserError
 from features.params import load_section
 from features.paths import Paths
 from features.progress import Progress, say
 from features.sentences import REGIONS, Sentence
-from features.text_embeddings import EmbedParams
+from features.text_embeddings import EmbedParams, half
 from features.view import column
 from model import checkpoint, data, report
 from model.checkpoint import Trained
@@ -92,10 +93,10 @@ def explain_stage(root: Path) -> None:
 def load_encoder(trained: Trained) -> text_encoder.TextEncoder:
     """The text encoder that the model was trained with."""
     embed = EmbedParams.model_validate(trained.config.features["embed"]["params"])
-    digest = text_encoder.weights_digest(text_encoder.locate(embed.encoder, embed.revision))
+    digest = weights_digest(locate(embed.encoder, embed.revision))
     if digest != trained.config.features["embed"]["digest"]:
         raise UserError(f"the weights of {embed.encoder} are not those the model was trained with; run `dvc repro`")
-    return text_encoder.load(embed.encoder, embed.revision, embed.device)
+    return text_encoder.load(embed)
 
 
 @torch.no_grad()
@@ -105,7 +106,7 @@ def explain(trained: Trained, encoder: text_encoder.TextEncoder, material_id: st
     device, net = trained.device, trained.net
     encoded = encoder.encode([text], [tagged])[0]
     regions = np.array([REGIONS.index(sentence.region) for sentence in tagged], np.int64)
-    spoken = Text(encoded.by_sentence(len(tagged)), regions)
+    spoken = Text(half(encoded.by_sentence(len(tagged))).astype(np.float32), regions)
     atoms = net.structure_tokens(data.collate_structures([crystal]).to(device))
 
     def predict(words: Tokens, shown: Tokens = atoms) -> tuple[NDArray[np.float64], Tensor | None]:

@@ -15,6 +15,7 @@ from features.errors import RowError, UserError
 from features.files import read_text
 from features.registry import view_of
 from features.sentences import REGIONS, Sentence
+from features.text_embeddings import half
 from features.view import reject
 from model import data
 from model.checkpoint import Trained
@@ -73,7 +74,8 @@ def _predict_file(trained: Trained, path: Path, with_explanation: bool) -> FileR
     spoken = None
     if text is not None:
         encoded = encoder.encode([text], [tagged])[0]
-        spoken = Text(encoded.by_sentence(len(tagged)), np.array([REGIONS.index(s.region) for s in tagged], np.int64))
+        spoken = Text(half(encoded.by_sentence(len(tagged))).astype(np.float32),
+                      np.array([REGIONS.index(s.region) for s in tagged], np.int64))
     with torch.no_grad():
         prediction = trained.net(data.collate_structures([tensors]).to(trained.device),
                                  data.collate_texts([spoken], trained.config.text_dim).to(trained.device))

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from features import tables
+from features.encoder_weights import pick_device
 from features.errors import UserError
 from features.materials import PROPERTIES
 from features.params import load_section
 from features.paths import Paths
 from features.progress import Progress, say
-from features.text_encoder import pick_device
 from model import checkpoint, data
 from model.checkpoint import Config
 from model.data import Dataset

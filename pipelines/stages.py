@@ -27,7 +27,7 @@ def run(stage: str, root: Path, executor: str | None = None, workers: int | None
         retry_rejected: bool = False) -> Report:
     """Make one view's table under `root`, with the parameters of its `params.yaml`."""
     view, params, units = _prepare(stage, root)
-    chosen = executors.make(executor or ("processes" if view.parallel else "serial"), workers)
+    chosen = executors.make(executor or ("processes" if view.parallel(params) else "serial"), workers)
     report = materialize(view, params, root, units, chosen, retry_rejected)
     catalog.refresh(root)
     return report

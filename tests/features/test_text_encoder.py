@@ -4,15 +4,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from features import sentences, text_embeddings, text_encoder
-from features.errors import UserError
-from features.text_embeddings import EmbedParams
+from features import encoder_weights, normalisation, sentences, text_embeddings, text_encoder
+from features.errors import RowError, UserError
+from features.text_embeddings import EmbedParams, half
 from tests.features.test_paraphrases import BI2O3, CA5SB3, MOS2
 
 
 @pytest.fixture(scope="module")
 def encoder() -> text_encoder.TextEncoder:
-    return text_encoder.load("minilm", None, "cpu")
+    return text_encoder.load(EmbedParams(device="cpu"))
 
 
 def long_text(sentences_count: int) -> str:
@@ -26,18 +26,19 @@ def encode(encoder: text_encoder.TextEncoder, texts: list[str]) -> list[text_enc
 
 def test_windows_end_at_sentence_ends() -> None:
     owner = np.repeat(np.arange(5), [4, 4, 4, 4, 4]).astype(np.int32)
-    assert text_encoder.cut_windows(owner, 10) == [(0, 8), (8, 16), (16, 20)]
+    assert text_encoder.cut_windows(owner, 10, 10) == [(0, 8), (8, 16), (16, 20)]
 
 
 def test_a_sentence_longer_than_a_window_is_cut_at_tokens() -> None:
     owner = np.repeat(np.arange(3), [3, 25, 2]).astype(np.int32)
-    assert text_encoder.cut_windows(owner, 10) == [(0, 3), (3, 13), (13, 23), (23, 30)]
+    assert text_encoder.cut_windows(owner, 10, 10) == [(0, 3), (3, 13), (13, 23), (23, 30)]
+    assert text_encoder.cut_windows(owner, 10, 8) == [(0, 3), (3, 11), (11, 19), (19, 27), (27, 30)]
 
 
 @pytest.mark.parametrize("sizes", [[1], [10], [11], [3, 3, 3, 3], [30, 1, 30], [9, 1, 1, 9]])
 def test_windows_cover_every_token_once(sizes: list[int]) -> None:
     owner = np.repeat(np.arange(len(sizes)), sizes).astype(np.int32)
-    windows = text_encoder.cut_windows(owner, 10)
+    windows = text_encoder.cut_windows(owner, 10, 7)
     assert [index for start, end in windows for index in range(start, end)] == list(range(sum(sizes)))
     assert all(end - start <= 10 for start, end in windows)
 
@@ -50,7 +51,57 @@ def test_no_text_is_truncated(encoder: text_encoder.TextEncoder) -> None:
     count = len(sentences.tag(text))
     changed = np.abs(one.by_sentence(count) - other.by_sentence(count)).max(axis=1)
     assert changed[-1] > 1e-3
-    assert not np.array_equal(one.pooled, other.pooled)
+    assert not np.array_equal(one.pooled(), other.pooled())
+
+
+def test_the_last_sentence_of_three_thousand_words_counts(encoder: text_encoder.TextEncoder) -> None:
+    text = "SrTiO3 crystallizes in the cubic Pm-3m space group. " + long_text(260)
+    assert len(text.split()) > 3000
+    one, other = encode(encoder, [text, text[:-len(" Sb(259) atoms.")] + " Bi(259) atoms."])
+    assert half(one.pooled()).tobytes() != half(other.pooled()).tobytes()
+    count = len(sentences.tag(text))
+    changed = np.abs(one.by_sentence(count) - other.by_sentence(count)).max(axis=1)
+    assert changed.argmax() == count - 1
+    assert one.offsets[-1][1] == len(text)
+
+
+def test_later_windows_are_read_in_the_light_of_the_heading(encoder: text_encoder.TextEncoder) -> None:
+    cubic, hexagonal = encode(encoder, [f"SrTiO3 crystallizes in the {group} space group. {long_text(150)}"
+                                        for group in ("cubic Pm-3m", "hexagonal P6_3/mmc")])
+    assert cubic.windows > 5
+    last = cubic.sentence_of == cubic.sentence_of.max()
+    assert not np.array_equal(cubic.tokens[last], hexagonal.tokens[hexagonal.sentence_of == cubic.sentence_of.max()])
+
+
+def test_equal_texts_are_encoded_once(encoder: text_encoder.TextEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    passes = []
+    forward = encoder._forward
+    monkeypatch.setattr(encoder, "_forward", lambda ids, mask: passes.append(ids) or forward(ids, mask))
+    found = encode(encoder, [MOS2, BI2O3, MOS2])
+    assert len(passes) == 2
+    assert found[0] is found[2]
+
+
+def test_half_precision_is_within_its_bound(encoder: text_encoder.TextEncoder) -> None:
+    for text in encode(encoder, [CA5SB3, BI2O3, MOS2]):
+        exact = text.tokens.astype(np.float64)
+        stored = half(text.tokens).astype(np.float64)
+        assert np.all(np.abs(stored - exact) <= np.maximum(np.abs(exact) / 2048, 2.0**-25))
+        assert cosine_distance(half(text.pooled()), text.pooled()) < 1e-6
+    with pytest.raises(RowError, match="half precision"):
+        half(np.array([1e6], np.float32))
+
+
+def test_bfloat16_is_within_its_tolerance(encoder: text_encoder.TextEncoder) -> None:
+    short = text_encoder.TextEncoder(encoder_weights.locate("minilm"), EmbedParams(precision="bfloat16", device="cpu"))
+    assert short.precision == "bfloat16"
+    for one, other in zip(encode(encoder, [CA5SB3, BI2O3, MOS2]), encode(short, [CA5SB3, BI2O3, MOS2]), strict=True):
+        assert 0 < cosine_distance(one.pooled(), other.pooled()) < 1e-3
+
+
+def cosine_distance(a: np.ndarray, b: np.ndarray) -> float:
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    return float(1 - a @ b / np.linalg.norm(a) / np.linalg.norm(b))
 
 
 def test_a_vector_never_depends_on_its_neighbours(encoder: text_encoder.TextEncoder) -> None:
@@ -96,10 +147,45 @@ def test_an_encoder_from_a_folder(small_bert: Path) -> None:
     batch = text_embeddings.compute(units, EmbedParams(encoder=str(small_bert)))
     first = batch.rows.to_pylist()[0]
     assert len(first["pooled"]) == 32
+    assert first["token_vectors"] is None
     assert len(first["sentence_vectors"]) == len(first["regions"]) == 8
     assert first["n_tokens"] > 62
     assert first["n_windows"] > 1
     assert batch.owners == [0, 1]
+
+
+@pytest.mark.parametrize("levels", [["document"], ["token"], ["document", "sentence", "token"]])
+def test_levels_are_stored_or_not(small_bert: Path, levels: list[str]) -> None:
+    params = EmbedParams.model_validate({"encoder": str(small_bert), "levels": levels, "pooling": "cls"})
+    units = pa.table({"material_id": ["a"], "variant": pa.array([0], pa.int32()), "text": [CA5SB3],
+                      "sentences": [sentences.to_rows(sentences.tag(CA5SB3))]})
+    row = text_embeddings.compute(units, params).rows.to_pylist()[0]
+    columns = {"document": "pooled", "sentence": "sentence_vectors", "token": "token_vectors"}
+    assert {level for level, name in columns.items() if row[name] is not None} == set(levels)
+    if "token" in levels:
+        assert len(row["token_vectors"]) == len(row["token_spans"]) == row["n_tokens"]
+        assert "".join(CA5SB3[start:end] for start, end in row["token_spans"]) == CA5SB3.replace(" ", "")
+    if "document" in levels:
+        encoder = text_encoder.load(params)
+        first = encode(encoder, [CA5SB3])[0].first
+        np.testing.assert_allclose(row["pooled"], first.mean(axis=0), rtol=1e-3)
+
+
+def test_normalisation_of_matscibert() -> None:
+    text, origin = normalisation.matscibert("TiO₂ – 1.9 Å, 90° … Müller‑Zeiß ☃")
+    assert text == "TiO2 - 1.9 A, 90° ... Muller-Zei   "
+    assert len(origin) == len(text) + 1
+    spans = normalisation.ranges(np.array([[3, 4], [13, 18], [18, 22]], np.int32), origin)
+    assert spans.tolist() == [[3, 4], [13, 18], [18, 20]]
+    assert EmbedParams(encoder="m3rg-iitd/matscibert").matscibert()
+    assert not EmbedParams().matscibert()
+
+
+def test_tokens_of_normalised_texts_point_into_the_original(small_bert: Path) -> None:
+    encoder = text_encoder.load(EmbedParams(encoder=str(small_bert), normalisation="matscibert"))
+    text = "The Ti–O₂ bond is 1.9 Å … long."
+    found = encode(encoder, [text])[0]
+    assert [text[start:end] for start, end in found.offsets if text[start:end] in "–₂Å"] == ["–", "₂", "Å"]
 
 
 def test_other_weights_are_another_fingerprint(small_bert: Path, tmp_path: Path) -> None:
@@ -107,7 +193,7 @@ def test_other_weights_are_another_fingerprint(small_bert: Path, tmp_path: Path)
 
     other = Path(shutil.copytree(small_bert, tmp_path / "other"))
     (other / "config.json").write_text((other / "config.json").read_text().replace("0.02", "0.03"))
-    assert text_encoder.weights_digest(small_bert) != text_encoder.weights_digest(other)
+    assert encoder_weights.weights_digest(small_bert) != encoder_weights.weights_digest(other)
 
 
 @pytest.mark.parametrize(("name", "message"), [
@@ -117,12 +203,12 @@ def test_other_weights_are_another_fingerprint(small_bert: Path, tmp_path: Path)
 ])
 def test_weights_that_are_not_there(name: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        text_encoder.locate(name)
+        encoder_weights.locate(name)
 
 
 def test_an_empty_folder_is_no_encoder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no encoder"):
-        text_encoder.weights_digest(tmp_path)
+        encoder_weights.weights_digest(tmp_path)
 
 
 def test_an_empty_text_is_a_reject() -> None:
