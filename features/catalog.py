@@ -9,20 +9,22 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from features import tables
+from features import search, tables
 from features.errors import UserError
 from features.paths import Paths
 
 REJECTS = "rejects"
 
 
-def connect(root: Path) -> duckdb.DuckDBPyConnection:
+def connect(root: Path, finder: search.Finder | None = None) -> duckdb.DuckDBPyConnection:
     """An in-memory catalog: one view for each table, and no way to read or write any other file."""
     connection = duckdb.connect(":memory:")
     sources = _sources(root)
     if not sources:
         raise UserError(f"there are no tables under {Paths(root).features} yet; run `dvc repro` to make them")
     _create_views(connection, sources)
+    if search.TABLE in sources and finder is not None:
+        finder.add(connection)
     files = ", ".join(_quote(str(path.resolve())) for listed in sources.values() for path in listed)
     connection.execute(f"SET allowed_paths = [{files}]")
     connection.execute("SET enable_external_access = false")
@@ -32,7 +34,9 @@ def connect(root: Path) -> duckdb.DuckDBPyConnection:
 
 def query(root: Path, sql: str) -> pa.Table:
     """Result of one read-only statement. Raises `UserError` with DuckDB's own words."""
-    with connect(root) as connection:
+    finder = search.Finder(root)
+    sql = search.quoted(sql)
+    with connect(root, finder) as connection:
         try:
             statements = connection.extract_statements(sql)
             if len(statements) != 1:
@@ -40,7 +44,7 @@ def query(root: Path, sql: str) -> pa.Table:
             _only_reads(connection, statements[0])
             return _with_unique_names(connection.sql(sql).to_arrow_table())
         except duckdb.Error as error:
-            raise UserError(f"SQL: {error}") from None
+            raise finder.failure or UserError(f"SQL: {error}") from None
 
 
 def _only_reads(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> None:
@@ -89,6 +93,8 @@ def _create_views(connection: duckdb.DuckDBPyConnection, sources: dict[str, list
         listed = ", ".join(_quote(str(path.resolve())) for path in files)
         # `name` is an identifier (see `_sources`) and the paths are quoted
         connection.execute(f"CREATE VIEW \"{name}\" AS SELECT * FROM read_parquet([{listed}], union_by_name = true)")  # noqa: S608
+    if search.TABLE in sources:
+        search.add_similar(connection)
 
 
 def _quote(text: str) -> str:

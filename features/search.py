@@ -1,0 +1,88 @@
+"""SQL functions over vectors of descriptions: `similar('mp-149', 10)`, `find('edge-sharing TiO6 octahedra', 10)`.
+
+Both are table functions with the columns `material_id` and `similarity` (cosine), the most similar first.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+
+from features import encoder_weights, tables
+from features.errors import UserError
+
+TABLE = "text_embeddings"
+
+# `similar` is a word of SQL (SIMILAR TO), so it needs quotes; `quoted` spares people them.
+SIMILAR = """
+    CREATE MACRO "similar"(id, n) AS TABLE
+    SELECT material_id, list_cosine_similarity(pooled, (
+        SELECT CASE WHEN count(*) = 0 THEN error('text_embeddings has no vector of the description of ' || id)
+                    ELSE first(pooled) END
+        FROM text_embeddings WHERE material_id = id AND variant = 0 AND pooled IS NOT NULL)) AS similarity
+    FROM text_embeddings WHERE variant = 0 AND material_id <> id
+    ORDER BY similarity DESC, material_id LIMIT n"""
+FIND = """
+    CREATE MACRO find(query, n) AS TABLE
+    SELECT material_id, list_cosine_similarity(pooled, (SELECT embed_query(query))) AS similarity
+    FROM text_embeddings WHERE variant = 0
+    ORDER BY similarity DESC, material_id LIMIT n"""
+
+
+def add_similar(connection: duckdb.DuckDBPyConnection) -> None:
+    """Define `similar`, in a connection that has the view `text_embeddings`."""
+    connection.execute(SIMILAR)
+
+
+class Finder:
+    """Defines `find`, which embeds its query with the encoder that made the table."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.failure: UserError | None = None
+        """Why a query could not be embedded; DuckDB would hide it in words of its own."""
+
+    def add(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Define `find`, in a connection that has the view `text_embeddings`."""
+        connection.create_function("embed_query", self._embed, ["VARCHAR"], "FLOAT[]")
+        connection.execute(FIND)
+
+    def _embed(self, query: str) -> list[float]:
+        try:
+            return embed(self.root, query)
+        except UserError as error:
+            self.failure = error
+            raise
+
+
+def embed(root: Path, query: str) -> list[float]:
+    """Vector of a query, by the encoder and settings of the table. Raises `UserError` without its weights."""
+    from features import sentences, text_encoder  # torch takes seconds; most queries do without
+    from features.text_embeddings import EmbedParams
+
+    footer = tables.footer(tables.files(root, TABLE)[0])
+    params = EmbedParams.model_validate(footer["params"])
+    if "document" not in params.levels:
+        raise UserError("find: text_embeddings holds no vectors of texts; put document into embed.levels")
+    if not query.strip():
+        raise UserError("find: the query is empty")
+    if encoder_weights.weights_digest(encoder_weights.locate(params.encoder, params.revision)) != footer["digest"]:
+        raise UserError(f"find: the weights of {params.encoder} are not those that made text_embeddings; "
+                        "run `dvc repro`")
+    found = text_encoder.load(params).encode([query], [sentences.tag(query)])[0]
+    vector: list[float] = found.pooled(params.pooling).tolist()
+    return vector
+
+
+def quoted(sql: str) -> str:
+    """The statement with the name `similar` in quotes where it is called as a function."""
+    pieces, position = [], 0
+    for start, kind in duckdb.tokenize(sql):
+        if kind is not duckdb.token_type.keyword:
+            continue
+        end = start + len("similar")
+        if sql[start:end].lower() == "similar" and sql[end:].lstrip().startswith("("):
+            pieces += [sql[position:start], '"similar"']
+            position = end
+    return "".join([*pieces, sql[position:]])
