@@ -1,7 +1,13 @@
 """`python -m benchmarks`: run all of them."""
 
-from benchmarks import describe, refresh
+import runpy
+import sys
 
 if __name__ == "__main__":
-    refresh.main()
-    describe.main()
+    codes = []
+    for name in ("refresh", "describe", "paraphrase", "embed"):
+        try:
+            runpy.run_module(f"benchmarks.{name}", run_name="__main__")
+        except SystemExit as end:
+            codes.append(end.code)
+    sys.exit(int(any(codes)))

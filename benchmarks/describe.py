@@ -71,7 +71,7 @@ def main() -> None:
     ratio = stock.sum() / ours.sum()
     print(f"ratio {'>=' if ratio >= 20 else '<'} 20: {ratio:.1f} over all, {np.median(stock / ours):.1f} in the "
           f"median, {(stock / ours).min():.1f} at the least")
-    sys.exit(different > 0 or ratio < 20)
+    sys.exit(int(different > 0 or ratio < 20))
 
 
 def pick(table: Path | None, count: int, seed: int) -> list[tuple[str, Any]]:

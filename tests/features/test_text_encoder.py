@@ -7,7 +7,7 @@ import pytest
 from features import encoder_weights, normalisation, sentences, text_embeddings, text_encoder
 from features.errors import RowError, UserError
 from features.text_embeddings import EmbedParams, half
-from tests.features.test_paraphrases import BI2O3, CA5SB3, MOS2
+from tests.features.texts import BI2O3, CA5SB3, MOS2
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,144 @@
+"""`python -m benchmarks.embed`: texts a second, against the way of the prototypes; and SQL over 200,000 vectors.
+
+The way of the prototypes: one text a call, padded to 512 tokens and cut there, on all cores. Ours: as the stage does
+it, one worker process a core, no text cut. Same weights, same descriptions (of the project's table), in turn. The
+pooled vectors of texts that fit one window are compared. `similar` and `find` run over a table with random vectors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from transformers import AutoModel, AutoTokenizer
+
+from benchmarks.paraphrase import read
+from features import catalog, sentences, tables, text_embeddings, text_encoder
+from features.encoder_weights import locate
+from features.text_embeddings import EmbedParams
+from pipelines.executors import Processes, join
+
+LENGTH = 512
+
+
+def main() -> None:
+    """Print texts a second of both ways, the ratio, the distance of their vectors, and seconds of SQL."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--texts", type=int, default=400)
+    parser.add_argument("--root", type=Path, default=Path())
+    parser.add_argument("--encoder", default=EmbedParams().encoder)
+    parser.add_argument("--rows", type=int, default=200_000, help="rows of the table for SQL")
+    arguments = parser.parse_args()
+    params = EmbedParams(encoder=arguments.encoder, device="cpu")
+    texts = read(arguments.root, None, 10**9)
+    texts = [texts[index] for index in np.random.default_rng(0).permutation(len(texts))[:arguments.texts]]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    theirs, seconds, tokens = prototype(params, [text for _, text in texts])
+    rows, ours_seconds = ours(params, texts, cores)
+    fitting = [(theirs[i], row) for i, row in enumerate(rows) if tokens[i] < LENGTH]
+    distances = [cosine_distance(vector, np.array(row["pooled"], np.float64)) for vector, row in fitting]
+    ratio = seconds / ours_seconds
+    cut = sum(count >= LENGTH for count in tokens)
+    print(f"{len(texts)} texts of {np.mean([row['n_tokens'] for row in rows]):.0f} tokens on {cores} cores, "
+          f"{rows[0]['precision']}: prototype {len(texts) / seconds:.1f} a second ({cut} texts cut), ours "
+          f"{len(texts) / ours_seconds:.1f} (none cut)")
+    print(f"ratio {'>=' if ratio >= 4 else '<'} 4: {ratio:.2f}")
+    print(f"cosine distance of pooled vectors, {len(fitting)} texts of one window: at most {max(distances):.1e}")
+    text_encoder.load.cache_clear()
+    search(params, arguments.rows)
+    sys.exit(int(ratio < 4 or max(distances) > 1e-3))
+
+
+def prototype(params: EmbedParams, texts: list[str]) -> tuple[list[np.ndarray], float, list[int]]:
+    """Mean over the text's tokens, seconds, and tokens seen, one padded text a call."""
+    folder = locate(params.encoder, params.revision)
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model = AutoModel.from_pretrained(folder, local_files_only=True).eval()
+    vectors, counts = [], []
+
+    def run(text: str) -> tuple[Any, Any]:
+        inputs = tokenizer(text, padding="max_length", truncation=True, max_length=LENGTH, return_tensors="pt",
+                           return_special_tokens_mask=True)
+        special = inputs.pop("special_tokens_mask")[0]
+        with torch.no_grad():
+            return model(**inputs).last_hidden_state[0], special == 0
+
+    run(texts[0])
+    begin = time.perf_counter()
+    for text in texts:
+        hidden, real = run(text)
+        vectors.append(hidden[real].mean(0).double().numpy())
+        counts.append(int(real.sum()) + 2)
+    return vectors, time.perf_counter() - begin, counts
+
+
+def ours(params: EmbedParams, texts: list[tuple[str, str]], workers: int) -> tuple[list[dict[str, Any]], float]:
+    """Rows of `text_embeddings` as the stage makes them, and seconds once the workers are warm."""
+    units = pa.Table.from_pylist([
+        {"material_id": material_id, "variant": 0, "text": text, "sentences": sentences.to_rows(sentences.tag(text))}
+        for material_id, text in texts])
+    size = text_embeddings.VIEW.batch_size
+    batches = [units.slice(first, size) for first in range(0, len(units), size)]
+    warm = [units.slice(index % len(units), 1) for index in range(2 * workers)]
+    parts = []
+    begin = time.perf_counter()
+    compute = functools.partial(text_embeddings.compute, params=params)
+    started = 0.0
+    # each worker loads its weights with its first text; the clock starts when the first worker has done so
+    for index, part in Processes(workers).map(compute, [*warm, *batches], None, text_embeddings.VIEW.preload):
+        if index >= len(warm):
+            parts.append((sum(len(batch) for batch in batches[:index - len(warm)]), part))
+        elif not started:
+            started = time.perf_counter()
+    seconds = time.perf_counter() - (started or begin)
+    rows = join(sorted(parts, key=lambda pair: pair[0])).rows.to_pylist()
+    return rows, seconds
+
+
+def cosine_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """1 - cosine."""
+    return float(1 - a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+
+def search(params: EmbedParams, rows: int) -> None:
+    """Time `similar` and `find` over a table of the size of the Materials Project."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        write_vectors(root, params, rows)
+        for name, sql in (("similar", "select * from similar('mp-149', 10)"),
+                          ("find, first of a process", "select * from find('layered hexagonal sulfide', 10)"),
+                          ("find, later", "select * from find('edge-sharing TiO6 octahedra', 10)")):
+            begin = time.perf_counter()
+            found = catalog.query(root, sql)
+            print(f"{name}: {time.perf_counter() - begin:.2f} s over {rows} rows ({len(found)} found)")
+
+
+def write_vectors(root: Path, params: EmbedParams, rows: int) -> None:
+    """A table `text_embeddings` with random vectors of the encoder's dimension."""
+    dim = AutoModel.from_pretrained(locate(params.encoder), local_files_only=True).config.hidden_size
+    vectors = np.random.default_rng(0).normal(size=(rows, dim)).astype(np.float16)
+    offsets = pa.array(np.arange(0, rows * dim + 1, dim, dtype=np.int32))
+    columns = {name: pa.nulls(rows, field.type) for name, field in zip(text_embeddings.SCHEMA.names,
+                                                                       text_embeddings.SCHEMA, strict=True)}
+    columns |= {"material_id": pa.array([f"mp-{index}" for index in range(rows)]),
+                "variant": pa.array(np.zeros(rows, np.int32)),
+                "pooled": pa.ListArray.from_arrays(offsets, pa.array(vectors.ravel()))}
+    table = pa.table(columns, schema=text_embeddings.SCHEMA)
+    share = -(-rows // 16)
+    header = text_embeddings.VIEW.header(params)
+    tables.publish(root / "data" / "features" / "text_embeddings", text_embeddings.SCHEMA, ("material_id",),
+                   (table.slice(first, share) for first in range(0, rows, share)),
+                   (header for _ in range(0, rows, share)))
+
+
+if __name__ == "__main__":
+    main()
