@@ -34,8 +34,8 @@ SCHEMA = pa.schema([
 class TensorizeParams(Section):
     """Section `tensorize`."""
 
-    reach: float = Field(default=40.0, ge=10.0, le=200.0)
-    """Images with r² − r²_min below this (Å²) are kept; 40 leaves out weights below 0.6 %, 60 below 0.05 %."""
+    reach: float = Field(default=60.0, ge=10.0, le=200.0)
+    """Images with r² − r²_min below this (Å²) are kept; 60 leaves out weights below 0.05 %, 40 below 0.6 %."""
     max_sites: int = Field(default=300, ge=1, le=2000)
     """Crystals with more atoms are rejected: the pairs grow with the square."""
     timeout_s: float = Field(default=120.0, gt=0, json_schema_extra={"runtime": True})

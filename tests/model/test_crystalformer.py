@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.naive_crystalformer import forward
 from features import crystal
 from features.structures import neighbour_images
 from model.data import Crystal, collate_structures
-from model.encoders.crystalformer import Crystalformer, radial_basis
+from model.encoders.crystalformer import Crystalformer
 
 IDS = ["mp-22862", "mp-30", "mp-127", "mp-20928", "mp-149", "mp-2700"]
 
@@ -22,29 +23,10 @@ def as_crystal(structure: Any, reach: float = 60.0) -> Crystal:
 
 
 def naive(net: Crystalformer, structure: Any, far: int) -> Tensor:
-    """One crystal, all images with |n_k| ≤ far, loops over layers and heads, straight from the formulas."""
+    """One crystal, all images with |n_k| ≤ far, straight from the formulas."""
     lattice = torch.tensor(np.array(structure.lattice.matrix))
-    p = torch.tensor(structure.frac_coords) @ lattice
-    n = torch.tensor([[a, b, c] for a in range(-far, far + 1) for b in range(-far, far + 1)
-                      for c in range(-far, far + 1)], dtype=torch.double) @ lattice
-    r = (p[None, :, None] + n[None, None] - p[:, None, None]).norm(dim=-1)  # [i, j, n]
-    b = radial_basis(r.reshape(-1)).reshape(*r.shape, -1)
-    x = net.embedding(torch.tensor(np.array(structure.atomic_numbers)))
-    for block in net.blocks:
-        a = block.attention
-        q, k, v = (part.view(len(p), a.heads, a.width) for part in a.qkv(x).chunk(3, dim=-1))
-        heads = []
-        for h in range(a.heads):
-            rho_in = (q[:, h] @ a.omega[h] + a.shift) * a.scale
-            rho = (1 - 0.5) * torch.nn.functional.elu(0.1 * rho_in / (1 - 0.5)) + 1
-            exponent = -(r**2) / 2 * (rho / 1.4**2)[:, None, None]
-            alpha = torch.logsumexp(exponent, dim=2)
-            beta = torch.einsum("ijn,ijnk,dk->ijd", torch.softmax(exponent, dim=2), b, a.basis_weight[h])
-            weight = torch.softmax(q[:, h] @ k[:, h].T / math.sqrt(a.width) + alpha, dim=1)
-            heads.append(torch.einsum("ij,ijd->id", weight, v[None, :, h] + beta))
-        x = x + a.out(torch.cat(heads, dim=-1))
-        x = x + block.down(torch.relu(block.up(x)))
-    return x
+    return forward(net, torch.tensor(np.array(structure.atomic_numbers)), torch.tensor(structure.frac_coords) @ lattice,
+                   lattice, far)
 
 
 def network(batch: Any) -> Crystalformer:
