@@ -8,21 +8,21 @@ For atoms i, j and images n, with r = |p_j + n·L − p_i| (i = j and n = 0 incl
     b_k(r) = exp( −(r − μ_k)² / 2w² ),  μ_k = k·w,  w = 14/64 Å,  k = 1 … 64
     σ_i⁻² = r0⁻² ρ( (q_i·ω + m)·s ),  ρ(x) = (1 − b)·ELU( a·x/(1 − b) ) + 1
 
-The sum over n runs over the neighbour list of `features/structures.py`; b(r) is the same for all layers and heads and
-is computed once. All sums are over edges sorted by pair, so there is no padding anywhere.
+The sums over n run over the neighbour list of `features/structures.py` (`model/encoders/periodic_sums.py`); b(r) is the
+same for all layers and heads and is computed once. Edges are sorted by pair, so there is no padding anywhere.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.data import StructureBatch
+from model.encoders.periodic_sums import Images, periodic_sums, prepare
 
 N_ELEMENTS = 119  # index = atomic number; 0 stands for a hidden element
 N_BASIS = 64
@@ -30,29 +30,9 @@ BASIS_WIDTH = 14.0 / N_BASIS  # Å
 R0, RHO_A, RHO_B = 1.4, 0.1, 0.5  # Å, and the two constants of ρ
 
 
-def radial_basis(distance: Tensor) -> Tensor:
-    """b(r), `[edges, 64]`."""
-    centres = torch.arange(1, N_BASIS + 1, device=distance.device, dtype=distance.dtype) * BASIS_WIDTH
-    return torch.exp(-((distance[:, None] - centres) ** 2) / (2 * BASIS_WIDTH**2))
-
-
-class _WeightedSums(torch.autograd.Function):
-    """out[p, h] = Σ_{e in pair p} weight[e, h] · basis[e]: `[pairs, heads, 64]` without an `[edges, heads, 64]`."""
-
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, basis: Tensor, pair: Tensor, pairs: int) -> Tensor:
-        ctx.save_for_backward(basis, pair)
-        out = weight.new_zeros(weight.shape[1], pairs, basis.shape[1])
-        for head in range(weight.shape[1]):
-            out[head].index_add_(0, pair, weight[:, head, None] * basis)
-        return out.transpose(0, 1)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        basis, pair = ctx.saved_tensors
-        by_head = grad.transpose(0, 1).contiguous()
-        columns = [(by_head[head].index_select(0, pair) * basis).sum(-1) for head in range(by_head.shape[0])]
-        return torch.stack(columns, dim=1), None, None, None
+def images_of(batch: StructureBatch) -> Images:
+    """What all layers and heads share."""
+    return prepare(batch.distance, batch.nearest, batch.pair_of, N_BASIS, BASIS_WIDTH)
 
 
 class InfiniteAttention(nn.Module):
@@ -71,16 +51,13 @@ class InfiniteAttention(nn.Module):
         self.register_buffer("shift", torch.zeros(()))
         self.register_buffer("scale", torch.ones(()))
 
-    def forward(self, x: Tensor, batch: StructureBatch, basis: Tensor) -> Tensor:
-        """`[atoms, dim]` in and out; `basis` is b(r) of the batch's edges."""
-        atoms, pairs = x.shape[0], batch.pair_i.shape[0]
+    def forward(self, x: Tensor, batch: StructureBatch, images: Images) -> Tensor:
+        """`[atoms, dim]` in and out."""
+        atoms = x.shape[0]
         q, k, v = self.qkv(x).view(atoms, 3, self.heads, self.width).unbind(1)
         inverse_variance = self._inverse_variance(q)[batch.pair_i]  # σ_i⁻², [pairs, heads]
-        beyond = batch.distance**2 - (batch.nearest**2)[batch.pair_of]
-        weight = torch.exp(-0.5 * beyond[:, None] * inverse_variance[batch.pair_of])
-        total = x.new_zeros(pairs, self.heads).index_add_(0, batch.pair_of, weight)
-        alpha = torch.log(total) - 0.5 * (batch.nearest**2)[:, None] * inverse_variance
-        mean_basis = _WeightedSums.apply(weight, basis, batch.pair_of, pairs) / total[..., None]
+        log_z, mean_basis = periodic_sums(inverse_variance, images)
+        alpha = log_z - 0.5 * (batch.nearest**2)[:, None] * inverse_variance
         beta = torch.einsum("phk,hdk->phd", mean_basis, self.basis_weight)
         score = (q[batch.pair_i] * k[batch.pair_j]).sum(-1) / math.sqrt(self.width) + alpha
         attention = segment_softmax(score, batch.pair_i, atoms)
@@ -139,9 +116,9 @@ class Block(nn.Module):
             nn.init.xavier_uniform_(linear.weight, gain=gain)
             nn.init.zeros_(linear.bias)
 
-    def forward(self, x: Tensor, batch: StructureBatch, basis: Tensor) -> Tensor:
+    def forward(self, x: Tensor, batch: StructureBatch, images: Images) -> Tensor:
         """`[atoms, dim]` in and out."""
-        x = x + self.attention(x, batch, basis)
+        x = x + self.attention(x, batch, images)
         return x + self.down(F.relu(self.up(x)))
 
 
@@ -162,17 +139,17 @@ class Crystalformer(nn.Module):
     def forward(self, batch: StructureBatch, hidden: Tensor | None = None) -> Tensor:
         """Tokens `[atoms, dim]`; `hidden` (`[atoms]`, bool) marks atoms whose element is not shown."""
         numbers = batch.numbers if hidden is None else batch.numbers.masked_fill(hidden, 0)
-        basis = radial_basis(batch.distance)
+        images = images_of(batch)
         x = self.embedding(numbers)
         for block in self.blocks:
-            x = block(x, batch, basis)
+            x = block(x, batch, images)
         return x
 
     @torch.no_grad()
     def calibrate(self, batch: StructureBatch) -> None:
         """Fix each layer's m and s on the first training batch; they are constants from then on."""
-        basis = radial_basis(batch.distance)
+        images = images_of(batch)
         x = self.embedding(batch.numbers)
         for block in self.blocks:
             block.attention.calibrate(x)
-            x = block(x, batch, basis)
+            x = block(x, batch, images)
