@@ -28,6 +28,17 @@ class CrystalformerParams(Section):
         return self
 
 
+class CgcnnParams(Section):
+    """Section `train.cgcnn`: size of the structure encoder. The paper has 64, 3 layers, 12 neighbours."""
+
+    dim: int = Field(default=64, ge=8, le=1024)
+    """Width of an atom's token."""
+    layers: int = Field(default=3, ge=1, le=24)
+    """Convolutions."""
+    neighbours: int = Field(default=12, ge=1, le=64)
+    """Nearest images that an atom hears from."""
+
+
 class LossWeights(Section):
     """Section `train.loss`: weights of the three branches in the joint loss."""
 
@@ -71,11 +82,13 @@ class TrainParams(Section):
     """Property to learn: a numeric column of `materials`, or a key of its `other_properties`."""
     transform: Literal["none", "log10"] = "log10"
     """What is learned: the value or its decimal logarithm."""
-    encoder: Literal["crystalformer"] = "crystalformer"
+    encoder: Literal["crystalformer", "cgcnn"] = "crystalformer"
     """Structure encoder."""
     fusion: FusionName = "cross_attention"
     """How structure and text come together."""
     crystalformer: CrystalformerParams = CrystalformerParams()
+    """Size of the encoder of that name."""
+    cgcnn: CgcnnParams = CgcnnParams()
     """Size of the encoder of that name."""
     loss: LossWeights = LossWeights()
     """Weights of the branches."""

@@ -1,4 +1,8 @@
-"""Structure encoders: atoms in, one token per atom out. A new one is a file here and an entry in `make`."""
+"""Structure encoders: atoms in, one token per atom out.
+
+A new one is a file here, its name and size in `model/params.py`, and a line in `make`; `tests/model/test_encoders.py`
+then holds it to what every encoder promises.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +28,11 @@ class StructureEncoder(Protocol):
 
 
 def make(params: TrainParams) -> torch.nn.Module:
-    """The encoder that `train.encoder` names."""
+    """The encoder that `train.encoder` names, in the size of the section of that name."""
+    if params.encoder == "cgcnn":
+        from model.encoders.cgcnn import Cgcnn
+
+        return Cgcnn(**params.cgcnn.model_dump())
     from model.encoders.crystalformer import Crystalformer
 
-    size = params.crystalformer
-    return Crystalformer(dim=size.dim, heads=size.heads, layers=size.layers)
+    return Crystalformer(**params.crystalformer.model_dump())
