@@ -49,14 +49,14 @@ RULES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple((re.compile(p
     (r"There are (?P<n>[\w-]+) inequivalent (?P<e>\S+) sites\.", (
         "{e} occupies {n} inequivalent sites.",
         "The structure has {n} inequivalent sites of {e}.",
-        "{n} inequivalent {e} sites exist.",
+        "Inequivalent {e} sites exist: {n}.",
         "Atoms of {e} sit on {n} inequivalent sites.",
     )),
     (_PREFIX + _SITE + r" is bonded in (?P<a>an?) (?P<g>.+) geometry to (?P<x>.+)\.", (
         "{prefix}{site} has {a} {g} coordination by {x}.",
         "{prefix}the neighbors of {site} are {x}, in {a} {g} arrangement.",
         "{prefix}{site} is coordinated by {x} in {a} {g} geometry.",
-        "{prefix}{x} surround {site} in {a} {g} geometry.",
+        "{prefix}{site} is surrounded by {x} in {a} {g} geometry.",
         "{prefix}around {site} there are {x}. The environment is {g}.",
     )),
     (_PREFIX + _SITE + r" is bonded to (?P<x>.+) to form (?P<p>.+)\.", (
@@ -76,12 +76,12 @@ RULES: tuple[tuple[re.Pattern[str], tuple[str, ...]], ...] = tuple((re.compile(p
         "{q} {bond} bonds measure {d}.",
         "{q} {bond} bonds are {d} long.",
         "{q} bonds of type {bond} have a length of {d}.",
-        "The {bond} distance is {d}.",
+        "Each {bond} distance is {d}.",
     )),
     (r"There (?:is|are) (?P<n>[\w-]+) shorter \((?P<d>[\d.]+ Å)\) and (?P<m>[\w-]+) longer \((?P<e>[\d.]+ Å)\) "
      + _BOND + r" bond lengths?\.", (
-        "The {bond} bonds differ: {n} shorter ({d}) and {m} longer ({e}).",
-        "Of the {bond} bonds, {n} shorter measure {d} and {m} longer {e}.",
+        "The {bond} bonds come as {n} shorter ({d}) and {m} longer ({e}).",
+        "Of the {bond} bonds, {n} shorter (at {d}) stand beside {m} longer (at {e}).",
         "Among {bond} bonds, {m} longer ({e}) stand beside {n} shorter ({d}).",
         "{bond} distances fall into {n} shorter at {d} and {m} longer at {e}.",
     )),
@@ -114,7 +114,8 @@ def reword(sentence: str, salt: str) -> str:
     for pattern, ways in RULES:
         found = pattern.fullmatch(sentence)
         if found:
-            return _capital(pick(ways, salt).format(**found.groupdict()))
+            words = _capital(pick(ways, salt).format(**found.groupdict()))
+            return words.replace("-coordinate coordination", "-coordinate environment")
     return sentence
 
 
@@ -133,7 +134,9 @@ def _merge(parts: Sequence[Part], salt: str) -> list[Part]:
         before = result[-1] if result else None
         if (before and before[1] == region == "local" and _BONDS.search(words) and before[0].endswith(".")
                 and len(before[0]) < 160 and _number(f"{salt}:merge:{index}") % 2):
-            result[-1] = f"{before[0][:-1]}; {_small(words)}", region
+            same = _BONDS.search(before[0]) and _ONE_LENGTH.fullmatch(words)
+            second = f"{same[1]}: {same[2]}." if same and pick((True, False), f"{salt}:short:{index}") else words
+            result[-1] = f"{before[0][:-1]}; {_small(second)}", region
         else:
             result.append((words, region))
     return result
@@ -142,13 +145,18 @@ def _merge(parts: Sequence[Part], salt: str) -> list[Part]:
 _BONDS = re.compile(r"\b(?:bonds?|distances?|lengths?)\b|^\S+-\S+: ")
 
 
+_ONE_LENGTH = re.compile(r"(?:The |All |Both |Each )(?:bonds of type |length of the )?([A-Z]\S*-[A-Z]\S*) "
+                         r"(?:bonds? |distance )?(?:measures?|is|are|have a length of) ([\d.]+ Å)(?: long)?\.")
+"""What can be said in short after another bond: the words need not be repeated."""
+
+
 def _small(words: str) -> str:
     """A sentence as the second half of another one."""
-    return words[0].lower() + words[1:] if re.match(r"(?:The|All|Both|Of|Among|There)\b", words) else words
+    return words[0].lower() + words[1:] if re.match(r"(?:The|All|Both|Each|Of|Among|There)\b", words) else words
 
 
 _ABOVE_ONE = sorted((word for word, number in NUMBER_WORDS.items() if number > 1), key=lambda word: -len(word))
-_COUNT = re.compile(r"(?<![\w-])(?:" + "|".join(_ABOVE_ONE) + r")(?= |$)", re.IGNORECASE)
+_COUNT = re.compile(r"(?<=[ (])(?:" + "|".join(_ABOVE_ONE) + r")(?= |$)", re.IGNORECASE)
 _COORDINATE = re.compile(r"(?<![\w-])(\d+)-coordinate\b")
 _ELEMENT_SITES = re.compile(r"(?<=inequivalent )([A-Z][a-z]?)(?= sites)|(?<=sites of )([A-Z][a-z]?)(?=\.)|"
                             r"(?<=Atoms of )([A-Z][a-z]?)(?= sit)")
@@ -161,7 +169,7 @@ def write_numbers(words: str, salt: str) -> str:
         words = _COUNT.sub(lambda m: str(NUMBER_WORDS[m[0].lower()]), words)
     if pick((True, False), f"{salt}:coordinate"):
         words = _COORDINATE.sub(lambda m: f"{_WORD_OF[int(m[1])]}-coordinate" if int(m[1]) in _WORD_OF else m[0], words)
-    words = re.sub(r"\ban? (?=(8|11|18|ei|el)?\w+-coordinate)", lambda m: "an " if m[1] else "a ", words)
+    words = re.sub(r"\ban? (?=(8|11|18|ei|el)?\w*-coordinate)", lambda m: "an " if m[1] else "a ", words)
     if pick((True, False), f"{salt}:elements"):
         words = _ELEMENT_SITES.sub(lambda m: ELEMENTS.get(m[0], m[0]), words)
     return words.replace(" Å", " angstroms") if pick((True, False, False), f"{salt}:unit") else words

@@ -53,6 +53,25 @@ SHAPES = {"octahedra": "octahedron", "octahedron": "octahedron", "tetrahedra": "
           **{plural: name for name in _PYRAMIDS for plural in (name, f"{name}s")}}
 """Solids, in the singular by either form."""
 
+_PLAIN_LIST = (
+    "a adopt adopts all along among amount amounts an and angle angles are around arrangement arrangements as at atom atoms be "
+    "being belong belonging belongs beside between bind binding binds bond bonded bonding bonds both bound build builds "
+    "built by come comes comprise comprises comprising compound connect connected connects consist consisting consists contain "
+    "containing contains coordinate coordinated coordinates coordinating coordination crystal crystalline crystallise "
+    "crystallises crystallization crystallize crystallizes crystallizing crystals described direction directions distance "
+    "distances each environment environments equal equals every exhibit exhibiting exhibits exist exists fall falls "
+    "following for form formed forming forms from geometries geometry give gives giving group had has have having here in "
+    "inside into is it its itself join joined joins known label labelled length lengths lie lies lying link linked links "
+    "located long lying made make makes material measure measured measures measuring mixture neighbor neighboring "
+    "neighbors neighbour neighbouring neighbours network occupied occupies occupy occupying of on ones oriented over "
+    "orientation pointing polyhedra polyhedron possess possesses range ranges ranging respectively result results "
+    "resulting share shared shares sharing show shows side sides sit site sites sits space span spanning spans spread "
+    "stand stands structural structure structured structures surround surrounded surrounding surroundings surrounds "
+    "symmetry take takes taking that the their them there these they this those to together type unit up value values "
+    "vary varying what where which while whose with within")
+PLAIN = frozenset(_PLAIN_LIST.split())
+"""Words that join facts and state none themselves. Any other word that the parser cannot place counts as a claim."""
+
 _WORDS = re.compile(r"\b(?:" + "|".join(sorted(NUMBER_WORDS, key=lambda w: -len(w))) + r")\b", re.IGNORECASE)
 _SYMBOLS = {name: symbol for symbol, name in ELEMENTS.items()} | {"sulphur": "S", "aluminum": "Al", "cesium": "Cs"}
 _NAMES = re.compile(r"\b(?:" + "|".join(sorted(_SYMBOLS, key=lambda w: -len(w))) + r")\b", re.IGNORECASE)
