@@ -35,7 +35,6 @@ def connect(root: Path, finder: search.Finder | None = None) -> duckdb.DuckDBPyC
 def query(root: Path, sql: str) -> pa.Table:
     """Result of one read-only statement. Raises `UserError` with DuckDB's own words."""
     finder = search.Finder(root)
-    sql = search.quoted(sql)
     with connect(root, finder) as connection:
         try:
             statements = connection.extract_statements(sql)
@@ -44,7 +43,9 @@ def query(root: Path, sql: str) -> pa.Table:
             _only_reads(connection, statements[0])
             return _with_unique_names(connection.sql(sql).to_arrow_table())
         except duckdb.Error as error:
-            raise finder.failure or UserError(f"SQL: {error}") from None
+            hint = ("; similar and find need the table text_embeddings, run `dvc repro`"
+                    if not tables.exists(root, search.TABLE) and "Table Function" in str(error) else "")
+            raise finder.failure or UserError(f"SQL: {str(error).splitlines()[0]}{hint}") from None
 
 
 def _only_reads(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> None:

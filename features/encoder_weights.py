@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +26,8 @@ class EncoderParams(Section):
     revision: str | None = None
     """Revision of a hub id."""
     normalisation: Literal["auto", "none", "matscibert"] = "auto"
-    """What is done to a text before the tokenizer; `auto` is matscibert for encoders of that name, else none."""
+    """What is done to a text before the tokenizer; `auto` is matscibert if the last part of the
+    encoder's name has that word, else none."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of the encoder; `auto` is bfloat16 where the hardware multiplies it, else float32."""
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", json_schema_extra={"runtime": True})
@@ -32,8 +35,8 @@ class EncoderParams(Section):
 
     def matscibert(self) -> bool:
         """Whether texts are normalised as MatSciBERT's authors do it."""
-        return self.normalisation == "matscibert" or (
-            self.normalisation == "auto" and "matscibert" in self.encoder.lower())
+        name = self.encoder.rstrip("/").split("/")[-1].lower()
+        return self.normalisation == "matscibert" or (self.normalisation == "auto" and "matscibert" in name)
 
 
 def pick_device(device: str) -> str:
@@ -88,6 +91,17 @@ def weights_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def identity(params: EncoderParams) -> str:
+    """What decides the vectors besides the parameters: weights and arithmetic."""
+    precision = str(pick_precision(params.precision, pick_device(params.device))).removeprefix("torch.")
+    return f"{weights_digest(locate(params.encoder, params.revision))} {precision}"
+
+
+def same_weights(params: EncoderParams, known: str) -> bool:
+    """Whether the weights here are those of an `identity`."""
+    return weights_digest(locate(params.encoder, params.revision)) == known.split(" ")[0]
+
+
 def pick_precision(precision: str, device: str) -> Any:
     """The torch dtype of `precision` on a device."""
     import torch
@@ -99,3 +113,16 @@ def pick_precision(precision: str, device: str) -> Any:
     # without these instructions bfloat16 is emulated and slower than float32
     flags = torch.cpu.get_capabilities()
     return torch.bfloat16 if flags.get("avx512_bf16") or flags.get("amx_bf16") or flags.get("bf16") else torch.float32
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for matrix products: their sums, too, change with the number of threads."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

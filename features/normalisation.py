@@ -2,7 +2,8 @@
 
 Gupta et al., npj Computational Materials 8, 102 (2022): accents are stripped, characters are brought to the few forms
 that the vocabulary knows, and what it does not know becomes a blank. Here for the characters that occur in descriptions
-of crystals, with the place that each character came from, so that tokens still point into the original text.
+of crystals (the authors' table has more, of other alphabets and of mathematics), with the place that each character
+came from, so that tokens still point into the original text.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ _FORMS = str.maketrans({
     **dict(zip("¹²³⁺⁻", "123+-", strict=True)),
     "·": ".", "\N{MICRO SIGN}": "μ", "…": "...",
 })
+DROPPED = ("Mn", "Cf", "Cc")  # accents, and characters that print nothing
 _KNOWN = frozenset("°×±÷≤≥≈→←√∞αβγδεζηθκλμνξπρστφχψωΔΣΩ—‘")
 """Characters beyond ASCII that stay."""
 
@@ -30,7 +32,7 @@ def matscibert(text: str) -> tuple[str, NDArray[np.int32]]:
     letters: list[str] = []
     origin: list[int] = []
     for index, character in enumerate(text):
-        bare = "".join(c for c in unicodedata.normalize("NFD", character) if unicodedata.category(c) != "Mn")
+        bare = "".join(c for c in unicodedata.normalize("NFD", character) if unicodedata.category(c) not in DROPPED)
         found = "".join(c if c.isascii() or c in _KNOWN else " " for c in bare.translate(_FORMS))
         letters.append(found)
         origin += [index] * len(found)

@@ -14,7 +14,7 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from features import sentences
-from features.encoder_weights import pick_device, weights_digest
+from features.encoder_weights import pick_device
 from features.errors import RowError
 from features.params import Section
 from features.paraphrase import llm, rules, seq2seq
@@ -33,6 +33,7 @@ SCHEMA = pa.schema([
     column("model", pa.string(), "the language model; null for rules"),
     column("seed", pa.int64(), "seed of the choice of words"),
     column("attempts", pa.int32(), "wordings that were made for this variant; all but the last failed"),
+    column("dropped", pa.int32(), "variants of this text that were asked for and dropped, since no wording passed"),
     column("n_reworded", pa.int32(), "number of sentences that differ from the description's"),
     column("facts", pa.int32(), "number of facts stated, all of them the description's and no other"),
     column("lexical_distance", pa.float64(), "1 - BLEU-4 against the description: 0 for a copy, 1 for other words"),
@@ -48,6 +49,8 @@ class ParaphraseParams(Section):
     """Paraphrases of each description."""
     attempts: int = Field(default=6, ge=1, le=50)
     """Wordings to try for each variant before it is dropped."""
+    least_distance: float = Field(default=0.1, ge=0, lt=1)
+    """A wording nearer to the description (1 - BLEU-4) is a copy and fails."""
     seed: int = Field(default=0, ge=0)
     """Another seed gives other words."""
     seq2seq: Seq2SeqParams = Seq2SeqParams()
@@ -89,7 +92,8 @@ def compute(unit: dict[str, Any], params: ParaphraseParams) -> list[dict[str, An
         if parts is None:
             continue
         words, tagged = sentences.join(parts)
-        if words in taken or facts(words, names) != stated:
+        distance = lexical_distance(text, words)
+        if words in taken or distance < params.least_distance or facts(words, names) != stated:
             continue
         taken.add(words)
         rows.append({
@@ -103,21 +107,24 @@ def compute(unit: dict[str, Any], params: ParaphraseParams) -> list[dict[str, An
             "attempts": failed,
             "n_reworded": len({part[0] for part in parts} - {part[0] for part in original}),
             "facts": len(stated),
-            "lexical_distance": lexical_distance(text, words),
+            "lexical_distance": distance,
         })
         failed = 0
     if not rows:
         raise RowError("no_paraphrase", f"none of {tried} wordings states other words with the same facts")
-    return rows
+    return [{**row, "dropped": params.variants - len(rows)} for row in rows]
 
 
 def _propose(original: Sequence[Part], salt: str, params: ParaphraseParams, names: Sequence[str]) -> list[Part] | None:
     if params.method == "rules":
         return rules.paraphrase(original, salt)
+
+    def same(one: str, other: str) -> bool:
+        return facts(one, names) == facts(other, names)
+
     if params.method == "llm":
-        return llm.paraphrase(original, salt, params.llm)
-    return seq2seq.paraphrase(original, salt, params.seq2seq,
-                              lambda one, other: facts(one, names) == facts(other, names), params.attempts)
+        return llm.paraphrase(original, salt, params.llm, same)
+    return seq2seq.paraphrase(original, salt, params.seq2seq, same, params.attempts)
 
 
 def lexical_distance(text: str, other: str) -> float:
@@ -133,7 +140,7 @@ def lexical_distance(text: str, other: str) -> float:
 def _digest(params: ParaphraseParams) -> str:
     if params.method == "llm":
         return llm.prompt_digest()
-    return weights_digest(seq2seq.folder(params.seq2seq)) if params.method == "seq2seq" else ""
+    return seq2seq.identity(params.seq2seq) if params.method == "seq2seq" else ""
 
 
 VIEW = FeatureView(
@@ -145,9 +152,9 @@ VIEW = FeatureView(
     version=2,
     params=ParaphraseParams,
     compute=compute,
-    libraries=("nltk",),
+    libraries=("nltk", "spglib"),
     digest=_digest,
-    batch_size=32,
+    batch_size=1,  # an answer of a language model is kept as soon as it has come
     parallel=lambda params: params.method != "seq2seq" or pick_device(params.seq2seq.device) == "cpu",
     preload=("features.paraphrase.facts", "nltk.translate.bleu_score", "nltk.tokenize"),
 )

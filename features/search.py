@@ -14,20 +14,20 @@ from features.errors import UserError
 
 TABLE = "text_embeddings"
 
-# `similar` is a word of SQL (SIMILAR TO), so it needs quotes; `quoted` spares people them.
+# `similar` is a word of SQL (SIMILAR TO): quoted where it is made, not where it is used
 SIMILAR = """
     CREATE MACRO "similar"(id, n) AS TABLE
     SELECT material_id, list_cosine_similarity(pooled, (
         SELECT CASE WHEN count(*) = 0 THEN error('text_embeddings has no vector of the description of ' || id)
                     ELSE first(pooled) END
         FROM text_embeddings WHERE material_id = id AND variant = 0 AND pooled IS NOT NULL)) AS similarity
-    FROM text_embeddings WHERE variant = 0 AND material_id <> id
-    ORDER BY similarity DESC, material_id LIMIT n"""
+    FROM text_embeddings WHERE variant = 0 AND material_id <> id AND pooled IS NOT NULL
+    ORDER BY similarity DESC, material_id LIMIT coalesce(n, 10)"""
 FIND = """
     CREATE MACRO find(query, n) AS TABLE
     SELECT material_id, list_cosine_similarity(pooled, (SELECT embed_query(query))) AS similarity
-    FROM text_embeddings WHERE variant = 0
-    ORDER BY similarity DESC, material_id LIMIT n"""
+    FROM text_embeddings WHERE variant = 0 AND pooled IS NOT NULL AND query IS NOT NULL
+    ORDER BY similarity DESC, material_id LIMIT coalesce(n, 10)"""
 
 
 def add_similar(connection: duckdb.DuckDBPyConnection) -> None:
@@ -67,22 +67,9 @@ def embed(root: Path, query: str) -> list[float]:
         raise UserError("find: text_embeddings holds no vectors of texts; put document into embed.levels")
     if not query.strip():
         raise UserError("find: the query is empty")
-    if encoder_weights.weights_digest(encoder_weights.locate(params.encoder, params.revision)) != footer["digest"]:
+    if not encoder_weights.same_weights(params, footer["digest"]):
         raise UserError(f"find: the weights of {params.encoder} are not those that made text_embeddings; "
                         "run `dvc repro`")
     found = text_encoder.load(params).encode([query], [sentences.tag(query)])[0]
     vector: list[float] = found.pooled(params.pooling).tolist()
     return vector
-
-
-def quoted(sql: str) -> str:
-    """The statement with the name `similar` in quotes where it is called as a function."""
-    pieces, position = [], 0
-    for start, kind in duckdb.tokenize(sql):
-        if kind is not duckdb.token_type.keyword:
-            continue
-        end = start + len("similar")
-        if sql[start:end].lower() == "similar" and sql[end:].lstrip().startswith("("):
-            pieces += [sql[position:start], '"similar"']
-            position = end
-    return "".join([*pieces, sql[position:]])

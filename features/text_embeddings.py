@@ -8,10 +8,10 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from features import sentences, text_encoder
-from features.encoder_weights import EncoderParams, locate, pick_device, weights_digest
+from features.encoder_weights import EncoderParams, identity, locate, pick_device, weights_digest
 from features.errors import RowError, UserError
 from features.view import Batch, FeatureView, Reject, column, rows_to_table
 
@@ -44,6 +44,11 @@ class EmbedParams(EncoderParams):
     levels: tuple[Level, ...] = Field(default=("document", "sentence"), min_length=1, strict=False)
     """Which vectors are stored. Training needs `sentence`, `similar` and `find` need `document`."""
 
+    @field_validator("levels")
+    @classmethod
+    def _in_one_order(cls, levels: tuple[Level, ...]) -> tuple[Level, ...]:
+        return tuple(sorted(set(levels)))
+
 
 def units(tables: Mapping[str, pa.Table]) -> pa.Table:
     """All texts: descriptions as variant 0, then the paraphrases."""
@@ -65,10 +70,16 @@ def compute(batch: pa.Table, params: EmbedParams) -> Batch:
     common = {"encoder": params.encoder, "precision": encoder.precision,
               "weights_digest": weights_digest(locate(params.encoder, params.revision))}
     tagged = [sentences.from_rows(text["sentences"]) for text in spoken]
-    encoded = encoder.encode([text["text"] for text in spoken], tagged) if spoken else []
-    rows = [{**_row(text, tags, vectors, params), **common}
-            for text, tags, vectors in zip(spoken, tagged, encoded, strict=True)]
-    return Batch(rows_to_table(rows, SCHEMA), owners, rejects)
+    encoded = encoder.encode([text["text"] for text in spoken], tagged)
+    rows = []
+    kept = []
+    for owner, text, tags, vectors in zip(owners, spoken, tagged, encoded, strict=True):
+        if len(vectors.tokens):
+            rows.append({**_row(text, tags, vectors, params), **common})
+            kept.append(owner)
+        else:
+            rejects[owner] = Reject(text["material_id"], "no_tokens", "the tokenizer knows no word of the text")
+    return Batch(rows_to_table(rows, SCHEMA), kept, rejects)
 
 
 def _row(text: dict[str, Any], tags: list[sentences.Sentence], vectors: text_encoder.EncodedText,
@@ -110,7 +121,7 @@ VIEW = FeatureView(
     compute=compute,
     units=units,
     libraries=("torch", "transformers", "tokenizers"),
-    digest=lambda params: weights_digest(locate(params.encoder, params.revision)),
+    digest=identity,
     batch_size=32,
     parallel=lambda params: pick_device(params.device) == "cpu",
     preload=("torch", "transformers.models.auto", "features.text_encoder"),

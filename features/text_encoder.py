@@ -11,7 +11,6 @@ cores); on a GPU passes have one of a few fixed shapes.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import itertools
 import os
@@ -24,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features import normalisation
-from features.encoder_weights import EncoderParams, locate, pick_device, pick_precision
+from features.encoder_weights import EncoderParams, locate, one_thread, pick_device, pick_precision
 from features.errors import UserError
 from features.sentences import Sentence
 
@@ -105,8 +104,10 @@ class TextEncoder:
             raise UserError(f"the tokenizer in {folder} gives no character offsets; a fast tokenizer is needed")
         self.model.eval().requires_grad_(False).to(self.device)
         self.dim = int(self.model.config.hidden_size)
-        self.longest = min(int(getattr(self.model.config, "max_position_embeddings", MAX_LENGTH)), MAX_LENGTH)
         self.before, self.after = _special_tokens(self.tokenizer)
+        self.longest = min(_positions(self.model), MAX_LENGTH)
+        if self.longest < 2 * (len(self.before) + len(self.after)) + HEADING_SHARE:
+            raise UserError(f"the encoder in {folder} reads {self.longest} tokens at once; that is too few")
 
     @property
     def precision(self) -> str:
@@ -115,12 +116,15 @@ class TextEncoder:
 
     def encode(self, texts: Sequence[str], sentences: Sequence[Sequence[Sentence]]) -> list[EncodedText]:
         """Encode texts, each with its sentences; equal texts once. A result does not depend on the other texts."""
-        distinct = {text: index for index, text in reversed(list(enumerate(texts)))}
-        encoded = dict(zip(distinct, self._encode(list(distinct), [sentences[i] for i in distinct.values()]),
+        keys = [(text, tuple(tagged)) for text, tagged in zip(texts, sentences, strict=True)]
+        distinct = list(dict.fromkeys(keys))
+        encoded = dict(zip(distinct, self._encode([text for text, _ in distinct], [tagged for _, tagged in distinct]),
                            strict=True))
-        return [encoded[text] for text in texts]
+        return [encoded[key] for key in keys]
 
-    def _encode(self, texts: list[str], sentences: list[Sequence[Sentence]]) -> list[EncodedText]:
+    def _encode(self, texts: list[str], sentences: list[tuple[Sentence, ...]]) -> list[EncodedText]:
+        if not texts:
+            return []
         ids, offsets = zip(*(self._tokenize(text) for text in texts), strict=True)
         owners = [_owners(ranges, tagged) for ranges, tagged in zip(offsets, sentences, strict=True)]
         windows = [window for text in range(len(texts)) for window in self._windows(text, ids[text], owners[text])]
@@ -141,7 +145,10 @@ class TextEncoder:
         """Token ids and their character ranges in the text as it was before normalisation."""
         read, origin = normalisation.matscibert(text) if self.normalise else (text, None)
         found = self.tokenizer(read, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-        offsets = np.array(found["offset_mapping"], np.int32).reshape(-1, 2)
+        # byte-level tokenizers count the blank before a word as its own
+        spans = [(start + len(read[start:end]) - len(read[start:end].lstrip()), end)
+                 for start, end in found["offset_mapping"]]
+        offsets = np.array(spans, np.int32).reshape(-1, 2)
         return found["input_ids"], offsets if origin is None else normalisation.ranges(offsets, origin)
 
     def _windows(self, text: int, ids: list[int], owner: NDArray[np.int32]) -> Iterator[_Window]:
@@ -185,17 +192,12 @@ def _bucket(lengths: Sequence[int], window: _Window) -> int:
     return next(length for length in lengths if length >= len(window.ids))
 
 
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """One thread for matrix products: their sums, too, change with the number of threads."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def _positions(model: Any) -> int:
+    """Tokens that the encoder has positions for. RoBERTa and its kin count positions from behind the padding index."""
+    count = int(getattr(model.config, "max_position_embeddings", MAX_LENGTH))
+    table = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
+    padding = getattr(table, "padding_idx", None)
+    return count if padding is None else count - padding - 1
 
 
 def _special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from features import catalog, placement, sentences, tables, text_encoder
-from features.encoder_weights import locate, weights_digest
+from features.encoder_weights import same_weights
 from features.errors import UserError
 from features.params import load_section
 from features.paths import Paths
@@ -93,8 +93,7 @@ def explain_stage(root: Path) -> None:
 def load_encoder(trained: Trained) -> text_encoder.TextEncoder:
     """The text encoder that the model was trained with."""
     embed = EmbedParams.model_validate(trained.config.features["embed"]["params"])
-    digest = weights_digest(locate(embed.encoder, embed.revision))
-    if digest != trained.config.features["embed"]["digest"]:
+    if not same_weights(embed, trained.config.features["embed"]["digest"]):
         raise UserError(f"the weights of {embed.encoder} are not those the model was trained with; run `dvc repro`")
     return text_encoder.load(embed)
 

@@ -178,7 +178,8 @@ def _ordinal(clause: str, mentions: list[_Mention], reader: _Reader) -> Iterator
 def _tilt(mentions: list[_Mention], reader: _Reader) -> Iterator[_Mention]:
     """Tilts of corner-sharing octahedra; a doubled negation is not read."""
     angles = [m.words for m in mentions if m.kind == "angle"]
-    shared = {one for m in mentions if m.kind in ("sharing", "kind") for one in re.findall(r"corner|edge|face", m.words)}
+    shared = {one for m in mentions if m.kind in ("sharing", "kind")
+              for one in re.findall(r"corner|edge|face", m.words)}
     shapes = {m.words[:8] for m in mentions if m.kind in ("shape", "geometry")}  # octahedra, octahedral
     of = " ".join(sorted(shared) + sorted(shapes))
     for angle in angles:
@@ -288,8 +289,8 @@ class _Clause:
             self.kind_placed = True
         else:
             self.say("polyhedron", self.formula, shape)
+        self._bind_distorted(f"{self.formula} {shape}")
         self.formula = ""
-        self._bind_distorted(shape)
 
     def _bind_distorted(self, to: str) -> None:
         if self.distorted:

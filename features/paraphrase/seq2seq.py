@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-from features.encoder_weights import locate, pick_device
+from features.encoder_weights import locate, one_thread, pick_device, weights_digest
 from features.errors import UserError
 from features.params import Section
 from features.paraphrase.rules import Part
@@ -30,12 +31,18 @@ class Seq2SeqParams(Section):
     top_p: float = Field(default=0.95, gt=0, le=1)
     """Words are drawn from the most likely ones that together have this probability."""
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", json_schema_extra={"runtime": True})
-    """Where the model runs: auto, cpu or cuda."""
+    """Where the model runs: auto, cpu or cuda. A GPU draws other words than a CPU, so `identity` tells them apart."""
 
 
 def folder(params: Seq2SeqParams) -> Path:
     """Where the model's files are."""
     return locate(params.model, params.revision, "paraphrase.seq2seq.model")
+
+
+def identity(params: Seq2SeqParams) -> str:
+    """What decides the words besides the parameters: weights, kind of device, libraries."""
+    versions = [f"{name} {version(name)}" for name in ("torch", "transformers", "tokenizers")]
+    return " ".join([weights_digest(folder(params)), pick_device(params.device).split(":")[0], *versions])
 
 
 def paraphrase(original: Sequence[Part], salt: str, params: Seq2SeqParams, same: Callable[[str, str], bool],
@@ -79,7 +86,7 @@ class _Model:
         torch = self.torch
         inputs = self.tokenizer(self.params.prefix + words, return_tensors="pt").to(self.device)
         devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices), torch.inference_mode():
+        with one_thread(), torch.random.fork_rng(devices=devices), torch.inference_mode():
             torch.manual_seed(int.from_bytes(hashlib.sha256(salt.encode()).digest()[:7], "big"))
             output = self.model.generate(**inputs, do_sample=True, temperature=self.params.temperature,
                                          top_p=self.params.top_p, max_new_tokens=2 * inputs["input_ids"].shape[1] + 16)

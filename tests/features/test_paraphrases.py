@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features import paraphrases, sentences
-from features.errors import UserError
+from features.errors import RowError, UserError
 from features.params import parse_section
 from features.paraphrase import rules
 from features.paraphrase.facts import facts, prototype_names
@@ -62,8 +62,8 @@ def test_deterministic_and_independent_of_the_batch() -> None:
 
 def test_numbered_sites_keep_their_order() -> None:
     for row in paraphrases.compute.function(unit(CA5SB3), ParaphraseParams(variants=8)):
-        text = row["text"]
-        assert text.index("inequivalent") < text.index("first Ca site") < text.index("second Ca site")
+        text = row["text"].lower()
+        assert text.index("inequivalent") < text.index("first ca site") < text.index("second ca site")
 
 
 def test_a_wording_that_changes_a_fact_is_worded_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +79,22 @@ def test_a_wording_that_changes_a_fact_is_worded_again(monkeypatch: pytest.Monke
     monkeypatch.setattr(rules, "paraphrase", careless)
     rows = paraphrases.compute.function(unit(CA5SB3), ParaphraseParams(variants=2))
     assert [row["attempts"] for row in rows] == [2, 2]
+    assert [row["dropped"] for row in rows] == [0, 0]
     assert all("3.31" in row["text"] for row in rows)
+
+
+def test_what_is_dropped_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One wording is all there is: the other two variants are dropped, and the row says so."""
+    parts = rules.paraphrase([(CA5SB3[s.start:s.end], s.region) for s in sentences.tag(CA5SB3)], "1")
+    monkeypatch.setattr(rules, "paraphrase", lambda *_: parts)
+    (row,) = paraphrases.compute.function(unit(CA5SB3), ParaphraseParams(variants=3))
+    assert row["dropped"] == 2
+
+
+def test_a_copy_is_no_paraphrase(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "paraphrase", lambda original, _: [(words + " ", region) for words, region in original])
+    with pytest.raises(RowError, match="none of 6 wordings"):
+        paraphrases.compute.function(unit(CA5SB3), ParaphraseParams())
 
 
 def test_a_text_no_rule_fits_is_a_reject() -> None:
@@ -94,7 +109,7 @@ def test_parameters_of_other_methods_decide_nothing() -> None:
     other = ParaphraseParams.model_validate({"llm": {"model": "some"}, "seq2seq": {"model": "other"}})
     assert plain.deciding() == other.deciding()
     asked = ParaphraseParams.model_validate({"method": "llm", "llm": {"model": "some", "api_key_env": "KEY"}})
-    assert asked.deciding()["llm"] == {"url": "http://localhost:8000/v1", "model": "some", "temperature": 0.8}
+    assert asked.deciding()["llm"] == {"model": "some", "temperature": 0.8}
 
 
 @pytest.mark.parametrize("method", ["seq2seq", "llm"])

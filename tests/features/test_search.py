@@ -52,7 +52,7 @@ def test_find_embeds_the_query(made: Path) -> None:
 
 def test_other_clients_have_similar_too(made: Path) -> None:
     with duckdb.connect(str(Paths(made).catalog), read_only=True) as connection:
-        assert len(connection.sql("""select * from "similar"('mp-149', 3)""").fetchall()) == 3
+        assert len(connection.sql("select * from similar('mp-149', 3)").fetchall()) == 3
 
 
 @pytest.mark.parametrize(("sql", "message"), [
@@ -65,19 +65,22 @@ def test_what_cannot_be_found_is_said(made: Path, sql: str, message: str) -> Non
 
 
 def test_an_encoder_that_changed_is_said(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search.encoder_weights, "weights_digest", lambda _folder: "other")
+    monkeypatch.setattr(search.encoder_weights, "same_weights", lambda *_: False)
     with pytest.raises(UserError, match="not those that made text_embeddings"):
         catalog.query(made, "from find('octahedra', 1)")
 
 
-@pytest.mark.parametrize(("sql", "expected"), [
-    ("from similar('x', 3)", "from \"similar\"('x', 3)"),
-    ("FROM Similar ('x', 3)", "FROM \"similar\" ('x', 3)"),
-    ("select 'similar(' where 'a' similar to ('b')", "select 'similar(' where 'a' similar to ('b')"),
-    ("from \"similar\"('x', 3)", "from \"similar\"('x', 3)"),
-])
-def test_similar_needs_no_quotes(sql: str, expected: str) -> None:
-    assert search.quoted(sql) == expected
+def test_without_embeddings(made: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(made, tmp_path / "copy"))
+    shutil.rmtree(Paths(root).table("text_embeddings"))
+    with pytest.raises(UserError, match="need the table text_embeddings"):
+        catalog.query(root, "from find('octahedra', 1)")
+
+
+@pytest.mark.parametrize("sql", ["from similar('mp-149', NULL)", "from find('octahedra', NULL)"])
+def test_no_number_means_ten(made: Path, sql: str) -> None:
+    assert 3 <= len(catalog.query(made, sql)) <= 4
+    assert len(catalog.query(made, "from find(NULL, 3)")) == 0
 
 
 def test_without_vectors_of_documents(made: Path, tmp_path: Path) -> None:

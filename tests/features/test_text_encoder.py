@@ -82,6 +82,13 @@ def test_equal_texts_are_encoded_once(encoder: text_encoder.TextEncoder, monkeyp
     assert found[0] is found[2]
 
 
+def test_the_same_text_with_other_sentences_is_another(encoder: text_encoder.TextEncoder) -> None:
+    tags = sentences.tag(MOS2)
+    one, other = encoder.encode([MOS2, MOS2], [tags, tags[:1]])
+    assert one.sentence_of.max() == len(tags) - 1
+    assert other.sentence_of.max() == 0
+
+
 def test_half_precision_is_within_its_bound(encoder: text_encoder.TextEncoder) -> None:
     for text in encode(encoder, [CA5SB3, BI2O3, MOS2]):
         exact = text.tokens.astype(np.float64)
@@ -169,6 +176,51 @@ def test_levels_are_stored_or_not(small_bert: Path, levels: list[str]) -> None:
         encoder = text_encoder.load(params)
         first = encode(encoder, [CA5SB3])[0].first
         np.testing.assert_allclose(row["pooled"], first.mean(axis=0), rtol=1e-3)
+
+
+def test_a_text_without_known_words_is_a_reject(small_bert: Path) -> None:
+    units = pa.table({"material_id": ["a"], "variant": pa.array([0], pa.int32()), "text": ["\x00 \u200b"],
+                      "sentences": [[{"start": 0, "end": 3, "region": "local"}]]})
+    batch = text_embeddings.compute(units, EmbedParams(encoder=str(small_bert)))
+    assert batch.rejects[0].error == "no_tokens"
+
+
+def test_positions_of_roberta_begin_behind_the_padding(tmp_path: Path) -> None:
+    """A byte-level tokenizer with the blank before each word, and one position less for each index up to padding's."""
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import RobertaConfig, RobertaModel, RobertaTokenizerFast
+
+    trained = ByteLevelBPETokenizer()
+    trained.train_from_iterator([CA5SB3, MOS2], vocab_size=300,
+                                special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"])
+    trained.save_model(str(tmp_path))
+    files = {"vocab": str(tmp_path / "vocab.json"), "merges": str(tmp_path / "merges.txt")}
+    RobertaTokenizerFast(**files).save_pretrained(tmp_path)
+    RobertaModel(RobertaConfig(vocab_size=trained.get_vocab_size(), hidden_size=16, num_hidden_layers=1,
+                               num_attention_heads=2, intermediate_size=32, max_position_embeddings=50,
+                               pad_token_id=1)).save_pretrained(tmp_path)
+    encoder = text_encoder.TextEncoder(tmp_path, EmbedParams(encoder=str(tmp_path), device="cpu"))
+    assert encoder.longest == 48
+    found = encode(encoder, [CA5SB3])[0]
+    assert found.windows > 3
+    tags = sentences.tag(CA5SB3)
+    for (start, end), owner in zip(found.offsets, found.sentence_of, strict=True):
+        assert tags[owner].start <= start <= end <= tags[owner].end
+
+
+def test_precision_is_in_the_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    here = text_embeddings.VIEW.header(EmbedParams(device="cpu"))["digest"]
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+    there = text_embeddings.VIEW.header(EmbedParams(device="cpu"))["digest"]
+    assert there == here.replace("float32", "bfloat16") != here
+
+
+def test_levels_are_a_set() -> None:
+    one, other = (EmbedParams.model_validate({"levels": levels}) for levels in (["sentence", "document"],
+                                                                                ["document", "sentence", "document"]))
+    assert one.deciding() == other.deciding()
 
 
 def test_normalisation_of_matscibert() -> None:

@@ -11,19 +11,19 @@ from tests.features.texts import ALL, CA5SB3, MOS2, SRTIO3
 def test_what_a_description_states() -> None:
     assert facts(SRTIO3, prototype_names(SRTIO3)) == {
         ("formula", "SrTiO3"), ("prototype", "(Cubic) Perovskite", ""), ("system", "cubic"), ("space group", "Pm-3m"),
-        ("site", "", "", "Sr(1)"), ("neighbour", "Sr(1)", "12", "equivalent", "O(1)"),
+        ("site", "Sr(1)"), ("neighbour", "Sr(1)", "12 equivalent", "O(1)"),
         ("polyhedron", "Sr(1)", "SrO12", "cuboctahedron"),
-        ("shared", "Sr(1)", "corner", "12", "equivalent", "Sr(1)O12", "cuboctahedron"),
-        ("shared", "Sr(1)", "face", "6", "equivalent", "Sr(1)O12", "cuboctahedron"),
-        ("shared", "Sr(1)", "face", "8", "equivalent", "Ti(1)O6", "octahedron"),
+        ("shared", "Sr(1)", "corner", "12 equivalent", "Sr(1)O12", "cuboctahedron"),
+        ("shared", "Sr(1)", "face", "6 equivalent", "Sr(1)O12", "cuboctahedron"),
+        ("shared", "Sr(1)", "face", "8 equivalent", "Ti(1)O6", "octahedron"),
         ("length", "Sr(1)", "Sr(1)-O(1)", "", "", "2.79Å"),
-        ("site", "", "", "Ti(1)"), ("neighbour", "Ti(1)", "6", "equivalent", "O(1)"),
+        ("site", "Ti(1)"), ("neighbour", "Ti(1)", "6 equivalent", "O(1)"),
         ("polyhedron", "Ti(1)", "TiO6", "octahedron"),
-        ("shared", "Ti(1)", "corner", "6", "equivalent", "Ti(1)O6", "octahedron"),
-        ("shared", "Ti(1)", "face", "8", "equivalent", "Sr(1)O12", "cuboctahedron"),
+        ("shared", "Ti(1)", "corner", "6 equivalent", "Ti(1)O6", "octahedron"),
+        ("shared", "Ti(1)", "face", "8 equivalent", "Sr(1)O12", "cuboctahedron"),
         ("tilt", "Ti(1)", "corner octahedr", "none"), ("length", "Ti(1)", "Ti(1)-O(1)", "", "", "1.97Å"),
-        ("site", "", "", "O(1)"), ("geometry", "O(1)", "linear"), ("distorted", "O(1)"),
-        ("neighbour", "O(1)", "4", "equivalent", "Sr(1)"), ("neighbour", "O(1)", "2", "equivalent", "Ti(1)"),
+        ("site", "O(1)"), ("geometry", "O(1)", "linear"), ("distorted", "O(1)", "linear"),
+        ("neighbour", "O(1)", "4 equivalent", "Sr(1)"), ("neighbour", "O(1)", "2 equivalent", "Ti(1)"),
     }
 
 
@@ -36,9 +36,9 @@ def test_sites_of_one_label_are_told_apart_by_their_number() -> None:
 def test_components_and_directions() -> None:
     found = facts(MOS2, prototype_names(MOS2))
     assert {("dimension", "2-dimensional"), ("component", "2", "MoS2", "sheet"), ("direction", "(0,0,1)"),
-            ("sharing", "Mo(1)", "edge"), ("distorted", "Mo(1)")} <= found
+            ("sharing", "Mo(1)", "edge"), ("distorted", "Mo(1)", "MoS6 pentagonal pyramid")} <= found
     inside = facts("In each MoS2 sheet, Mo(1) is bonded in a linear geometry to two equivalent S(1) atoms.")
-    assert ("neighbour", " MoS2 sheet | Mo(1)", "2", "equivalent", "S(1)") in inside
+    assert ("neighbour", " MoS2 sheet | Mo(1)", "2 equivalent", "S(1)") in inside
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -98,7 +98,10 @@ def test_every_dropped_or_added_sentence_is_seen(name: str) -> None:
     sentences = re.split(r"(?<=\.) ", text)
     for index in range(len(sentences)):
         assert facts(" ".join(sentences[:index] + sentences[index + 1:]), names) != stated
-    for added in ("The band gap is 2 eV.", "It is a metal of Wurtzite type.", "All O(9)-O(9) bond lengths are 1.00 Å."):
+    for added in ("The band gap is 2 eV.", "It is a metal of Wurtzite type.", "All O(9)-O(9) bond lengths are 1.00 Å.",
+                  "It is a ferromagnet and a superconductor.", "Wurtzite motifs occur as well.",
+                  "The result is stable.", "The polyhedra share edges with each other.",
+                  "The structure is layered, with chains."):
         assert facts(f"{text} {added}", names) != stated
 
 
@@ -120,6 +123,9 @@ def test_other_words_for_the_same(said: str, same: str) -> None:
     assert facts(said) == facts(same)
 
 
+LINEAR = "Ti(1) is bonded in a linear geometry to two O(1) atoms."
+
+
 @pytest.mark.parametrize(("said", "wrong"), [
     ("The space group is P6_3/mcm.", "The space group is P6_3/mmc."),
     ("Ti(1) is bonded to six equivalent O(1) atoms", "Ti(1) is bonded to sixteen equivalent O(1) atoms"),
@@ -129,6 +135,33 @@ def test_other_words_for_the_same(said: str, same: str) -> None:
      "MgO is Halite-like structured and crystallizes in the cubic Fm-3m space group."),
     ("All Ca(1)-Sb(1) bond lengths are 3.31 Å.", "All Ca(1)-Sb(1) bond lengths are 3.31 nm."),
     ("The tilt angles are 36°.", "The tilt angles are 36."),
+    ("Xe(1) is isolated and has no bonds.", "Xe(1) is not isolated and has bonds."),
+    ("The corner-sharing octahedra are not tilted.",
+     "The corner-sharing octahedra are not weakly but strongly tilted."),
+    ("The corner-sharing octahedra are not tilted.", "The corner-sharing octahedra are not untilted."),
+    ("All Ti(1)-O(1) bond lengths are 1.97 Å.", "All Ti(1)-O(1) bond lengths are below 1.97 Å."),
+    ("All Ti(1)-O(1) bond lengths are 1.97 Å.", "Some Ti(1)-O(1) bond lengths are 1.97 Å."),
+    ("All Ti(1)-O(1) bond lengths are 1.97 Å.", "All Ti(1)-O(1) nonbonded gaps are 1.97 Å."),
+    ("All Ti(1)-O(1) bond lengths are 1.97 Å.", "All Ti(1)-O(1) bond lengths are 1.97 Å²."),
+    ("Ti(1)-O(1) bonds ranging from 2.07-2.18 Å", "Ti(1)-O(1) bonds of 2.07 and 2.18 Å"),
+    ("Ti(1)-O(1) bonds ranging from 2.07-2.18 Å", "Ti(1)-O(1) bonds outside 2.07-2.18 Å"),
+    ("sheets oriented in the (0, 1, 0) direction", "sheets perpendicular to the (0, 1, 0) direction"),
+    ("MgO is Halite structured and crystallizes in the cubic Fm-3m space group.",
+     "MgO is unlike Halite structured and crystallizes in the cubic Fm-3m space group."),
+    ("MgO is Halite structured and crystallizes in the cubic Fm-3m space group.",
+     "MgO is Halite structured and crystallizes in the pseudo-cubic Fm-3m space group."),
+    (LINEAR,
+     "Ti(1) is bonded in a non-linear geometry to two O(1) atoms."),
+    (LINEAR,
+     "Ti(1) is rarely bonded in a linear geometry to two O(1) atoms."),
+    (LINEAR,
+     "Ti(1) lacks bonds in a linear geometry to two O(1) atoms."),
+    (LINEAR,
+     "Divalent Ti(1) is bonded in a linear geometry to two O(1) atoms."),
+    ("bonded to two O(1) and two O(2) atoms", "bonded to two O(1) or two O(2) atoms"),
+    ("to form a mixture of corner and edge-sharing TiO6 octahedra", "to form corner and edge-sharing TiO6 octahedra"),
+    ("to form distorted TiO6 octahedra that share corners with two SrO6 octahedra",
+     "to form TiO6 octahedra that share corners with two distorted SrO6 octahedra"),
 ])
 def test_a_changed_fact_is_seen(said: str, wrong: str) -> None:
     names = prototype_names(said)

@@ -11,6 +11,7 @@ import pytest
 
 from features import paraphrases, sentences
 from features.errors import RowError, UserError
+from features.params import parse_section
 from features.paraphrase import llm
 from features.paraphrases import ParaphraseParams
 from tests.features.texts import MOS2
@@ -24,6 +25,7 @@ class Endpoint(BaseHTTPRequestHandler):
     behaviour: ClassVar[Any] = None
     requests: ClassVar[list[dict[str, Any]]] = []
     statuses: ClassVar[list[int]] = []
+    raw: ClassVar[bytes] = b""
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -32,7 +34,7 @@ class Endpoint(BaseHTTPRequestHandler):
         content = type(self).behaviour(body["messages"][-1]["content"], len(self.requests))
         answer = {"id": "x", "object": "chat.completion", "created": 0, "model": body["model"], "choices": [
             {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content}}]}
-        payload = json.dumps(answer if status == 200 else {"error": {"message": f"no, {KEY}"}}).encode()
+        payload = self.raw or json.dumps(answer if status == 200 else {"error": {"message": f"no, {KEY}"}}).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(payload)))
@@ -46,7 +48,7 @@ class Endpoint(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Endpoint]]:
-    Endpoint.requests, Endpoint.statuses = [], []
+    Endpoint.requests, Endpoint.statuses, Endpoint.raw = [], [], b""
     Endpoint.behaviour = staticmethod(lambda text, _number: reworded(text))
     server = ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -62,9 +64,17 @@ def reworded(numbered: str) -> str:
     return numbered.replace("bond lengths are", "bonds measure").replace("is bonded to", "has bonds with")
 
 
+def swapped_lines(numbered: str) -> str:
+    """The words of line 2 under the number of line 3, and the other way round: every sentence in the wrong region."""
+    lines = [line.split(". ", 1)[1] for line in numbered.splitlines()]
+    lines[1], lines[2] = lines[2], lines[1]
+    return "\n".join(f"{number}. {words}" for number, words in enumerate(lines, start=1))
+
+
 def params(endpoint: Any, **changes: Any) -> ParaphraseParams:
     asked = {"url": endpoint.url, "model": "tiny", "api_key_env": "TEST_KEY", "retries": 2, "timeout_s": 10.0}
-    return ParaphraseParams.model_validate({"method": "llm", "variants": 1, "attempts": 3, "llm": {**asked, **changes}})
+    return ParaphraseParams.model_validate({"method": "llm", "variants": 1, "attempts": 3, "least_distance": 0.0,
+                                            "llm": {**asked, **changes}})
 
 
 def unit() -> dict[str, Any]:
@@ -100,6 +110,7 @@ def test_an_unfaithful_answer_is_asked_again(endpoint: type[Endpoint]) -> None:
     lambda text, _: text.splitlines()[0],
     lambda *_: "",
     lambda text, _: text,
+    lambda text, _: swapped_lines(reworded(text)),
 ])
 def test_what_never_is_faithful_is_dropped(endpoint: type[Endpoint], behaviour: Any) -> None:
     endpoint.behaviour = staticmethod(behaviour)
@@ -126,4 +137,18 @@ def test_a_server_that_fails_stops_the_run(endpoint: type[Endpoint], statuses: l
 def test_without_a_key(endpoint: type[Endpoint], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TEST_KEY")
     with pytest.raises(UserError, match="set the environment variable TEST_KEY"):
+        paraphrases.compute.function(unit(), params(endpoint))
+
+
+@pytest.mark.parametrize("url", ["http://me:secret@host/v1", "https://host/v1?key=secret", "host/v1", "file:///etc"])
+def test_no_secret_in_the_address(url: str) -> None:
+    with pytest.raises(UserError, match="without user, password or query") as error:
+        parse_section({"method": "llm", "llm": {"model": "m", "url": url}}, "paraphrase", ParaphraseParams)
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("answer", [b"<html>hello</html>", b'{"error": "quota"}', b"[]"])
+def test_an_endpoint_of_another_kind_stops_the_run(endpoint: type[Endpoint], answer: bytes) -> None:
+    endpoint.raw = answer
+    with pytest.raises(UserError, match=r"does not answer as|cannot be asked"):
         paraphrases.compute.function(unit(), params(endpoint))

@@ -48,7 +48,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def params(model: Path | str, **changes: Any) -> ParaphraseParams:
     return ParaphraseParams.model_validate({
-        "method": "seq2seq", "variants": 1, "attempts": 3,
+        "method": "seq2seq", "variants": 1, "attempts": 3, "least_distance": 0.0,
         "seq2seq": {"model": str(model), "temperature": 0.1, "device": "cpu", **changes}})
 
 
@@ -79,7 +79,8 @@ def test_nonsense_is_dropped(model: Path) -> None:
 
 def test_other_weights_are_another_fingerprint(model: Path) -> None:
     header = paraphrases.VIEW.header(params(model))
-    assert len(header["digest"]) == 64
+    assert header["digest"].split()[1] == "cpu"
+    assert len(header["digest"].split()[0]) == 64
     assert paraphrases.VIEW.header(ParaphraseParams())["digest"] == ""
 
 
