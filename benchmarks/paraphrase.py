@@ -88,8 +88,8 @@ def check(texts: list[tuple[str, str]]) -> tuple[int, list[tuple[str, str]]]:
 
 
 WORDS = (("bonded", "hardly bonded"), ("All ", "Some "), ("equivalent", "similar"), ("equivalent ", ""),
-         (" and ", " or "), ("distorted ", ""), ("shorter", "longer"), ("corner", "edge"), ("not tilted", "tilted"), ("lengths", "gaps"),
-         (" Å", " nm"), ("crystallizes", "no longer crystallizes"), ("geometry", "like geometry"))
+         (" and ", " or "), ("distorted ", ""), ("shorter", "longer"), ("corner", "edge"), ("not tilted", "tilted"),
+         ("lengths", "gaps"), (" Å", " nm"), ("crystallizes", "no longer crystallizes"), ("geometry", "like geometry"))
 CLAIMS = (" It is a metal.", " The layers are weakly held.", " Vacancies occur.",
           " All O(9)-O(9) bond lengths are 1.00 Å.")
 
