@@ -46,10 +46,19 @@ class Convolution(nn.Module):
 
     def forward(self, v: Tensor, i: Tensor, j: Tensor, u: Tensor) -> Tensor:
         """`[atoms, dim]` in and out; `i`, `j` (`[edges]`) and `u` (`[edges, edge_dim]`) are the graph."""
-        gate, core = self.normalise(self.linear(torch.cat([v[i], v[j], u], dim=-1))).chunk(2, dim=-1)
+        z = self.linear(torch.cat([v[i], v[j], u], dim=-1))
+        gate, core = _normalise(self.normalise, z).chunk(2, dim=-1)
         messages = torch.sigmoid(gate) * F.softplus(core)
         total = torch.zeros_like(v).index_add_(0, i, messages)
-        return F.softplus(v + self.normalise_sum(total))
+        return F.softplus(v + _normalise(self.normalise_sum, total))
+
+
+def _normalise(layer: nn.BatchNorm1d, x: Tensor) -> Tensor:
+    """Batch normalisation; a batch of one atom has no statistics of its own and takes the running ones."""
+    if len(x) > 1 or not layer.training:
+        result: Tensor = layer(x)
+        return result
+    return F.batch_norm(x, layer.running_mean, layer.running_var, layer.weight, layer.bias)
 
 
 class Cgcnn(nn.Module):

@@ -8,13 +8,13 @@ For atoms i, j and images n, with r = |p_j + n·L − p_i| (i = j and n = 0 incl
     b_k(r) = exp( −(r − μ_k)² / 2w² ),  μ_k = k·w,  w = 14/64 Å,  k = 1 … 64
     σ_i⁻² = r0⁻² ρ( (q_i·ω + m)·s ),  ρ(x) = (1 − b)·ELU( a·x/(1 − b) ) + 1
 
-The sums over n run over the neighbour list of `features/structures.py` (`model/encoders/periodic_sums.py`); b(r) is the
-same for all layers and heads and is computed once. Edges are sorted by pair, so there is no padding anywhere.
+The sums over n and j run over the neighbour list of `features/structures.py`, in
+`model/encoders/periodic_attention.py`; b(r) is the same for all layers and heads and is computed once. Edges are sorted
+by pair, so there is no padding anywhere.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.data import StructureBatch
-from model.encoders.periodic_sums import Images, periodic_sums, prepare
+from model.encoders.periodic_attention import Images, periodic_attention, prepare
 
 N_ELEMENTS = 119  # index = atomic number; 0 stands for a hidden element
 N_BASIS = 64
@@ -32,7 +32,7 @@ R0, RHO_A, RHO_B = 1.4, 0.1, 0.5  # Å, and the two constants of ρ
 
 def images_of(batch: StructureBatch) -> Images:
     """What all layers and heads share."""
-    return prepare(batch.distance, batch.nearest, batch.pair_of, N_BASIS, BASIS_WIDTH)
+    return prepare(batch, N_BASIS, BASIS_WIDTH)
 
 
 class InfiniteAttention(nn.Module):
@@ -51,18 +51,12 @@ class InfiniteAttention(nn.Module):
         self.register_buffer("shift", torch.zeros(()))
         self.register_buffer("scale", torch.ones(()))
 
-    def forward(self, x: Tensor, batch: StructureBatch, images: Images) -> Tensor:
+    def forward(self, x: Tensor, images: Images) -> Tensor:
         """`[atoms, dim]` in and out."""
         atoms = x.shape[0]
         q, k, v = self.qkv(x).view(atoms, 3, self.heads, self.width).unbind(1)
-        inverse_variance = self._inverse_variance(q)[batch.pair_i]  # σ_i⁻², [pairs, heads]
-        log_z, mean_basis = periodic_sums(inverse_variance, images)
-        alpha = log_z - 0.5 * (batch.nearest**2)[:, None] * inverse_variance
-        beta = torch.einsum("phk,hdk->phd", mean_basis, self.basis_weight)
-        score = (q[batch.pair_i] * k[batch.pair_j]).sum(-1) / math.sqrt(self.width) + alpha
-        attention = segment_softmax(score, batch.pair_i, atoms)
-        mixed = x.new_zeros(atoms, self.heads, self.width)
-        mixed = mixed.index_add_(0, batch.pair_i, attention[..., None] * (v[batch.pair_j] + beta))
+        mixed, mean_basis = periodic_attention(q, k, v, self._inverse_variance(q), images)
+        mixed = mixed + torch.einsum("ihk,hdk->ihd", mean_basis, self.basis_weight)
         return self.out(mixed.reshape(atoms, -1))
 
     def _inverse_variance(self, q: Tensor) -> Tensor:
@@ -91,15 +85,6 @@ class InfiniteAttention(nn.Module):
         self.scale.copy_(1.0 / values.std().clamp_min(1e-6))
 
 
-def segment_softmax(score: Tensor, segment: Tensor, segments: int) -> Tensor:
-    """Softmax of `[n, heads]` within each segment."""
-    index = segment[:, None].expand_as(score)
-    highest = score.new_full((segments, score.shape[1]), -torch.inf).scatter_reduce_(0, index, score.detach(), "amax")
-    weight = torch.exp(score - highest[segment])
-    total = score.new_zeros(segments, score.shape[1]).index_add_(0, segment, weight)
-    return weight / total[segment]
-
-
 class Block(nn.Module):
     """Attention and a feed-forward net, each with a residual; no normalisation (T-Fixup initialisation instead)."""
 
@@ -116,9 +101,9 @@ class Block(nn.Module):
             nn.init.xavier_uniform_(linear.weight, gain=gain)
             nn.init.zeros_(linear.bias)
 
-    def forward(self, x: Tensor, batch: StructureBatch, images: Images) -> Tensor:
+    def forward(self, x: Tensor, images: Images) -> Tensor:
         """`[atoms, dim]` in and out."""
-        x = x + self.attention(x, batch, images)
+        x = x + self.attention(x, images)
         return x + self.down(F.relu(self.up(x)))
 
 
@@ -142,7 +127,7 @@ class Crystalformer(nn.Module):
         images = images_of(batch)
         x = self.embedding(numbers)
         for block in self.blocks:
-            x = block(x, batch, images)
+            x = block(x, images)
         return x
 
     @torch.no_grad()
@@ -152,4 +137,4 @@ class Crystalformer(nn.Module):
         x = self.embedding(batch.numbers)
         for block in self.blocks:
             block.attention.calibrate(x)
-            x = block(x, batch, images)
+            x = block(x, images)

@@ -12,7 +12,8 @@ from benchmarks.naive_crystalformer import forward
 from features import crystal
 from features.structures import neighbour_images
 from model.data import Crystal, collate_structures
-from model.encoders.crystalformer import Crystalformer
+from model.encoders.crystalformer import BASIS_WIDTH, N_BASIS, Crystalformer
+from model.encoders.periodic_attention import periodic_attention, prepare
 
 IDS = ["mp-22862", "mp-30", "mp-127", "mp-20928", "mp-149", "mp-2700"]
 
@@ -57,6 +58,22 @@ def test_gradients_are_those_of_the_formulas(structures: dict[str, Any]) -> None
     naive(net, structure, far=4).square().sum().backward()
     for name, p in net.named_parameters():
         torch.testing.assert_close(ours[name], p.grad, atol=1e-7, rtol=1e-6)
+
+
+def test_compiled_and_torch_paths_agree(structures: dict[str, Any]) -> None:
+    """The path of other devices, run here on the CPU; values and all gradients."""
+    batch = collate_structures([as_crystal(crystal.canonical_structure(structures[i])) for i in IDS])
+    results = []
+    for compiled in (True, False):
+        torch.manual_seed(1)
+        q, k, v = (torch.randn(len(batch.numbers), 4, 8, dtype=torch.double, requires_grad=True) for _ in range(3))
+        rate = torch.rand(len(batch.numbers), 4, dtype=torch.double).add_(0.2).requires_grad_()
+        images = prepare(batch, N_BASIS, BASIS_WIDTH, compiled)
+        mixed, basis = periodic_attention(q, k, v, rate, images)
+        (mixed * torch.randn_like(mixed)).sum().add((basis * torch.randn_like(basis)).sum()).backward()
+        results.append([mixed, basis, q.grad, k.grad, v.grad, rate.grad])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-11, rtol=1e-9)
 
 
 def test_a_crystal_does_not_see_its_batch(structures: dict[str, Any]) -> None:

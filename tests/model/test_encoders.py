@@ -1,0 +1,126 @@
+"""What every structure encoder promises, on real crystals."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from features import crystal
+from model import encoders
+from model.data import StructureBatch, collate_structures
+from model.params import TrainParams
+from tests.model.test_crystalformer import as_crystal
+
+NAMES = ["crystalformer", "cgcnn"]
+SMALL = {"crystalformer": {"dim": 32, "heads": 4, "layers": 2}, "cgcnn": {"dim": 24, "layers": 2}}
+IDS = ["mp-22862", "mp-30", "mp-127", "mp-20928", "mp-149", "mp-2700", "mp-5229", "mp-48"]
+
+
+def batch_of(structures: list[Any], dtype: torch.dtype = torch.double) -> StructureBatch:
+    batch = collate_structures([as_crystal(structure) for structure in structures])
+    return batch if dtype == torch.double else StructureBatch(**{
+        name: value.to(dtype) if value.is_floating_point() else value for name, value in vars(batch).items()})
+
+
+def encoder(name: str, batch: StructureBatch, dtype: torch.dtype = torch.double) -> torch.nn.Module:
+    torch.manual_seed(0)
+    net = encoders.make(TrainParams.model_validate({"encoder": name, name: SMALL[name]})).to(dtype)
+    torch.nn.init.normal_(net.embedding.weight)  # type: ignore[arg-type, union-attr]
+    net.calibrate(batch)  # type: ignore[operator]
+    net(batch)  # running statistics, where there are any
+    return net.eval()
+
+
+@pytest.fixture(scope="module")
+def canonical(structures: dict[str, Any]) -> list[Any]:
+    return [crystal.canonical_structure(structures[i]) for i in IDS]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("change", ["permutation", "translation", "rotation", "supercell", "cell"])
+def test_how_a_crystal_is_written_changes_no_token(name: str, change: str, canonical: list[Any]) -> None:
+    from pymatgen.core.operations import SymmOp
+
+    net = encoder(name, batch_of(canonical))
+    rng = np.random.default_rng(0)
+    for structure in canonical:
+        other, expected = structure.copy(), net(batch_of([structure])).detach()
+        if change == "permutation":
+            order = rng.permutation(len(structure))
+            other = type(structure).from_sites([structure[int(i)] for i in order])
+            expected = expected[order]
+        elif change == "translation":
+            other.translate_sites(range(len(other)), rng.random(3))
+        elif change == "rotation":
+            other.apply_operation(SymmOp.from_axis_angle_and_translation([1, 2, 3], 40))
+        else:
+            other.make_supercell([2, 1, 1] if change == "supercell" else [[1, 0, 0], [2, 1, 0], [0, 1, 1]],
+                                 to_unit_cell=True)
+            expected = expected.mean(0, keepdim=True)
+        found = net(batch_of([other])).detach()
+        if change in ("supercell", "cell"):
+            found = found.mean(0, keepdim=True)
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_crystal_does_not_see_its_batch(name: str, canonical: list[Any]) -> None:
+    net = encoder(name, batch_of(canonical))
+    together = net(batch_of(canonical)).detach()
+    alone = torch.cat([net(batch_of([structure])) for structure in canonical]).detach()
+    torch.testing.assert_close(together, alone, atol=1e-11, rtol=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_hidden_element_is_not_seen(name: str, structures: dict[str, Any]) -> None:
+    salt = crystal.canonical_structure(structures["mp-22862"])
+    swapped = salt.copy()
+    swapped.replace_species({"Na": "K"})
+    net = encoder(name, batch_of([salt]))
+    first = torch.tensor([str(site.specie) == "Na" for site in salt])
+    one, other = (net(batch_of([s]), first).detach() for s in (salt, swapped))
+    assert torch.equal(one, other)
+    assert not torch.equal(net(batch_of([salt])), net(batch_of([swapped])))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_weight_gets_a_gradient(name: str, canonical: list[Any]) -> None:
+    batch = batch_of(canonical)
+    net = encoder(name, batch).train()
+    net(batch).square().sum().backward()
+    for weight_name, weight in net.named_parameters():
+        assert weight.grad is not None, weight_name
+        assert torch.isfinite(weight.grad).all(), weight_name
+        assert weight_name.endswith("bias") or weight.grad.abs().sum() > 0, weight_name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_atom_and_two_hundred(name: str, structures: dict[str, Any]) -> None:
+    copper = crystal.canonical_structure(structures["mp-30"])
+    many = crystal.canonical_structure(structures["mp-149"]).copy()
+    many.make_supercell([5, 5, 4])
+    assert (len(copper), len(many)) == (1, 200)
+    net = encoder(name, batch_of([copper]))
+    assert net(batch_of([copper])).shape == (1, SMALL[name]["dim"])
+    tokens = net(batch_of([many])).detach()
+    assert torch.isfinite(tokens).all()
+    assert float((tokens - tokens[0]).abs().max()) < 1e-6  # all atoms of silicon are alike
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_eight_crystals_are_learned_by_heart(name: str, canonical: list[Any]) -> None:
+    batch = batch_of(canonical, torch.float32)
+    net = encoder(name, batch, torch.float32).train()
+    head = torch.nn.Linear(SMALL[name]["dim"], 1)
+    target = torch.linspace(-1, 1, len(canonical))
+    optimizer = torch.optim.Adam([*net.parameters(), *head.parameters()], 3e-3)
+    loss = torch.tensor(torch.inf)
+    for _ in range(250):
+        tokens = net(batch)
+        pooled = torch.zeros(len(canonical), tokens.shape[1]).index_add(0, batch.crystal, tokens)
+        loss = (head(pooled / batch.n_atoms[:, None]).squeeze(-1) - target).abs().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert float(loss.detach()) < 0.1
