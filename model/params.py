@@ -117,6 +117,14 @@ class TrainParams(Section):
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", json_schema_extra={**RUNTIME})
     """auto, cpu or cuda."""
 
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> TrainParams:
+        dim = getattr(self, self.encoder).dim
+        if self.fusion == "cross_attention" and dim % self.crystalformer.heads:
+            raise ValueError(f"cross-attention has crystalformer.heads = {self.crystalformer.heads} heads, and "
+                             f"{self.encoder}.dim = {dim} is no multiple of it")
+        return self
+
 
 class EvaluateParams(Section):
     """Section `evaluate`."""

@@ -66,6 +66,7 @@ def test_impossible_combinations() -> None:
         ({"source": "cif_folder", "dataset": "union"}, IngestParams, "belongs to source matminer_archive"),
         ({"source": "table", "path": "x.xlsx"}, IngestParams, "must be a .parquet, .csv or .jsonl file"),
         ({"crystalformer": {"dim": 10, "heads": 4}}, TrainParams, "not a multiple of heads"),
+        ({"encoder": "cgcnn", "cgcnn": {"dim": 12}}, TrainParams, "is no multiple of it"),
         ({"masking": {"drop_text": 0.6, "drop_structure": 0.6}}, TrainParams, "one modality always stays"),
     ):
         with pytest.raises(UserError, match=message):

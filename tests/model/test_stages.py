@@ -14,7 +14,7 @@ from features.paths import Paths
 from model import checkpoint, data, evaluate, explain, predict, train
 from model.data import Dataset
 from tests.conftest import CRYSTALS, set_params
-from tests.model.small import small_project
+from tests.model.small import SMALL, small_project
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +34,21 @@ def test_the_same_seed_gives_the_same_model(trained: Path) -> None:
     before = weights(trained)
     train.train(trained)
     assert weights(trained) == before
+
+
+def test_another_encoder(trained: Path, tmp_path: Path) -> None:
+    import shutil
+
+    root = Path(shutil.copytree(trained, tmp_path / "project"))
+    set_params(root, train={**SMALL, "encoder": "cgcnn", "cgcnn": {"dim": 16, "layers": 1}})
+    train.train(root)
+    before = weights(root)
+    train.train(root)
+    assert weights(root) == before
+    evaluate.evaluate(root)
+    found = predict.predict_files(checkpoint.load(root), [CRYSTALS / "mp-149.cif"])
+    assert found[0].value is not None
+    assert np.isfinite(found[0].value)
 
 
 def test_statistics_come_from_the_training_split_alone(trained: Path) -> None:
