@@ -39,6 +39,11 @@ class Paths:
         return self.data / "model"
 
     @property
+    def training(self) -> Path:
+        """Where training runs that are not at their end have got to."""
+        return self.data / ".training"
+
+    @property
     def results(self) -> Path:
         return self.data / "results"
 

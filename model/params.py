@@ -106,6 +106,12 @@ class TrainParams(Section):
     """Steps in which the rate rises to `learning_rate`; then it falls as √(decay/(decay + step))."""
     decay_steps: int = Field(default=4000, ge=1)
     """The `decay` of the schedule."""
+    schedule: Literal["inverse_sqrt", "one_cycle"] = "inverse_sqrt"
+    """The rate's way: as above, or one cycle over all epochs (Smith & Topin 2018), up to the rate and down to none."""
+    accumulate: int = Field(default=1, ge=1)
+    """Batches whose gradients make one step: as if a batch were so many times larger."""
+    average: float = Field(default=0.0, ge=0, lt=1)
+    """Decay of the running mean of the weights that is validated and kept, such as 0.99; 0 keeps the weights."""
     weight_decay: float = Field(default=1e-2, ge=0)
     """Of AdamW; not on biases and other vectors."""
     gradient_norm: float = Field(default=1.0, gt=0)

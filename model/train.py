@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import copy
 import csv
+import itertools
 import math
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from features import tables
 from features.encoder_weights import pick_device
@@ -23,9 +25,10 @@ from features.paths import Paths
 from features.progress import Progress, say
 from model import checkpoint, data
 from model.checkpoint import Config
-from model.data import Dataset
+from model.data import Dataset, StructureBatch, TextBatch
 from model.network import MultimodalNet, Prediction, draw_hidden, joint_loss
 from model.params import TrainParams
+from model.resume import Resume
 
 EVALUATION_BATCH = 64
 
@@ -46,7 +49,10 @@ def train(root: Path) -> None:
     first, _, _ = next(training.batches(params.batch_size, order=_order(len(training), params.seed, epoch=0)))
     net.encoder.calibrate(first)  # type: ignore[operator]
     net.to(device)
-    history = _loop(net, params, splits, mean, std, device)
+    resume = Resume(root, {"train": params.model_dump(mode="json", exclude={"device"}), "device": device.type,
+                           "features": feature_footers(root), "splits": data.split_digest(splits),
+                           "targets": training.targets.tolist()})
+    history = _loop(_Run(net, params, splits, mean, std, device), resume)
     sizes = {name: len(split) for name, split in splits.items()}
     checkpoint.save(root, net, Config(
         format=checkpoint.FORMAT,
@@ -61,6 +67,7 @@ def train(root: Path) -> None:
         parameters=sum(p.numel() for p in net.parameters()),
     ))
     _write_history(Paths(root).model / "learning_curve.csv", history)
+    resume.clear()
 
 
 def feature_footers(root: Path) -> dict[str, dict[str, Any]]:
@@ -71,51 +78,105 @@ def feature_footers(root: Path) -> dict[str, dict[str, Any]]:
     return {stage: {key: footer[key] for key in kept if key in footer} for stage, footer in footers.items()}
 
 
-def _loop(net: MultimodalNet, params: TrainParams, splits: dict[str, Dataset], mean: float, std: float,
-          device: torch.device) -> list[dict[str, float]]:
-    """Train until validation no longer improves; leaves the best weights in `net` and returns the learning curve."""
-    training, validation = splits["train"], splits["validation"]
-    generator = torch.Generator().manual_seed(params.seed)
-    optimizer = make_optimizer(net, params)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate(step, params))
-    best, best_epoch, best_state = math.inf, 0, copy.deepcopy(net.state_dict())
-    history: list[dict[str, float]] = []
+class _Run:
+    """One training run: everything that changes from step to step."""
+
+    def __init__(self, net: MultimodalNet, params: TrainParams, splits: dict[str, Dataset], mean: float, std: float,
+                 device: torch.device) -> None:
+        self.net, self.params, self.mean, self.std, self.device = net, params, mean, std, device
+        self.training, self.validation = splits["train"], splits["validation"]
+        self.generator = torch.Generator().manual_seed(params.seed)
+        self.optimizer = make_optimizer(net, params)
+        self.schedule = make_schedule(self.optimizer, params, len(self.training))
+        self.averaged = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(params.average), use_buffers=True) \
+            if params.average else None
+        self.best, self.best_epoch, self.best_state = math.inf, 0, copy.deepcopy(net.state_dict())
+        self.history: list[dict[str, float]] = []
+
+    @property
+    def kept(self) -> MultimodalNet:
+        """The net that is validated and kept."""
+        return self.net if self.averaged is None else cast(MultimodalNet, self.averaged.module)
+
+    def epoch(self, number: int) -> None:
+        """One pass over the training crystals, and the validation after it."""
+        started = time.monotonic()
+        self.net.train()
+        total = torch.zeros((), device=self.device)
+        batches = self.training.batches(self.params.batch_size, _order(len(self.training), self.params.seed, number),
+                                        _variants(len(self.training), self.params, number))
+        while group := list(itertools.islice(batches, self.params.accumulate)):
+            total += self._step(group)
+        predicted = predict(self.kept, self.validation, self.device)
+        errors = {name: float(np.abs(predicted[name] * self.std + self.mean - self.validation.targets).mean())
+                  for name in ("fused", "structure", "text")}
+        self.history.append({"epoch": number + 1, "train_loss": float(total) / len(self.training),
+                             **{f"validation_mae_{name}": value for name, value in errors.items()},
+                             "seconds": time.monotonic() - started})
+        if not math.isfinite(errors["fused"]):
+            raise UserError(f"training diverged in epoch {number + 1}: the validation error is not a number; lower "
+                            f"train.learning_rate ({self.params.learning_rate:g})")
+        if errors["fused"] < self.best:
+            self.best, self.best_epoch = errors["fused"], number
+            self.best_state = copy.deepcopy(self.kept.state_dict())
+
+    def _step(self, group: list[tuple[StructureBatch, TextBatch, Tensor]]) -> Tensor:
+        """One step from the batches of a group; returns the sum of the crystals' losses."""
+        self.optimizer.zero_grad(set_to_none=True)
+        count = sum(len(target) for _, _, target in group)
+        total = torch.zeros((), device=self.device)
+        for structure, text, target in group:
+            hidden = draw_hidden(structure, text, self.params.masking, self.generator)
+            hidden = type(hidden)(**{name: tensor.to(self.device) for name, tensor in vars(hidden).items()})
+            structure, text = structure.to(self.device), text.to(self.device)
+            goal = ((target - self.mean) / self.std).to(self.device)
+            loss = joint_loss(self.net(structure, text, hidden), goal, text.mask.any(dim=1), self.params.loss)
+            (loss * (len(target) / count)).backward()
+            total += loss.detach() * len(target)
+        nn.utils.clip_grad_norm_(self.net.parameters(), self.params.gradient_norm)
+        self.optimizer.step()
+        self.schedule.step()
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.net)
+        return total
+
+    def state(self) -> dict[str, Any]:
+        """All of it, for `Resume`."""
+        return {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(),
+                "schedule": self.schedule.state_dict(), "generator": self.generator.get_state(),
+                "averaged": None if self.averaged is None else self.averaged.state_dict(), "best": self.best,
+                "best_epoch": self.best_epoch, "best_state": self.best_state, "history": self.history}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """The inverse of `state`."""
+        self.net.load_state_dict(state["net"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.generator.set_state(state["generator"].cpu())
+        if self.averaged is not None:
+            self.averaged.load_state_dict(state["averaged"])
+        self.best, self.best_epoch = state["best"], state["best_epoch"]
+        self.best_state, self.history = state["best_state"], state["history"]
+
+
+def _loop(run: _Run, resume: Resume) -> list[dict[str, float]]:
+    """Train until validation no longer improves; leaves the best weights in the net and returns the learning curve."""
+    params = run.params
+    state = resume.load(run.device)
+    if state is not None:
+        run.restore(state)
+        say(f"train: goes on after epoch {len(run.history)}, where an earlier run was stopped")
     with Progress("train", params.epochs, "epochs") as progress:
-        for epoch in range(params.epochs):
-            started = time.monotonic()
-            net.train()
-            total = torch.zeros((), device=device)
-            order = _order(len(training), params.seed, epoch)
-            variants = _variants(len(training), params, epoch)
-            for structure, text, target in training.batches(params.batch_size, order, variants):
-                hidden = draw_hidden(structure, text, params.masking, generator)
-                hidden = type(hidden)(**{name: tensor.to(device) for name, tensor in vars(hidden).items()})
-                structure, text = structure.to(device), text.to(device)
-                goal = ((target - mean) / std).to(device)
-                loss = joint_loss(net(structure, text, hidden), goal, text.mask.any(dim=1), params.loss)
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                nn.utils.clip_grad_norm_(net.parameters(), params.gradient_norm)
-                optimizer.step()
-                schedule.step()
-                total += loss.detach() * len(target)
-            predicted = predict(net, validation, device)
-            errors = {name: float(np.abs(predicted[name] * std + mean - validation.targets).mean())
-                      for name in ("fused", "structure", "text")}
-            history.append({"epoch": epoch + 1, "train_loss": float(total) / len(training),
-                            **{f"validation_mae_{name}": value for name, value in errors.items()},
-                            "seconds": time.monotonic() - started})
-            if not math.isfinite(errors["fused"]):
-                raise UserError(f"training diverged in epoch {epoch + 1}: the validation error is not a number; "
-                                f"lower train.learning_rate ({params.learning_rate:g})")
-            if errors["fused"] < best:
-                best, best_epoch, best_state = errors["fused"], epoch, copy.deepcopy(net.state_dict())
-            progress.advance(1, f"validation MAE {errors['fused']:.4f}, best {best:.4f}")
-            if epoch - best_epoch >= params.patience:
+        progress.advance(len(run.history))
+        for number in range(len(run.history), params.epochs):
+            if run.history and number - 1 - run.best_epoch >= params.patience:
                 break
-    net.load_state_dict(best_state)
-    say(f"train: best epoch {best_epoch + 1} of {len(history)}, validation MAE {best:.4f}")
-    return history
+            run.epoch(number)
+            resume.save(run.state())
+            progress.advance(1, f"validation MAE {run.history[-1]['validation_mae_fused']:.4f}, best {run.best:.4f}")
+    run.net.load_state_dict(run.best_state)
+    say(f"train: best epoch {run.best_epoch + 1} of {len(run.history)}, validation MAE {run.best:.4f}")
+    return run.history
 
 
 def make_optimizer(net: nn.Module, params: TrainParams) -> torch.optim.Optimizer:
@@ -125,6 +186,16 @@ def make_optimizer(net: nn.Module, params: TrainParams) -> torch.optim.Optimizer
     return torch.optim.AdamW([{"params": matrices, "weight_decay": params.weight_decay},
                               {"params": vectors, "weight_decay": 0.0}],
                              lr=params.learning_rate, betas=(0.9, 0.98))
+
+
+def make_schedule(optimizer: torch.optim.Optimizer, params: TrainParams,
+                  crystals: int) -> torch.optim.lr_scheduler.LRScheduler:
+    """The schedule of that name, a step of it for each of the optimizer's."""
+    if params.schedule == "one_cycle":
+        steps = math.ceil(math.ceil(crystals / params.batch_size) / params.accumulate) * params.epochs
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, params.learning_rate, total_steps=steps + 1,
+                                                   cycle_momentum=False)
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate(step, params))
 
 
 def learning_rate(step: int, params: TrainParams) -> float:

@@ -1,0 +1,43 @@
+"""Where a training run has got to, kept after every epoch, so that a killed run goes on as if nothing had happened.
+
+The file lies beside the row store, outside DVC's outs (which are deleted before a stage runs), and is named after
+everything that decides the run. A run that ends removes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from features.paths import Paths
+
+
+class Resume:
+    """The state of one run, on disk."""
+
+    def __init__(self, root: Path, decides: Mapping[str, Any]) -> None:
+        content = json.dumps({**decides, "torch": torch.__version__}, sort_keys=True, default=str)
+        self.path = Paths(root).training / f"{hashlib.sha256(content.encode()).hexdigest()[:32]}.pt"
+
+    def load(self, device: torch.device) -> dict[str, Any] | None:
+        """What `save` was given last; None for a run that has not begun."""
+        if not self.path.exists():
+            return None
+        state: dict[str, Any] = torch.load(self.path, map_location=device, weights_only=True)
+        return state
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Keep a state of tensors, numbers, texts, lists and dicts. A reader never sees half of it."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        draft = self.path.with_suffix(".new")
+        torch.save(dict(state), draft)
+        draft.replace(self.path)
+
+    def clear(self) -> None:
+        """Forget the run."""
+        self.path.unlink(missing_ok=True)

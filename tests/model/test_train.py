@@ -1,0 +1,115 @@
+"""What the training loop promises: exact resume, accumulation, averaged weights, schedules."""
+
+import copy
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from features.paths import Paths
+from model import checkpoint, data, train
+from model.network import MultimodalNet
+from model.params import TrainParams
+from model.resume import Resume
+from tests.conftest import set_params
+from tests.model.small import SMALL, small_project
+
+QUIET = {"atoms": 0.0, "sentences": 0.0, "drop_structure": 0.0, "drop_text": 0.0}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_project(tmp_path_factory.mktemp("training"))
+
+
+def trained(root: Path, **changes: Any) -> bytes:
+    set_params(root, train={**SMALL, **changes})
+    train.train(root)
+    return (Paths(root).model / checkpoint.WEIGHTS).read_bytes()
+
+
+@pytest.mark.parametrize("changes", [{}, {"average": 0.9, "schedule": "one_cycle", "accumulate": 2},
+                                     {"encoder": "cgcnn", "cgcnn": {"dim": 16, "layers": 1}}])
+def test_a_run_killed_and_resumed_gives_the_same_weights(project: Path, tmp_path: Path, changes: dict[str, Any],
+                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Path(shutil.copytree(project, tmp_path / "p"))
+    expected = trained(root, **changes)
+    curve = (Paths(root).model / "learning_curve.csv").read_bytes()
+    assert not list(Paths(root).training.glob("*"))
+    epoch = train._Run.epoch
+
+    def killed(self: Any, number: int) -> None:
+        if number == 2:
+            raise KeyboardInterrupt
+        epoch(self, number)
+
+    monkeypatch.setattr(train._Run, "epoch", killed)
+    with pytest.raises(KeyboardInterrupt):
+        trained(root, **changes)
+    assert len(list(Paths(root).training.glob("*.pt"))) == 1
+    numbers = []
+    monkeypatch.setattr(train._Run, "epoch", lambda self, number: (numbers.append(number), epoch(self, number)))
+    shutil.rmtree(Paths(root).model)  # as DVC does before a stage
+    assert trained(root, **changes) == expected
+    assert numbers[0] == 2
+    assert (Paths(root).model / "learning_curve.csv").read_bytes() == curve
+
+
+def test_another_run_does_not_take_the_state(tmp_path: Path) -> None:
+    one, other = (Resume(tmp_path, {"train": {"seed": seed}}) for seed in (0, 1))
+    one.save({"epoch": 3, "weights": torch.ones(2)})
+    assert other.load(torch.device("cpu")) is None
+    found = Resume(tmp_path, {"train": {"seed": 0}}).load(torch.device("cpu"))
+    assert found is not None
+    assert found["epoch"] == 3
+    one.clear()
+    assert one.load(torch.device("cpu")) is None
+
+
+def a_run(root: Path, net: MultimodalNet, **changes: Any) -> train._Run:
+    params = TrainParams.model_validate({**SMALL, "masking": QUIET, "paraphrases": False, **changes})
+    splits = data.load(root, params.target, params.transform)
+    return train._Run(copy.deepcopy(net), params, splits, 0.0, 1.0, torch.device("cpu"))
+
+
+def a_net(root: Path) -> MultimodalNet:
+    params = TrainParams.model_validate(SMALL)
+    torch.manual_seed(0)
+    training = data.load(root, params.target, params.transform)["train"]
+    net = MultimodalNet(params, training.text_dim)
+    net.encoder.calibrate(next(training.batches(8))[0])  # type: ignore[operator]
+    return net
+
+
+def test_two_batches_of_four_make_the_step_of_one_of_eight(project: Path) -> None:
+    net = a_net(project)
+    one, two = a_run(project, net, batch_size=8), a_run(project, net, batch_size=4, accumulate=2)
+    for run in (one, two):
+        run._step(list(run.training.batches(run.params.batch_size))[:run.params.accumulate])
+    for (name, a), b in zip(one.net.named_parameters(), two.net.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=2e-6, rtol=1e-4, msg=name)
+        assert not torch.equal(a, dict(net.named_parameters())[name]) or a.grad is None or not a.grad.any()
+
+
+def test_averaged_weights(project: Path) -> None:
+    run = a_run(project, a_net(project), average=0.5)
+    expected: torch.Tensor | None = None
+    for batch in list(run.training.batches(8))[:3]:
+        run._step([batch])
+        now = run.net.head_fused[0].weight.detach().clone()
+        expected = now if expected is None else 0.5 * expected + 0.5 * now
+    torch.testing.assert_close(run.kept.head_fused[0].weight.detach(), expected)
+    assert not torch.equal(run.kept.head_fused[0].weight, run.net.head_fused[0].weight)
+
+
+def test_one_cycle_rises_to_the_rate_and_falls_to_nothing(project: Path) -> None:
+    run = a_run(project, a_net(project), schedule="one_cycle", epochs=6)
+    rates = []
+    for number in range(6):
+        run.epoch(number)
+        rates.append(run.optimizer.param_groups[0]["lr"])
+    assert max(rates) == pytest.approx(run.params.learning_rate, rel=0.1)
+    assert rates[-1] < 1e-3 * run.params.learning_rate
+    assert rates.index(max(rates)) in (1, 2)
