@@ -125,7 +125,7 @@ def with_guessed_ions(structure: Any) -> Any:
 _NUMPY_INTEGER = re.compile(r"np\.int\d+\((-?\d+)\)")
 _SHARED = r"(?:corner|edge|face)"
 _MIXTURE = re.compile(rf"a mixture of ((?:distorted )?)({_SHARED}(?:,? (?:and )?{_SHARED})+)-sharing")
-_ORIENTED = re.compile(r"oriented in the (\([^)]*\)(?:,? (?:and )?\([^)]*\))+) directions")
+_ORIENTED = re.compile(r"oriented in the (\([^)]*\)(?:[,;]? (?:and )?\([^)]*\))+) directions")
 _ISOLATED = re.compile(r"(\S+) is bonded (?:in an? [^.]+ geometry )?to  atoms(?: to form [^.]+)?\.")
 _DOUBLED = re.compile(r"\s+(an?) (corner|edge|face)\2 with")
 ISOLATED_SENTENCE = "is isolated and has no bonds."
@@ -144,7 +144,8 @@ def repair(text: str) -> str:
     text = _ISOLATED.sub(rf"\1 {ISOLATED_SENTENCE}", text)
     text = _MIXTURE.sub(lambda m: f"a mixture of {m[1]}{_join(sorted(re.findall(_SHARED, m[2])))}-sharing",
                         text)
-    return _ORIENTED.sub(lambda m: f"oriented in the {_join(sorted(re.findall(r'[(][^)]*[)]', m[1])))} directions",
+    return _ORIENTED.sub(lambda m: f"oriented in the {_join(sorted(re.findall(r'[(][^)]*[)]', m[1])), ';')} "
+                         "directions",
                          text)
 
 
@@ -163,10 +164,10 @@ def flags(text: str, isotopes: Sequence[str] = ()) -> list[str]:
     return found
 
 
-def _join(words: list[str]) -> str:
+def _join(words: list[str], mark: str = ",") -> str:
     if len(words) < 3:
         return " and ".join(words)
-    return f"{', '.join(words[:-1])}, and {words[-1]}"
+    return f"{f'{mark} '.join(words[:-1])}{mark} and {words[-1]}"
 
 
 VIEW = FeatureView(

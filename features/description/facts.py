@@ -29,7 +29,7 @@ SITES = pa.list_(pa.struct([
     pa.field("element", pa.string()),
     pa.field("oxidation_state", pa.float64()),
     pa.field("labels", pa.list_(pa.int32())),
-    pa.field("component", pa.int32()),
+    pa.field("component", pa.int32()),  # its index in `components`
     pa.field("geometry", pa.string()),
     pa.field("likeness", pa.float64()),
     pa.field("coordination_number", pa.int32()),
@@ -90,8 +90,9 @@ def _site(condensed: dict[str, Any], index: int) -> dict[str, Any]:
         "element": element,
         "oxidation_state": oxidation_state,
         "labels": sorted(site["sym_labels"]),
-        "component": next(number for number, part in sorted(condensed["components"].items())
-                          if index in part["sites"]),
+        # null for a site that stock counts with no inequivalent component
+        "component": next((number for number, part in sorted(condensed["components"].items())
+                           if index in part["sites"]), None),
         "geometry": geometry,
         "likeness": None if unlike else round(float(site["geometry"]["likeness"]), DECIMALS),
         "coordination_number": len(site["nn"]),

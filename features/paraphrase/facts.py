@@ -59,7 +59,8 @@ _MENTION = re.compile(
     r"|(?P<tilt>(?<![\w-])(?:un)?tilt(?:s|ed|ing)?(?![\w-]))"
     r"|(?P<negation>(?<![\w-])(?:not|no|without)(?![\w-]))"
     r"|(?P<loose>[^\s;,()]*\d[^\s;,()]*|[A-Za-z][\w'-]*|[~<>±≈≠²³^%])")
-_CLAUSE = re.compile(r"(?<=\.)\s+(?=\S)|;\s+")
+_CLAUSE = re.compile(r"(?<=\.)\s+(?=\S)|;\s+(?!(?:and )?(?:\d|\(|(?:an? )?(?:corner|edge|face)))")
+"""A full stop; a semicolon, unless it stands between members of a list that have commas of their own."""
 
 
 @dataclass

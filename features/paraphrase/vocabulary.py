@@ -73,7 +73,8 @@ _PLAIN_LIST = (
 PLAIN = frozenset(_PLAIN_LIST.split())
 """Words that join facts and state none themselves. Any other word that the parser cannot place counts as a claim."""
 
-_WORDS = re.compile(r"\b(?:" + "|".join(sorted(NUMBER_WORDS, key=lambda w: -len(w))) + r")\b", re.IGNORECASE)
+_WORDS = re.compile(r"\b(?:" + "|".join(sorted(NUMBER_WORDS, key=lambda w: -len(w)))
+                    + r")\b(?!-(?:" + "|".join(_ORDINAL_LIST.split()) + r")\b)", re.IGNORECASE)
 _SYMBOLS = {name: symbol for symbol, name in ELEMENTS.items()} | {"sulphur": "S", "aluminum": "Al", "cesium": "Cs"}
 _NAMES = re.compile(r"\b(?:" + "|".join(sorted(_SYMBOLS, key=lambda w: -len(w))) + r")\b", re.IGNORECASE)
 

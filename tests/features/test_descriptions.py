@@ -20,6 +20,8 @@ def test_sets_are_printed_in_a_fixed_order() -> None:
     assert repair("a mixture of edge and corner-sharing") == "a mixture of corner and edge-sharing"
     assert repair("oriented in the (1, 0, 0) and (0, 1, 0) directions") == \
         "oriented in the (0, 1, 0) and (1, 0, 0) directions"
+    assert repair("oriented in the (1, 0, 0); (0, 1, 0); and (0, 0, 1) directions") == \
+        "oriented in the (0, 0, 1); (0, 1, 0); and (1, 0, 0) directions"
 
 
 def test_other_text_is_left_alone() -> None:

@@ -31,4 +31,11 @@ UNLABELLED = (
     "Ca4+ site, Ca4+ is bonded to six equivalent Sb3- atoms to form distorted edge-sharing CaSb6 octahedra. All Ca-Sb "
     "bond lengths are 3.31 Å. In the second Ca4+ site, Ca4+ is bonded in a 5-coordinate geometry to five equivalent "
     "Sb3- atoms. There are a spread of Ca-Sb bond distances ranging from 3.11-3.71 Å.")
-ALL = {"Ca5Sb3": CA5SB3, "Bi2O3": BI2O3, "MoS2": MOS2, "SrTiO3": SRTIO3, "no labels": UNLABELLED}
+MANY = (
+    "MoZn7 crystallizes in the cubic Fm-3m space group. Mo(1) is bonded to twelve Zn(1,1,1,1,1,1,1,1,1,1,1,1) atoms to "
+    "form MoZn12 cuboctahedra that share corners with twelve equivalent Mo(1)Zn12 cuboctahedra; edges with twenty-four "
+    "Zn(1,1,1)Zn10Mo2 cuboctahedra; and faces with six equivalent Zn(2)Zn12 cuboctahedra. There are two inequivalent "
+    "Zn sites. In the first Zn site, Zn(1) is bonded to two equivalent Mo(1); two equivalent Zn(2); and eight "
+    "Zn(1,1,1,1,1,1,1,1) atoms to form distorted ZnZn10Mo2 cuboctahedra. Both Zn(1)-Mo(1) bond lengths are 2.77 Å. In "
+    "the second Zn site, Zn(2) is bonded in a 12-coordinate geometry to twelve equivalent Zn(1) atoms.")
+ALL = {"Ca5Sb3": CA5SB3, "Bi2O3": BI2O3, "MoS2": MOS2, "SrTiO3": SRTIO3, "no labels": UNLABELLED, "many": MANY}

@@ -33,6 +33,19 @@ def test_sites_of_one_label_are_told_apart_by_their_number() -> None:
     assert ("length", "second Ca4+: Ca4+", "Ca-Sb", "", "", "3.11-3.71Å") in found
 
 
+def test_the_twenty_first_site() -> None:
+    found = facts("In the twenty-first Pt site, Pt(1) is bonded in a q6 geometry to twenty-one equivalent Sb(1) atoms.")
+    assert ("neighbour", "twenty-first Pt: Pt(1)", "21 equivalent", "Sb(1)") in found
+
+
+def test_lists_with_semicolons() -> None:
+    """Where members of a list have commas of their own, stock puts semicolons between them."""
+    found = facts(ALL["many"])
+    assert {("neighbour", "first Zn: Zn(1)", "2 equivalent", "Zn(2)"),
+            ("neighbour", "first Zn: Zn(1)", "8", "Zn(1,1,1,1,1,1,1,1)"),
+            ("shared", "Mo(1)", "edge", "24", "Zn(1,1,1)Zn10Mo2", "cuboctahedron")} <= found
+
+
 def test_components_and_directions() -> None:
     found = facts(MOS2, prototype_names(MOS2))
     assert {("dimension", "2-dimensional"), ("component", "2", "MoS2", "sheet"), ("direction", "(0,0,1)"),
