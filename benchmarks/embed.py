@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import os
 import sys
 import tempfile
 import time
@@ -25,7 +24,7 @@ from benchmarks.paraphrase import read
 from features import catalog, sentences, tables, text_embeddings, text_encoder
 from features.encoder_weights import locate
 from features.text_embeddings import EmbedParams
-from pipelines.executors import Processes, join
+from pipelines.executors import Processes, available_cores, join
 
 LENGTH = 512
 
@@ -41,11 +40,11 @@ def main() -> None:
     params = EmbedParams(encoder=arguments.encoder, device="cpu")
     texts = read(arguments.root, None, 10**9)
     texts = [texts[index] for index in np.random.default_rng(0).permutation(len(texts))[:arguments.texts]]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available_cores()
     theirs, seconds, tokens = prototype(params, [text for _, text in texts])
     rows, ours_seconds = ours(params, texts, cores)
     fitting = [(theirs[i], row) for i, row in enumerate(rows) if tokens[i] < LENGTH]
-    distances = [cosine_distance(vector, np.array(row["pooled"], np.float64)) for vector, row in fitting]
+    distances = [cosine_distance(vector, np.array(row["pooled"])) for vector, row in fitting]
     ratio = seconds / ours_seconds
     cut = sum(count >= LENGTH for count in tokens)
     print(f"{len(texts)} texts of {np.mean([row['n_tokens'] for row in rows]):.0f} tokens on {cores} cores, "
@@ -105,7 +104,8 @@ def ours(params: EmbedParams, texts: list[tuple[str, str]], workers: int) -> tup
 
 
 def cosine_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """1 - cosine."""
+    """1 - cosine, in double precision."""
+    a, b = a.astype(np.float64), b.astype(np.float64)
     return float(1 - a @ b / np.linalg.norm(a) / np.linalg.norm(b))
 
 

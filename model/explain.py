@@ -98,14 +98,20 @@ def load_encoder(trained: Trained) -> text_encoder.TextEncoder:
     return text_encoder.load(embed)
 
 
+def as_text(encoded: text_encoder.EncodedText, tagged: list[Sentence]) -> Text:
+    """An encoded text as the model reads it from the table: sentence vectors in the precision they are stored in."""
+    return Text(half(encoded.by_sentence(len(tagged))).astype(np.float32),
+                np.array([REGIONS.index(sentence.region) for sentence in tagged], np.int64))
+
+
 @torch.no_grad()
 def explain(trained: Trained, encoder: text_encoder.TextEncoder, material_id: str, crystal: Crystal, text: str,
             tagged: list[Sentence], true: float | None) -> Explanation:
     """Explain the prediction for one crystal and its description."""
     device, net = trained.device, trained.net
     encoded = encoder.encode([text], [tagged])[0]
-    regions = np.array([REGIONS.index(sentence.region) for sentence in tagged], np.int64)
-    spoken = Text(half(encoded.by_sentence(len(tagged))).astype(np.float32), regions)
+    spoken = as_text(encoded, tagged)
+    regions = spoken.regions
     atoms = net.structure_tokens(data.collate_structures([crystal]).to(device))
 
     def predict(words: Tokens, shown: Tokens = atoms) -> tuple[NDArray[np.float64], Tensor | None]:

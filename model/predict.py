@@ -14,13 +14,12 @@ from features import crystal, descriptions, materials, sentences, structures
 from features.errors import RowError, UserError
 from features.files import read_text
 from features.registry import view_of
-from features.sentences import REGIONS, Sentence
-from features.text_embeddings import half
+from features.sentences import Sentence
 from features.view import reject
 from model import data
 from model.checkpoint import Trained
-from model.data import Crystal, Text
-from model.explain import Explanation, explain, load_encoder
+from model.data import Crystal
+from model.explain import Explanation, as_text, explain, load_encoder
 
 
 @dataclass(frozen=True)
@@ -73,9 +72,7 @@ def _predict_file(trained: Trained, path: Path, with_explanation: bool) -> FileR
     encoder = load_encoder(trained)
     spoken = None
     if text is not None:
-        encoded = encoder.encode([text], [tagged])[0]
-        spoken = Text(half(encoded.by_sentence(len(tagged))).astype(np.float32),
-                      np.array([REGIONS.index(s.region) for s in tagged], np.int64))
+        spoken = as_text(encoder.encode([text], [tagged])[0], tagged)
     with torch.no_grad():
         prediction = trained.net(data.collate_structures([tensors]).to(trained.device),
                                  data.collate_texts([spoken], trained.config.text_dim).to(trained.device))

@@ -162,9 +162,12 @@ def make(name: str, workers: int | None) -> Executor:
     """The executor of a name. `workers` defaults to the cores this process may use."""
     if name == "serial":
         return Serial()
-    if workers is None:  # macOS does not say which cores a process may use
-        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Processes(workers)
+    return Processes(available_cores() if workers is None else workers)
+
+
+def available_cores() -> int:
+    """Cores that this process may use; all of them where the system does not say (macOS)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 EXECUTORS = ("serial", "processes")

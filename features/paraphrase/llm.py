@@ -38,7 +38,6 @@ class LlmParams(Section):
     retries: int = Field(default=6, ge=0, json_schema_extra={"runtime": True})
     """How often a busy or failing server is asked again, with growing pauses."""
 
-
     @model_validator(mode="after")
     def _address_without_secrets(self) -> LlmParams:
         parts = urlsplit(self.url)

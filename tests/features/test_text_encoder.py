@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from benchmarks.embed import cosine_distance
 from features import encoder_weights, normalisation, sentences, text_embeddings, text_encoder
 from features.errors import RowError, UserError
 from features.text_embeddings import EmbedParams, half
@@ -104,11 +105,6 @@ def test_bfloat16_is_within_its_tolerance(encoder: text_encoder.TextEncoder) -> 
     assert short.precision == "bfloat16"
     for one, other in zip(encode(encoder, [CA5SB3, BI2O3, MOS2]), encode(short, [CA5SB3, BI2O3, MOS2]), strict=True):
         assert 0 < cosine_distance(one.pooled(), other.pooled()) < 1e-3
-
-
-def cosine_distance(a: np.ndarray, b: np.ndarray) -> float:
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    return float(1 - a @ b / np.linalg.norm(a) / np.linalg.norm(b))
 
 
 def test_a_vector_never_depends_on_its_neighbours(encoder: text_encoder.TextEncoder) -> None:
