@@ -24,6 +24,11 @@ def number_of_parts(n_rows: int) -> int:
     return int(min(MAX_PARTS, max(MIN_PARTS, 1 << (wanted - 1).bit_length())))
 
 
+def part_of(material_ids: list[str], parts: int) -> NDArray[np.int64]:
+    """The part in which each id lies."""
+    return positions(material_ids) // ((1 << BITS) // parts)
+
+
 def part_range(part: int, parts: int) -> tuple[int, int]:
     """Half-open range of positions of a part."""
     width = (1 << BITS) // parts

@@ -15,11 +15,12 @@ LINE_EVERY_S = 15.0
 class Progress:
     """Counts units of one stage."""
 
-    def __init__(self, stage: str, total: int, unit: str = "rows") -> None:
-        self.stage, self.total, self.unit = stage, total, unit
+    def __init__(self, stage: str, total: int, unit: str = "rows", quiet: bool = False) -> None:
+        self.stage, self.total, self.unit, self.quiet = stage, total, unit, quiet
         self.done = 0
         self._started = self._last = time.monotonic()
-        self._bar = tqdm(total=total, desc=stage, unit=f" {unit}") if sys.stderr.isatty() and total else None
+        shown = sys.stderr.isatty() and total and not quiet
+        self._bar = tqdm(total=total, desc=stage, unit=f" {unit}") if shown else None
 
     def __enter__(self) -> Self:
         return self
@@ -37,7 +38,7 @@ class Progress:
             self._bar.update(count)
             return
         now = time.monotonic()
-        if now - self._last >= LINE_EVERY_S and self.done < self.total:
+        if not self.quiet and now - self._last >= LINE_EVERY_S and self.done < self.total:
             self._last = now
             left = (now - self._started) / self.done * (self.total - self.done)
             say(f"{self.stage}: {self.done} of {self.total} {self.unit}, about {left:.0f} s left"

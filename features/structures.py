@@ -1,17 +1,28 @@
-"""Feature view `structures`: a crystal as tensors, with the neighbour list that CrystalFormer's attention sums over.
+"""Feature view `structures`: a crystal as tensors, with the neighbour lists that the structure encoders sum over.
 
-For every ordered pair of atoms (i, j) of the cell the list holds the images n with r² − r²_min < `reach`, where
-r = |p_j + n·L − p_i| and r_min is the pair's nearest image (Taniai et al., ICLR 2024, restated in
-`model/encoders/crystalformer.py`). The weight of an image in the attention is exp(−(r² − r²_min)/2σ²) relative to
-the nearest one and σ < 1.98 Å, so every image left out weighs less than exp(−reach/7.84 Å²).
+Atoms that a symmetry operation carries into each other (an *orbit*) see the same distances, so every encoder gives
+them the same token, and all lists are kept once per orbit, seen from its first atom. Nothing is lost by it, and a
+crystal of the Materials Project has a third as many orbits as atoms.
+
+*Images*, for CrystalFormer's attention: for every ordered pair of orbits (i, j) the images of all atoms of j around the
+first atom of i with r² − r²_min < `reach`, where r_min is the nearest (Taniai et al., ICLR 2024, restated in
+`model/encoders/crystalformer.py`). The weight of an image is exp(−(r² − r²_min)/2σ²) relative to the nearest and
+σ < 1.98 Å, so every image left out weighs less than exp(−reach/7.84 Å²).
+
+*Neighbours*, for graph networks: the nearest images around each orbit, as vectors.
+
+*Axes*, for angles: the shortest lattice vectors. Three that are independent can often be chosen in several ways, so
+all that belong to some choice are kept, each with the share of the choices that hold it.
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import spglib
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -20,15 +31,36 @@ from features.errors import RowError
 from features.params import Section
 from features.view import FeatureView, column, rowwise
 
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
 SCHEMA = pa.schema([
     column("material_id", pa.string(), "identifier"),
     column("lattice", pa.list_(pa.float64()), "lattice vectors as rows of a 3×3 matrix, flattened", "Å"),
     column("frac_coords", pa.list_(pa.float64()), "fractional coordinates, [nsites × 3] flattened"),
     column("atomic_numbers", pa.list_(pa.int16()), "atomic numbers, [nsites]"),
-    column("edge_i", pa.list_(pa.int16()), "index of the central atom of each neighbour, sorted by (i, j, distance)"),
-    column("edge_j", pa.list_(pa.int16()), "index of the neighbour atom in the cell"),
-    column("edge_distance", pa.list_(pa.float32()), "distance of each neighbour image", "Å"),
+    column("orbit", pa.list_(pa.int16()), "orbit of each atom, numbered by first atoms, [nsites]"),
+    column("edge_i", pa.list_(pa.int16()), "central orbit of each image, sorted by (i, j, distance)"),
+    column("edge_j", pa.list_(pa.int16()), "orbit of the image"),
+    column("edge_distance", pa.list_(pa.float32()), "distance of the image", "Å"),
+    column("edge_count", pa.list_(pa.int16()), "number of images at this distance"),
+    column("near_i", pa.list_(pa.int16()), "central orbit of each neighbour, sorted by (i, distance)"),
+    column("near_j", pa.list_(pa.int16()), "orbit of the neighbour"),
+    column("near_vector", pa.list_(pa.float32()), "from the orbit's first atom to the neighbour, [neighbours × 3] "
+                                                  "flattened", "Å"),
+    column("axis_vector", pa.list_(pa.float32()), "shortest lattice vectors, one of each ±, [axes × 3] flattened", "Å"),
+    column("axis_weight", pa.list_(pa.float32()), "share of the choices of three that hold the axis; sums to 3"),
+    column("n_edges", pa.int32(), "number of entries in the list of images"),
 ])
+
+SAME_DISTANCE = 1e-4
+"""Å; images of one orbit that differ by less stand together, at their mean."""
+SAME_SHELL = 1e-3
+"""Å; neighbours this close in distance are equally near: the last shell is kept whole."""
+SYMPREC = 1e-3
+"""Å, of orbits; canonical crystals keep their symmetry to 1e-5."""
+SAME_LENGTH = 1e-3
+"""Relative; lattice vectors this close in length can stand for each other."""
 
 
 class TensorizeParams(Section):
@@ -36,6 +68,8 @@ class TensorizeParams(Section):
 
     reach: float = Field(default=60.0, ge=10.0, le=200.0)
     """Images with r² − r²_min below this (Å²) are kept; 60 leaves out weights below 0.05 %, 40 below 0.6 %."""
+    neighbours: int = Field(default=25, ge=1, le=100)
+    """Nearest images for graph networks, none farther than √reach; more where several are equally far."""
     max_sites: int = Field(default=300, ge=1, le=2000)
     """Crystals with more atoms are rejected: the pairs grow with the square."""
     timeout_s: float = Field(default=120.0, gt=0, json_schema_extra={"runtime": True})
@@ -50,34 +84,73 @@ def compute(unit: dict[str, Any], params: TensorizeParams) -> dict[str, Any]:
 
 def tensors(cif: str, params: TensorizeParams) -> dict[str, Any]:
     """The columns of this view, except the id, as arrays. Raises `RowError` for a crystal that is too large."""
-    structure = crystal.from_cif(cif)
+    found = structure_tensors(crystal.from_cif(cif), params)
+    kinds = {field.name: field.type.value_type.to_pandas_dtype() for field in SCHEMA if pa.types.is_list(field.type)}
+    return {name: np.asarray(value, kinds[name]) if name in kinds else value for name, value in found.items()}
+
+
+def structure_tensors(structure: Any, params: TensorizeParams) -> dict[str, Any]:
+    """The same of a pymatgen `Structure`, which may be written in any cell, in double precision."""
     if len(structure) > params.max_sites:
         raise RowError("too_large", f"{len(structure)} atoms; tensorize.max_sites is {params.max_sites}")
     lattice = np.asarray(structure.lattice.matrix, float)
     fractions = np.asarray(structure.frac_coords, float)
-    i, j, distance = neighbour_images(lattice, fractions, params.reach)
+    numbers = np.array(structure.atomic_numbers)
     return {
         "lattice": lattice.ravel(),
         "frac_coords": fractions.ravel(),
-        "atomic_numbers": np.array(structure.atomic_numbers, np.int16),
-        "edge_i": i.astype(np.int16),
-        "edge_j": j.astype(np.int16),
-        "edge_distance": distance.astype(np.float32),
+        "atomic_numbers": numbers,
+        **lists(lattice, fractions, *symmetry(lattice, fractions, numbers), params),
     }
 
 
-def neighbour_images(
-    lattice: NDArray[np.float64], fractions: NDArray[np.float64], reach: float
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """All images of every ordered pair with r² − r²_min < reach, as (i, j, distance), sorted.
+def lists(lattice: Floats, fractions: Floats, orbit: Ints, primitive: Floats,
+          params: TensorizeParams) -> dict[str, Any]:
+    """The columns that follow from the orbits; with an orbit for each atom these are the lists of all atoms."""
+    first = np.unique(orbit, return_index=True)[1]
+    atom, j, vector = neighbour_images(lattice, fractions, params.reach, first)
+    i, j, distance = orbit[atom], orbit[j], np.linalg.norm(vector, axis=1)
+    near = nearest(i, distance, params.neighbours, np.sqrt(params.reach))
+    axis_vector, axis_weight = axes(primitive)
+    edge_i, edge_j, edge_distance, edge_count = merged(i, j, distance, params.reach)
+    return {
+        "orbit": orbit,
+        "edge_i": edge_i,
+        "edge_j": edge_j,
+        "edge_distance": edge_distance,
+        "edge_count": edge_count,
+        "near_i": i[near],
+        "near_j": j[near],
+        "near_vector": vector[near].ravel(),
+        "axis_vector": axis_vector.ravel(),
+        "axis_weight": axis_weight,
+        "n_edges": len(edge_i),
+    }
+
+
+def symmetry(lattice: Floats, fractions: Floats, numbers: NDArray[Any]) -> tuple[Ints, Floats]:
+    """Index of each atom's orbit `[n]`, numbered in the order of their first atoms, and the primitive lattice."""
+    found = spglib.get_symmetry_dataset((lattice, fractions, numbers), symprec=SYMPREC)
+    if found is None:
+        return np.arange(len(numbers)), lattice
+    # not `equivalent_atoms`, which leaves out operations that the cell as it is written does not have
+    orbit: Ints = np.unique(found.crystallographic_orbits, return_inverse=True)[1].astype(np.int64)
+    return orbit, np.asarray(found.primitive_lattice, float)
+
+
+def neighbour_images(lattice: Floats, fractions: Floats, reach: float,
+                     centres: Ints | None = None) -> tuple[Ints, Ints, Floats]:
+    """All images of every ordered pair of atoms with r² − r²_min < reach, as (i, j, vector), sorted by (i, j, r).
 
     Args:
         lattice: `[3, 3]`, rows are the lattice vectors in Å.
         fractions: `[n, 3]`.
         reach: in Å².
+        centres: the atoms i; all of them if None.
 
     The images searched are all n with |n_k| ≤ ⌈R/h_k⌉ + 1, where h_k is the distance of the lattice planes and R the
-    radius that must be covered: no image within it can be missed, however skewed the cell.
+    radius that must be covered: no image within it can be missed, however skewed the cell. Every image nearer than
+    √reach is among them.
     """
     gaps = fractions[None, :, :] - fractions[:, None, :]
     gaps -= np.floor(gaps + 0.5)
@@ -89,16 +162,78 @@ def neighbour_images(
     images = np.stack(np.meshgrid(*(np.arange(-c, c + 1) for c in counts), indexing="ij"), axis=-1).reshape(-1, 3)
     shifts = images @ lattice
     parts: list[tuple[Any, Any, Any]] = []
-    for atom in range(len(fractions)):  # one central atom at a time: memory stays at n × images
+    for atom in range(len(fractions)) if centres is None else centres:  # one at a time: memory stays at n × images
         vectors = (gaps[atom] @ lattice)[:, None, :] + shifts[None]
         squared = np.einsum("jnk,jnk->jn", vectors, vectors)
         keep = squared - squared.min(axis=1, keepdims=True) < reach
         j, n = np.nonzero(keep)
-        values = squared[j, n]
-        order = np.lexsort((values, j))
-        parts.append((np.full(len(j), atom), j[order], np.sqrt(values[order])))
-    i, j, distance = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return i, j, distance
+        order = np.lexsort((squared[j, n], j))
+        parts.append((np.full(len(j), atom), j[order], vectors[j[order], n[order]]))
+    i, j, vector = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return i, j, vector
+
+
+def merged(i: Ints, j: Ints, distance: Floats, reach: float) -> tuple[Ints, Ints, Floats, Ints]:
+    """Images of all atoms of orbit j around orbit i, those at one distance as one with their number.
+
+    The attention gives all atoms of an orbit the same key and value, so the pair (i, j) of orbits has one nearest
+    image, and the bound on what is left out holds relative to it.
+    """
+    order = np.lexsort((distance, j, i))
+    i, j, distance = i[order], j[order], distance[order]
+    new_pair = np.concatenate([[True], (np.diff(i) != 0) | (np.diff(j) != 0)])
+    low = distance[new_pair][np.cumsum(new_pair) - 1]
+    keep = distance**2 - low**2 < reach
+    i, j, distance, new_pair = i[keep], j[keep], distance[keep], new_pair[keep]
+    start = np.flatnonzero(new_pair | np.concatenate([[True], np.diff(distance) > SAME_DISTANCE]))
+    count = np.diff(np.append(start, len(i)))
+    return i[start], j[start], np.add.reduceat(distance, start) / count, count
+
+
+def nearest(i: Ints, distance: Floats, neighbours: int, cutoff: float) -> Ints:
+    """Indices of each centre's nearest images within the cutoff (Å), itself left out, by (i, distance).
+
+    The shell in which the count is reached is kept whole, so that symmetry is never broken by the cut.
+    """
+    usable = np.flatnonzero((distance > SAME_SHELL) & (distance < cutoff))
+    usable = usable[np.lexsort((distance[usable], i[usable]))]
+    owner, r = i[usable], distance[usable]
+    counts = np.bincount(owner, minlength=int(i.max()) + 1)
+    start = np.cumsum(counts) - counts
+    last = (start + np.minimum(counts, neighbours) - 1).clip(0)
+    reach = np.where(counts > 0, r[np.minimum(last, len(r) - 1)], 0.0) if len(r) else np.zeros(len(counts))
+    return usable[r <= reach[owner] + SAME_SHELL]
+
+
+def axes(lattice: Floats) -> tuple[Floats, Floats]:
+    """The shortest lattice vectors `[m, 3]` (Å, one of each ±) and their weights `[m]`, which sum to 3.
+
+    A choice is three linearly independent vectors of the successive minima of length; an axis weighs the share of all
+    choices that hold it. Neither cell nor rotation changes the set.
+    """
+    import pymatgen.core.lattice as pml
+
+    reduced = pml.Lattice(lattice).get_lll_reduced_lattice().matrix
+    half = np.array([n for n in itertools.product(range(-2, 3), repeat=3) if n > (0, 0, 0)])
+    vectors = half @ reduced
+    lengths = np.linalg.norm(vectors, axis=1)
+    order = np.argsort(lengths, kind="stable")
+    vectors, lengths = vectors[order], lengths[order]
+    chosen: list[int] = []
+    for index in range(len(vectors)):
+        if np.linalg.matrix_rank(vectors[[*chosen, index]], tol=1e-4 * lengths[0]) > len(chosen):
+            chosen.append(index)
+        if len(chosen) == 3:
+            break
+    shells = [np.flatnonzero(lengths <= lengths[index] * (1 + SAME_LENGTH)) for index in chosen]
+    # all that is no longer than a minimum, but of its own length: the greedy choice takes a length, not a vector
+    shells = [shell[lengths[shell] >= lengths[index] * (1 - SAME_LENGTH)]
+              for shell, index in zip(shells, chosen, strict=True)]
+    triples = np.array(list(itertools.product(*shells)))
+    volume = np.abs(np.linalg.det(vectors[triples]))
+    triples = triples[volume > 1e-4 * lengths[0] ** 3]
+    found, times = np.unique(triples, return_counts=True)
+    return vectors[found], times / len(triples)
 
 
 VIEW = FeatureView(
@@ -107,11 +242,11 @@ VIEW = FeatureView(
     key=("material_id",),
     inputs={"materials": ("material_id", "cif")},
     schema=SCHEMA,
-    version=1,
+    version=2,
     params=TensorizeParams,
     compute=compute,
-    libraries=("pymatgen-core",),
+    libraries=("pymatgen-core", "spglib"),
     batch_size=64,
     timeout_s=lambda params: params.timeout_s,
-    preload=("pymatgen.core",),
+    preload=("pymatgen.core", "spglib"),
 )

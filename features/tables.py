@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from features import placement
 from features.errors import UserError
 from features.paths import Paths
 from features.rowstore import write_beside
@@ -86,10 +87,14 @@ def names(root: Path) -> list[str]:
                   if not folder.name.startswith(".") and any(folder.glob("part-*.parquet")))
 
 
-def read(root: Path, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """A table, or some of its columns, sorted by part and key."""
-    dataset = ds.dataset([str(path) for path in files(root, name)], format="parquet")
-    return dataset.to_table(columns=list(columns) if columns is not None else None)
+def read(root: Path, name: str, columns: Sequence[str] | None = None, ids: Sequence[str] | None = None) -> pa.Table:
+    """A table, or some of its columns, or the rows of some `material_id`s, sorted by part and key."""
+    found = files(root, name)
+    if ids is not None:  # only the parts that can hold them
+        found = [found[part] for part in sorted(set(placement.part_of(list(ids), len(found)).tolist()))] or found[:1]
+    dataset = ds.dataset([str(path) for path in found], format="parquet")
+    return dataset.to_table(columns=list(columns) if columns is not None else None,
+                            filter=None if ids is None else ds.field("material_id").isin(list(ids)))
 
 
 def schema(root: Path, name: str) -> pa.Schema:

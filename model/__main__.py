@@ -99,9 +99,10 @@ def _print_table(results: list[Any], target: str, unit: str) -> None:
         if result.error:
             print(f"{result.file:<{width}}  {result.error}")
             continue
-        text = "–" if result.text_only is None else f"{result.text_only:.4g}"
+        structure, text = ("–" if value is None else f"{value:.4g}" for value in
+                           (result.structure_only, result.text_only))
         print(f"{result.file:<{width}}  {result.formula:<14} {result.space_group:<12} {result.value:>14.4g} "
-              f"{result.structure_only:>10.4g} {text:>10}")
+              f"{structure:>10} {text:>10}")
         if result.note:
             print(f"{'':<{width}}  {result.note}", file=sys.stderr)
 

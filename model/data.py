@@ -1,32 +1,81 @@
-"""From feature tables to batches of tensors."""
+"""Crystals and texts end to end in flat arrays, and batches of them as tensors. No Python loop runs over rows."""
 
 from __future__ import annotations
 
-import hashlib
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from features import tables
-from features.errors import UserError
-from features.materials import PROPERTIES
-from features.sentences import REGIONS
+Ints = NDArray[np.int64]
 
-SPLITS = ("train", "validation", "test")
+ATOMS = ("atomic_numbers", "orbit")
+IMAGES = ("edge_i", "edge_j", "edge_distance", "edge_count")
+NEIGHBOURS = ("near_i", "near_j", "near_vector", "axis_vector", "axis_weight")
+"""Columns of the table `structures`; every batch has the first, an encoder names which of the others it reads."""
+
+
+class TensorGroup:
+    """A dataclass of tensors, some of them None, or of more such."""
+
+    def apply(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """The same with each tensor replaced by the function's value."""
+        def of(value: Any) -> Any:
+            if value is None:
+                return None
+            return value.apply(function) if isinstance(value, TensorGroup) else function(value)
+
+        return type(self)(**{f.name: of(getattr(self, f.name)) for f in fields(self)})  # type: ignore[arg-type]
+
+    def to(self, device: torch.device) -> Self:
+        """On another device."""
+        return self.apply(lambda tensor: tensor.to(device, non_blocking=True))
 
 
 @dataclass(frozen=True)
-class StructureBatch:
-    """Crystals side by side. Edges are sorted by pair and pairs by atom; indices run over the whole batch."""
+class PairImages(TensorGroup):
+    """Images of pairs of orbits. Entries are sorted by pair and pairs by i; indices run over the whole batch."""
+
+    pair_i: Tensor
+    """`[pairs]`, central orbit."""
+    pair_j: Tensor
+    """`[pairs]`, orbit of the images."""
+    nearest: Tensor
+    """`[pairs]`, distance of the pair's nearest image, Å."""
+    pair_of: Tensor
+    """`[edges]`, index of each entry's pair."""
+    distance: Tensor
+    """`[edges]`, Å."""
+    count: Tensor
+    """`[edges]`, number of images at that distance, as a float."""
+
+
+@dataclass(frozen=True)
+class Neighbours(TensorGroup):
+    """Nearest images of each orbit, sorted by i and distance, and the axes of each crystal."""
+
+    i: Tensor
+    """`[edges]`, central orbit."""
+    j: Tensor
+    """`[edges]`, the neighbour's orbit."""
+    vector: Tensor
+    """`[edges, 3]`, Å."""
+    axis: Tensor
+    """`[axes, 3]`, shortest lattice vectors, Å."""
+    axis_weight: Tensor
+    """`[axes]`; sums to 3 in each crystal."""
+    n_axes: Tensor
+    """`[crystals]`."""
+
+
+@dataclass(frozen=True)
+class StructureBatch(TensorGroup):
+    """Crystals side by side. An orbit is a set of atoms that are alike by symmetry and so get the same token."""
 
     numbers: Tensor
     """`[atoms]`, atomic numbers."""
@@ -34,24 +83,37 @@ class StructureBatch:
     """`[atoms]`, index of each atom's crystal."""
     n_atoms: Tensor
     """`[crystals]`."""
-    pair_i: Tensor
-    """`[pairs]`, central atom."""
-    pair_j: Tensor
-    """`[pairs]`, neighbour atom."""
-    nearest: Tensor
-    """`[pairs]`, distance of the pair's nearest image, Å."""
-    pair_of: Tensor
-    """`[edges]`, index of each edge's pair."""
-    distance: Tensor
-    """`[edges]`, Å."""
+    orbit: Tensor
+    """`[atoms]`, index of each atom's orbit."""
+    first: Tensor
+    """`[orbits]`, index of each orbit's first atom."""
+    n_orbits: Tensor
+    """`[crystals]`."""
+    images_read: PairImages | None
+    neighbours_read: Neighbours | None
 
-    def to(self, device: torch.device) -> Self:
-        """On another device."""
-        return type(self)(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
+    def elements(self, hidden: Tensor | None = None) -> Tensor:
+        """`[orbits]`, atomic numbers; 0 where `hidden` (`[atoms]`, bool, alike within an orbit) is True."""
+        numbers = self.numbers if hidden is None else self.numbers.masked_fill(hidden, 0)
+        return numbers[self.first]
+
+    @property
+    def images(self) -> PairImages:
+        """For encoders whose `reads` has `IMAGES`."""
+        if self.images_read is None:
+            raise RuntimeError("the encoder does not say that it reads IMAGES")
+        return self.images_read
+
+    @property
+    def neighbours(self) -> Neighbours:
+        """For encoders whose `reads` has `NEIGHBOURS`."""
+        if self.neighbours_read is None:
+            raise RuntimeError("the encoder does not say that it reads NEIGHBOURS")
+        return self.neighbours_read
 
 
 @dataclass(frozen=True)
-class TextBatch:
+class TextBatch(TensorGroup):
     """Texts of the same crystals, as sentence vectors, padded."""
 
     vectors: Tensor
@@ -61,198 +123,145 @@ class TextBatch:
     regions: Tensor
     """`[crystals, sentences]`, index into `features.sentences.REGIONS`."""
 
-    def to(self, device: torch.device) -> Self:
-        """On another device."""
-        return type(self)(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
+
+def spans(starts: Ints, counts: Ints) -> Ints:
+    """The integers of all half-open ranges [start, start + count), one range after the other."""
+    before = np.cumsum(counts) - counts
+    return np.arange(int(counts.sum())) + np.repeat(starts - before, counts)
 
 
-@dataclass(frozen=True)
-class Crystal:
-    """Tensors of one crystal, as the table `structures` holds them."""
+class Crystals:
+    """Rows of the table `structures`: each list column as one flat array and where each row begins."""
 
-    numbers: NDArray[np.int64]
-    edge_i: NDArray[np.int64]
-    edge_j: NDArray[np.int64]
-    distance: NDArray[np.float32]
+    def __init__(self, values: Mapping[str, NDArray[Any]], starts: Mapping[str, Ints]) -> None:
+        self.values, self.starts = dict(values), dict(starts)
+
+    @classmethod
+    def from_table(cls, table: pa.Table) -> Self:
+        """From list columns of that table; nothing is copied."""
+        lists = {name: ragged(table[name]) for name in table.column_names if pa.types.is_list(table[name].type)}
+        return cls({name: values for name, (values, _) in lists.items()},
+                   {name: starts for name, (_, starts) in lists.items()})
+
+    @classmethod
+    def of(cls, rows: Sequence[Mapping[str, Any]]) -> Self:
+        """From rows as `features.structures.structure_tensors` makes them."""
+        values = {name: np.concatenate([np.asarray(row[name]) for row in rows])
+                  for name in (*ATOMS, *IMAGES, *NEIGHBOURS) if name in rows[0]}
+        return cls(values, {name: np.cumsum([0, *(len(row[name]) for row in rows)]) for name in values})
+
+    def __len__(self) -> int:
+        return len(self.starts["orbit"]) - 1
+
+    def batch(self, rows: Ints | Sequence[int] | None = None) -> StructureBatch:
+        """The given rows in that order, all by default, on the CPU."""
+        rows = np.arange(len(self)) if rows is None else np.asarray(rows, np.int64)
+        n_atoms, atom = self._spans("orbit", rows)
+        orbit = self.values["orbit"][atom].astype(np.int64)
+        # orbits are numbered by their first atoms, so an orbit begins where the number is a new highest one
+        crystal = np.repeat(np.arange(len(rows)), n_atoms)
+        raised = orbit + crystal * (int(orbit.max(initial=0)) + 1)
+        first = np.flatnonzero(np.diff(np.maximum.accumulate(raised), prepend=-1) > 0)
+        n_orbits = np.bincount(crystal[first], minlength=len(rows))
+        shift = np.cumsum(n_orbits) - n_orbits
+        return StructureBatch(
+            numbers=_tensor(self.values["atomic_numbers"][atom].astype(np.int64)),
+            crystal=_tensor(crystal),
+            n_atoms=_tensor(n_atoms),
+            orbit=_tensor(orbit + shift[crystal]),
+            first=_tensor(first),
+            n_orbits=_tensor(n_orbits),
+            images_read=self._images(rows, shift) if "edge_i" in self.values else None,
+            neighbours_read=self._neighbours(rows, shift) if "near_i" in self.values else None,
+        )
+
+    def _spans(self, name: str, rows: Ints) -> tuple[Ints, Ints]:
+        """Lengths of the rows' lists, and the indices of all their values."""
+        starts = self.starts[name]
+        counts = starts[rows + 1] - starts[rows]
+        return counts, spans(starts[rows], counts)
+
+    def _images(self, rows: Ints, shift: Ints) -> PairImages:
+        counts, edge = self._spans("edge_i", rows)
+        shifts = np.repeat(shift, counts)
+        i, j = self.values["edge_i"][edge] + shifts, self.values["edge_j"][edge] + shifts
+        distance = self.values["edge_distance"][edge]
+        begins = np.concatenate([[True], (i[1:] != i[:-1]) | (j[1:] != j[:-1])])
+        start = np.flatnonzero(begins)
+        return PairImages(
+            pair_i=_tensor(i[start]),
+            pair_j=_tensor(j[start]),
+            nearest=_tensor(distance[start]),  # entries are sorted by distance within their pair
+            pair_of=_tensor(np.cumsum(begins) - 1),
+            distance=_tensor(distance),
+            count=_tensor(self.values["edge_count"][edge].astype(distance.dtype)),
+        )
+
+    def _neighbours(self, rows: Ints, shift: Ints) -> Neighbours:
+        counts, edge = self._spans("near_i", rows)
+        shifts = np.repeat(shift, counts)
+        n_axes, axis = self._spans("axis_weight", rows)
+        return Neighbours(
+            i=_tensor(self.values["near_i"][edge] + shifts),
+            j=_tensor(self.values["near_j"][edge] + shifts),
+            vector=_tensor(self.values["near_vector"].reshape(-1, 3)[edge]),
+            axis=_tensor(self.values["axis_vector"].reshape(-1, 3)[axis]),
+            axis_weight=_tensor(self.values["axis_weight"][axis]),
+            n_axes=_tensor(n_axes),
+        )
 
 
 @dataclass(frozen=True)
 class Text:
     """Sentence vectors of one text."""
 
-    vectors: NDArray[np.float32]
+    vectors: NDArray[np.floating[Any]]
     """`[sentences, dim]`."""
-    regions: NDArray[np.int64]
-
-
-def collate_structures(crystals: Sequence[Crystal]) -> StructureBatch:
-    """Crystals side by side, on the CPU."""
-    sizes = np.array([len(c.numbers) for c in crystals], np.int64)
-    offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    edge_counts = [len(c.distance) for c in crystals]
-    shift = np.repeat(offsets, edge_counts)
-    i = np.concatenate([c.edge_i for c in crystals]) + shift
-    j = np.concatenate([c.edge_j for c in crystals]) + shift
-    distance = np.concatenate([c.distance for c in crystals])
-    starts = np.flatnonzero(np.concatenate([[True], (np.diff(i) != 0) | (np.diff(j) != 0)]))
-    pair_of = np.repeat(np.arange(len(starts)), np.diff(np.concatenate([starts, [len(i)]])))
-    return StructureBatch(
-        numbers=torch.from_numpy(np.concatenate([c.numbers for c in crystals])),
-        crystal=torch.from_numpy(np.repeat(np.arange(len(sizes)), sizes)),
-        n_atoms=torch.from_numpy(sizes),
-        pair_i=torch.from_numpy(i[starts]),
-        pair_j=torch.from_numpy(j[starts]),
-        nearest=torch.from_numpy(distance[starts]),  # an edge list is sorted by distance within its pair
-        pair_of=torch.from_numpy(pair_of),
-        distance=torch.from_numpy(distance),
-    )
-
-
-def collate_texts(texts: Sequence[Text | None], dim: int) -> TextBatch:
-    """Texts padded to the longest; `None` is a crystal without text."""
-    longest = max([1, *(len(text.vectors) for text in texts if text is not None)])
-    vectors = np.zeros((len(texts), longest, dim), np.float32)
-    mask = np.zeros((len(texts), longest), bool)
-    regions = np.zeros((len(texts), longest), np.int64)
-    for row, text in enumerate(texts):
-        if text is not None:
-            count = len(text.vectors)
-            vectors[row, :count] = text.vectors
-            mask[row, :count] = True
-            regions[row, :count] = text.regions
-    return TextBatch(torch.from_numpy(vectors), torch.from_numpy(mask), torch.from_numpy(regions))
+    regions: Ints
+    """`[sentences]`, index into `features.sentences.REGIONS`."""
 
 
 @dataclass(frozen=True)
-class Dataset:
-    """Crystals of one split with their texts and targets."""
+class Texts:
+    """Many texts, end to end."""
 
-    ids: list[str]
-    crystals: list[Crystal]
-    texts: list[list[Text]]
-    """Per crystal, variant 0 first; empty if there is no text."""
-    targets: NDArray[np.float64]
-    """In the transformed unit; NaN where unknown."""
-    text_dim: int
+    vectors: NDArray[np.floating[Any]]
+    """`[sentences of all texts, dim]`."""
+    regions: Ints
+    """`[sentences of all texts]`."""
+    starts: Ints
+    """`[texts + 1]`, where each text begins."""
 
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def batches(self, batch_size: int, order: Sequence[int] | None = None,
-                variants: Sequence[int] | None = None) -> Iterator[tuple[StructureBatch, TextBatch, Tensor]]:
-        """Batches in the given order, with the given variant of each crystal's text."""
-        order = range(len(self)) if order is None else order
-        for first in range(0, len(order), batch_size):
-            chosen = list(order[first:first + batch_size])
-            texts = [self.text(index, 0 if variants is None else variants[index]) for index in chosen]
-            yield (collate_structures([self.crystals[index] for index in chosen]),
-                   collate_texts(texts, self.text_dim),
-                   torch.from_numpy(self.targets[chosen]).float())
-
-    def text(self, index: int, variant: int) -> Text | None:
-        """A text of a crystal; a variant beyond the last counts from the first again."""
-        texts = self.texts[index]
-        return texts[variant % len(texts)] if texts else None
+    def batch(self, texts: Ints) -> TextBatch:
+        """The given texts padded to the longest; -1 is a crystal without text."""
+        counts = np.where(texts < 0, 0, self.starts[texts + 1] - self.starts[texts])
+        sentence = spans(self.starts[texts], counts)
+        row = np.repeat(np.arange(len(texts)), counts)
+        place = spans(np.zeros_like(counts), counts)
+        shape = (len(texts), max(1, int(counts.max(initial=1))))
+        vectors = np.zeros((*shape, self.vectors.shape[1]), np.float32)
+        mask, regions = np.zeros(shape, bool), np.zeros(shape, np.int64)
+        vectors[row, place] = self.vectors[sentence]
+        mask[row, place] = True
+        regions[row, place] = self.regions[sentence]
+        return TextBatch(_tensor(vectors), _tensor(mask), _tensor(regions))
 
 
-def transform(values: NDArray[np.float64], name: str) -> NDArray[np.float64]:
-    """From the property's own unit to what is learned."""
-    return np.log10(values) if name == "log10" else values
+def collate_texts(texts: Sequence[Text | None], dim: int) -> TextBatch:
+    """Single texts as a batch; `None` is a crystal without text."""
+    there = [text for text in texts if text is not None]
+    joined = Texts(np.concatenate([np.zeros((0, dim), np.float32), *(text.vectors for text in there)]),
+                   np.concatenate([np.zeros(0, np.int64), *(text.regions for text in there)]),
+                   np.cumsum([0, *(len(text.vectors) for text in there)]))
+    number = np.cumsum([text is not None for text in texts]) - 1
+    return joined.batch(np.where([text is None for text in texts], -1, number))
 
 
-def untransform(values: NDArray[np.float64], name: str) -> NDArray[np.float64]:
-    """The inverse of `transform`."""
-    return np.power(10.0, values) if name == "log10" else values
+def ragged(column: pa.ChunkedArray | pa.Array) -> tuple[NDArray[Any], Ints]:
+    """A list column as its flat values and the index at which each row begins, `[rows + 1]`, without a copy."""
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return array.values.to_numpy(zero_copy_only=False), array.offsets.to_numpy().astype(np.int64)
 
 
-def read_targets(root: Path, target: str, transform_name: str) -> dict[str, float]:
-    """Transformed target of every crystal that has one. A value of 0 is a value."""
-    if target in PROPERTIES:
-        table = tables.read(root, "materials", ["material_id", target])
-        values = table[target].to_pylist()
-    else:
-        table = tables.read(root, "materials", ["material_id", "other_properties"])
-        values = [dict(row or ()).get(target) for row in table["other_properties"].to_pylist()]
-    known = {i: v for i, v in zip(table["material_id"].to_pylist(), values, strict=True) if v is not None}
-    if not known:
-        have = [name for name in PROPERTIES if pc.count(tables.read(root, "materials", [name])[name]).as_py()]
-        others = tables.read(root, "materials", ["other_properties"])["other_properties"].to_pylist()
-        have += sorted({name for row in others for name, _ in row or ()})
-        raise UserError(f"train.target: no crystal has '{target}'; there is {', '.join(have) or 'no property at all'}")
-    if transform_name == "log10":
-        wrong = [i for i, v in known.items() if v <= 0]
-        if wrong:
-            raise UserError(f"train.transform: log10 needs positive values, but {target} of {wrong[0]} is "
-                            f"{known[wrong[0]]:g} ({len(wrong)} such crystals); use transform: none")
-    return dict(zip(known, transform(np.array(list(known.values())), transform_name).tolist(), strict=True))
-
-
-def load(root: Path, target: str, transform_name: str) -> dict[str, Dataset]:
-    """The three splits: every crystal with a structure and a target, with its texts if there are any."""
-    targets = read_targets(root, target, transform_name)
-    split_of = dict(zip(*(column.to_pylist() for column in
-                          tables.read(root, "splits", ["material_id", "split"]).columns), strict=True))
-    texts, dim = read_texts(root, set(targets))
-    crystals = read_crystals(root, set(targets) & set(split_of))
-    result = {}
-    for split in SPLITS:
-        ids = sorted(i for i in crystals if split_of[i] == split)
-        if not ids:
-            raise UserError(f"the {split} split has no crystal with {target}: take more crystals (ingest.limit) or "
-                            "another split (section split)")
-        result[split] = Dataset(ids, [crystals[i] for i in ids], [texts.get(i, []) for i in ids],
-                                np.array([targets[i] for i in ids]), dim)
-    return result
-
-
-def split_digest(splits: Mapping[str, Dataset]) -> str:
-    """sha256 of which crystal is on which side."""
-    content = "".join(f"{name}:{material_id};" for name in SPLITS for material_id in splits[name].ids)
-    return hashlib.sha256(content.encode()).hexdigest()
-
-
-def read_crystals(root: Path, wanted: set[str]) -> dict[str, Crystal]:
-    """Tensors of the wanted crystals."""
-    columns = ["material_id", "atomic_numbers", "edge_i", "edge_j", "edge_distance"]
-    table = _only(tables.read(root, "structures", columns), wanted)
-    arrays = {name: _ragged(table[name]) for name in columns[1:]}
-    return {
-        material_id: Crystal(arrays["atomic_numbers"][row].astype(np.int64), arrays["edge_i"][row].astype(np.int64),
-                             arrays["edge_j"][row].astype(np.int64), arrays["edge_distance"][row])
-        for row, material_id in enumerate(table["material_id"].to_pylist())
-    }
-
-
-def read_texts(root: Path, wanted: set[str]) -> tuple[dict[str, list[Text]], int]:
-    """Sentence vectors of the wanted crystals, variant 0 first, and their dimension."""
-    columns = ["material_id", "variant", "sentence_vectors", "regions"]
-    table = _only(tables.read(root, "text_embeddings", columns), wanted)
-    table = table.sort_by([("material_id", "ascending"), ("variant", "ascending")])
-    texts: dict[str, list[Text]] = {}
-    if table["sentence_vectors"].null_count:
-        raise UserError("text_embeddings holds no vectors of sentences; put sentence into embed.levels")
-    vectors = table["sentence_vectors"].combine_chunks()
-    dim = 0
-    for row, (material_id, regions) in enumerate(zip(table["material_id"].to_pylist(), table["regions"].to_pylist(),
-                                                     strict=True)):
-        flat = vectors[row].values.flatten().to_numpy().astype(np.float32)
-        dim = len(flat) // len(regions)
-        texts.setdefault(material_id, []).append(
-            Text(flat.reshape(len(regions), dim), np.array([REGIONS.index(r) for r in regions], np.int64)))
-    if not dim:
-        raise UserError("no crystal of the data set has a text; see `python -m features rejects`")
-    return texts, dim
-
-
-def _only(table: pa.Table, wanted: set[str]) -> pa.Table:
-    return table.filter(pc.is_in(table["material_id"], value_set=pa.array(sorted(wanted), pa.string())))
-
-
-def _ragged(column: pa.ChunkedArray) -> list[NDArray[Any]]:
-    """A list column as one array per row, without a copy of each."""
-    array = column.combine_chunks()
-    if isinstance(array, pa.ChunkedArray):
-        array = pa.concat_arrays(array.chunks)
-    values = array.values.to_numpy(zero_copy_only=False)
-    offsets = array.offsets.to_numpy()
-    return [values[start:end] for start, end in itertools.pairwise(offsets)]
+def _tensor(array: NDArray[Any]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array))

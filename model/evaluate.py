@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -17,14 +17,16 @@ from features.params import load_section
 from features.paths import Paths
 from features.progress import say
 from features.view import column, rows_to_table
-from model import checkpoint, data, report
+from model import checkpoint, loader, report
 from model.checkpoint import Trained
-from model.data import Dataset
+from model.data import Ints
+from model.loader import Dataset
 from model.params import EvaluateParams
-from model.train import predict
+from model.train import load_splits, predict
 
 Floats = NDArray[np.float64]
-BRANCHES = {"fused": "mae", "structure": "mae_structure_only", "text": "mae_text_only"}
+BRANCHES: dict[Literal["fused", "structure", "text"], str] = {
+    "fused": "mae", "structure": "mae_structure_only", "text": "mae_text_only"}
 
 PREDICTIONS = pa.schema([
     column("material_id", pa.string(), "identifier"),
@@ -33,8 +35,8 @@ PREDICTIONS = pa.schema([
     column("transform", pa.string(), "none or log10: what the model predicts"),
     column("y_true", pa.float64(), "transformed target"),
     column("y_fused", pa.float64(), "transformed prediction of the fused branch"),
-    column("y_structure_only", pa.float64(), "transformed prediction of the structure branch"),
-    column("y_text_only", pa.float64(), "transformed prediction of the text branch"),
+    column("y_structure_only", pa.float64(), "the same of the structure branch; null if it did not learn"),
+    column("y_text_only", pa.float64(), "the same of the text branch; null if it did not learn"),
     column("value_true", pa.float64(), "target in its own unit"),
     column("value_fused", pa.float64(), "prediction of the fused branch in the target's own unit"),
 ])
@@ -44,8 +46,8 @@ def evaluate(root: Path) -> None:
     """Evaluate the trained model; writes `data/results/` and the table `predictions`."""
     params = load_section(root, "evaluate", EvaluateParams)
     trained = checkpoint.load(root)
-    splits = data.load(root, trained.params.target, trained.params.transform)
-    if data.split_digest(splits) != trained.config.split_digest:
+    splits = load_splits(root, trained.params)
+    if loader.split_digest(splits) != trained.config.split_digest:
         raise UserError("the crystals or their splits have changed since the model was trained; run `dvc repro`")
     if len(splits["test"]) < 2:
         raise UserError("the test split has only one crystal, too few to test on: take more (ingest.limit)")
@@ -60,12 +62,14 @@ def evaluate(root: Path) -> None:
     report.write_evaluation(folder / "report.html", metrics, rows, Paths(root).model / "learning_curve.csv")
     catalog.refresh(root)
     test, base = metrics["test"], metrics["baseline"]
+    others = "".join(f"{label} {test[key]:.4f}, " for key, label in (
+        ("mae_structure_only", "structure only"), ("mae_text_only", "text only"),
+        ("mae_shuffled_text", "shuffled text")) if key in test)
     say(f"evaluate: test MAE {test['mae']:.4f} [{test['mae_low']:.4f}, {test['mae_high']:.4f}] {metrics['unit']}, "
-        f"structure only {test['mae_structure_only']:.4f}, text only {test['mae_text_only']:.4f}, "
-        f"shuffled text {test['mae_shuffled_text']:.4f}, mean predictor {base['mean_mae']:.4f}")
+        f"{others}mean predictor {base['mean_mae']:.4f}")
 
 
-def predict_all(trained: Trained, dataset: Dataset, texts_of: list[int] | None = None) -> dict[str, Floats]:
+def predict_all(trained: Trained, dataset: Dataset, texts_of: Ints | None = None) -> dict[str, Floats]:
     """Transformed predictions of the three branches."""
     scale, shift = trained.config.target_std, trained.config.target_mean
     return {name: values * scale + shift
@@ -77,7 +81,8 @@ def measure(trained: Trained, test: Dataset, predicted: dict[str, Floats], param
 
     `mae_shuffled_text` gives every crystal another one's description, at test time: a fused branch that reads its
     text must get worse. An interval says how much the error moves with the choice of test crystals; it does not
-    hold the spread between training seeds.
+    hold the spread between training seeds. A branch that did not learn (weight 0 in `train.loss`) has no error, and a
+    fusion that reads no text no control.
     """
     rng = np.random.default_rng(params.seed)
     name = trained.params.transform
@@ -87,17 +92,20 @@ def measure(trained: Trained, test: Dataset, predicted: dict[str, Floats], param
         return {key: float(errors.mean()), f"{key}_low": low, f"{key}_high": high}
 
     def natural(values: Floats) -> Floats:
-        return np.abs(data.untransform(values, name) - data.untransform(test.targets, name))
+        return np.abs(loader.untransform(values, name) - loader.untransform(test.targets, name))
 
     scores: dict[str, float] = {}
     for branch, key in BRANCHES.items():
-        scores |= interval(np.abs(predicted[branch] - test.targets), key)
-    shuffled = [predict_all(trained, test, derangement(len(test), rng))["fused"] for _ in range(params.shuffles)]
-    wrong_text = np.mean([np.abs(values - test.targets) for values in shuffled], axis=0)
-    scores |= interval(wrong_text, "mae_shuffled_text")
+        if trained.params.learns(branch):
+            scores |= interval(np.abs(predicted[branch] - test.targets), key)
     right = np.abs(predicted["fused"] - test.targets)
-    scores |= interval(right - np.abs(predicted["structure"] - test.targets), "fused_minus_structure_only")
-    scores |= interval(right - wrong_text, "fused_minus_shuffled_text")
+    if "mae_structure_only" in scores:
+        scores |= interval(right - np.abs(predicted["structure"] - test.targets), "fused_minus_structure_only")
+    if trained.params.fusion != "structure_only":
+        shuffled = [predict_all(trained, test, anothers(test, rng))["fused"] for _ in range(params.shuffles)]
+        wrong_text = np.mean([np.abs(values - test.targets) for values in shuffled], axis=0)
+        scores |= interval(wrong_text, "mae_shuffled_text")
+        scores |= interval(right - wrong_text, "fused_minus_shuffled_text")
     mean = np.full(len(test), trained.config.target_mean)
     baseline = interval(np.abs(mean - test.targets), "mean_mae") | {"mean_mae_natural": float(natural(mean).mean())}
     unit = trained.config.unit
@@ -124,20 +132,25 @@ def bootstrap(errors: Floats, params: EvaluateParams) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def derangement(count: int, rng: np.random.Generator) -> list[int]:
+def anothers(dataset: Dataset, rng: np.random.Generator) -> Ints:
+    """For each row another one of its window, each row once."""
+    return np.concatenate([start + derangement(stop - start, rng) for start, stop in dataset.bounds])
+
+
+def derangement(count: int, rng: np.random.Generator) -> Ints:
     """A permutation without a fixed point: each goes to the next of a random circle."""
     circle = rng.permutation(count)
-    result = np.empty(count, int)
+    result = np.empty(count, np.int64)
     result[circle] = np.roll(circle, -1)
-    return [int(index) for index in result]
+    return result
 
 
 def _rows(trained: Trained, splits: dict[str, Dataset],
           predicted: dict[str, dict[str, Floats]]) -> list[dict[str, Any]]:
-    name = trained.params.transform
+    name, learns = trained.params.transform, trained.params.learns
 
     def back(value: float) -> float:
-        return float(data.untransform(np.array([value]), name)[0])
+        return float(loader.untransform(np.array([value]), name)[0])
 
     return [
         {
@@ -147,8 +160,8 @@ def _rows(trained: Trained, splits: dict[str, Dataset],
             "transform": name,
             "y_true": float(dataset.targets[row]),
             "y_fused": float(predicted[split]["fused"][row]),
-            "y_structure_only": float(predicted[split]["structure"][row]),
-            "y_text_only": float(predicted[split]["text"][row]),
+            "y_structure_only": float(predicted[split]["structure"][row]) if learns("structure") else None,
+            "y_text_only": float(predicted[split]["text"][row]) if learns("text") else None,
             "value_true": back(dataset.targets[row]),
             "value_fused": back(predicted[split]["fused"][row]),
         }

@@ -30,10 +30,12 @@ from features.text_embeddings import EmbedParams, half
 from features.view import column
 from model import checkpoint, data, report
 from model.checkpoint import Trained
-from model.data import Crystal, Text
+from model.data import StructureBatch, Text
 from model.evaluate import publish
 from model.fusion import Tokens
+from model.loader import read_crystals
 from model.params import ExplainParams
+from model.train import load_splits
 
 ATTRIBUTIONS = pa.schema([
     column("material_id", pa.string(), "identifier"),
@@ -68,18 +70,22 @@ def explain_stage(root: Path) -> None:
     """Explain a handful of test crystals; writes the table `attributions` and `data/results/explanations.html`."""
     params = load_section(root, "explain", ExplainParams)
     trained = checkpoint.load(root)
-    test = data.load(root, trained.params.target, trained.params.transform)["test"]
+    if not trained.params.with_text:
+        raise UserError("the model was trained without text, so there is nothing to explain; give train.loss.text a "
+                        "weight or take another train.fusion")
+    test = load_splits(root, trained.params)["test"]
     texts = {row["material_id"]: row for row in
              tables.read(root, "descriptions", ["material_id", "text", "sentences"]).to_pylist()}
     with_text = [index for index, material_id in enumerate(test.ids) if material_id in texts]
     place = placement.positions(test.ids)
     chosen = sorted(with_text, key=lambda index: int(place[index]))[:params.crystals]
     encoder = load_encoder(trained)
+    crystals = read_crystals(root, [test.ids[index] for index in chosen], test.reads)
     explanations = []
     with Progress("explain", len(chosen), "crystals") as progress:
-        for index in chosen:
+        for number, index in enumerate(chosen):
             row = texts[test.ids[index]]
-            explanations.append(explain(trained, encoder, test.ids[index], test.crystals[index], row["text"],
+            explanations.append(explain(trained, encoder, test.ids[index], crystals.batch([number]), row["text"],
                                         sentences.from_rows(row["sentences"]), float(test.targets[index])))
             progress.advance(1)
     publish(root, "attributions", ATTRIBUTIONS, ("material_id", "kind", "index"),
@@ -105,14 +111,14 @@ def as_text(encoded: text_encoder.EncodedText, tagged: list[Sentence]) -> Text:
 
 
 @torch.no_grad()
-def explain(trained: Trained, encoder: text_encoder.TextEncoder, material_id: str, crystal: Crystal, text: str,
-            tagged: list[Sentence], true: float | None) -> Explanation:
+def explain(trained: Trained, encoder: text_encoder.TextEncoder, material_id: str, crystal: StructureBatch,
+            text: str, tagged: list[Sentence], true: float | None) -> Explanation:
     """Explain the prediction for one crystal and its description."""
     device, net = trained.device, trained.net
     encoded = encoder.encode([text], [tagged])[0]
     spoken = as_text(encoded, tagged)
     regions = spoken.regions
-    atoms = net.structure_tokens(data.collate_structures([crystal]).to(device))
+    atoms = net.structure_tokens(crystal.to(device))
 
     def predict(words: Tokens, shown: Tokens = atoms) -> tuple[NDArray[np.float64], Tensor | None]:
         at_once = max(1, WEIGHTS_AT_ONCE // (shown.mask.shape[1] * words.mask.shape[1]))

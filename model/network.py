@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from features.sentences import REGIONS
 from model import encoders, fusion
-from model.data import StructureBatch, TextBatch
+from model.data import Ints, StructureBatch, TensorGroup, TextBatch
 from model.fusion import Tokens
 from model.params import LossWeights, Masking, TrainParams
 
@@ -27,7 +30,7 @@ class Prediction(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Hidden:
+class Hidden(TensorGroup):
     """What one training step does not show."""
 
     atoms: Tensor
@@ -40,22 +43,47 @@ class Hidden:
     """`[crystals]`, True where the fused branch gets no text."""
 
 
-def draw_hidden(structure: StructureBatch, text: TextBatch, masking: Masking, generator: torch.Generator) -> Hidden:
-    """Draw afresh, for each sample and step, what is hidden. At least one sentence of a text always stays."""
-    def uniform(*shape: int) -> Tensor:
-        return torch.rand(*shape, generator=generator)
+def draw_hidden(structure: StructureBatch, text: TextBatch, rows: Ints, masking: Masking,
+                seed: Sequence[int]) -> Hidden:
+    """Draw what is hidden. At least one sentence of a text always stays, and atoms alike by symmetry go together.
 
+    A draw follows from the seed, the crystal's row in the data set and the place in it alone: it does not depend on
+    the batch, nor on how many processes share it.
+
+    Args:
+        structure: on the CPU.
+        text: of the same crystals.
+        rows: `[crystals]`, index in the data set.
+        masking: the probabilities.
+        seed: such as (seed of the run, epoch).
+    """
     crystals, sentences = text.mask.shape
-    scores = uniform(crystals, sentences).masked_fill(~text.mask.cpu(), 2.0)
-    hidden = scores < masking.sentences
-    hidden[torch.arange(crystals), torch.where(text.mask.cpu(), scores, -1.0).argmax(dim=1)] = False
-    modality = uniform(crystals)
+    mask = text.mask.numpy()
+    scores = uniform([*seed, 0], rows[:, None], np.arange(sentences)[None])
+    hidden = mask & (scores < masking.sentences)
+    hidden[np.arange(crystals), np.where(mask, scores, -1.0).argmax(axis=1)] = False
+    modality = uniform([*seed, 1], rows, np.zeros_like(rows))
+    crystal = structure.crystal[structure.first].numpy()
+    start = np.cumsum(structure.n_orbits.numpy()) - structure.n_orbits.numpy()
+    orbits = uniform([*seed, 2], rows[crystal], np.arange(len(crystal)) - start[crystal]) < masking.atoms
     return Hidden(
-        atoms=uniform(structure.numbers.shape[0]) < masking.atoms,
-        sentences=hidden,
-        structure=(modality < masking.drop_structure) & text.mask.cpu().any(dim=1),
-        text=modality > 1 - masking.drop_text,
+        atoms=torch.from_numpy(orbits)[structure.orbit],
+        sentences=torch.from_numpy(hidden),
+        structure=torch.from_numpy((modality < masking.drop_structure) & mask.any(axis=1)),
+        text=torch.from_numpy(modality > 1 - masking.drop_text),
     )
+
+
+def uniform(seed: Sequence[int], row: Ints, index: Ints) -> NDArray[np.float64]:
+    """Numbers in [0, 1), one for each (row, index), broadcast: SplitMix64 (Steele et al., OOPSLA 2014) of a counter."""
+    key = np.random.SeedSequence(list(seed)).generate_state(1, np.uint64)
+    x = key + (row.astype(np.uint64) << np.uint64(32)) + index.astype(np.uint64)
+    for _ in range(2):  # twice, since counters in a row differ in a few bits only
+        x = x + np.uint64(0x9E3779B97F4A7C15)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        x = x ^ (x >> np.uint64(31))
+    return (x >> np.uint64(11)).astype(np.float64) / 2.0**53
 
 
 class TextBranch(nn.Module):
@@ -124,10 +152,29 @@ class MultimodalNet(nn.Module):
                           self.head_text(words.mean()), fused.attention)
 
 
-def joint_loss(prediction: Prediction, target: Tensor, has_text: Tensor, weights: LossWeights) -> Tensor:
-    """Weighted sum of the three branches' mean absolute errors; the text branch counts crystals with a text."""
-    loss = weights.fused * F.l1_loss(prediction.fused, target)
-    loss = loss + weights.structure * F.l1_loss(prediction.structure, target)
-    if weights.text > 0 and bool(has_text.any()):
-        loss = loss + weights.text * F.l1_loss(prediction.text[has_text], target[has_text])
+def joint_loss(prediction: Prediction, target: Tensor, has_text: Tensor, weights: LossWeights,
+               weight: Tensor | None = None, crystals: int | None = None, with_text: int | None = None) -> Tensor:
+    """Weighted sum of the three branches' mean absolute errors; the text branch counts crystals with a text.
+
+    Args:
+        prediction: of the crystals at hand.
+        target: `[crystals]`.
+        has_text: `[crystals]`.
+        weights: of the branches.
+        weight: `[crystals]`, 0 for those that do not count.
+        crystals: of the whole step, if these are a share of it: the shares' losses sum to the step's.
+        with_text: of the whole step.
+    """
+    weight = torch.ones_like(target) if weight is None else weight
+    crystals = len(target) if crystals is None else crystals
+    with_text = int(has_text.sum()) if with_text is None else with_text
+
+    def mean(values: Tensor, weight: Tensor, count: int) -> Tensor:
+        return ((values - target).abs() * weight).sum() / max(count, 1)
+
+    loss = weights.fused * mean(prediction.fused, weight, crystals)
+    if weights.structure > 0:
+        loss = loss + weights.structure * mean(prediction.structure, weight, crystals)
+    if weights.text > 0:
+        loss = loss + weights.text * mean(prediction.text, weight * has_text, with_text)
     return loss

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from features.params import RUNTIME, Section
 
+EncoderName = Literal["crystalformer", "comformer", "cgcnn"]
 FusionName = Literal["sum", "concat", "gated", "cross_attention", "structure_only", "text_only"]
 
 
@@ -36,6 +37,17 @@ class CgcnnParams(Section):
     layers: int = Field(default=3, ge=1, le=24)
     """Convolutions."""
     neighbours: int = Field(default=12, ge=1, le=64)
+    """Nearest images that an atom hears from."""
+
+
+class ComformerParams(Section):
+    """Section `train.comformer`: size of the structure encoder. The paper has 256, 4 layers, 25 neighbours."""
+
+    dim: int = Field(default=128, ge=8, le=1024)
+    """Width of an atom's token."""
+    layers: int = Field(default=4, ge=1, le=24)
+    """Layers of attention over neighbours; the edges are updated by their angles after the first."""
+    neighbours: int = Field(default=25, ge=1, le=64)
     """Nearest images that an atom hears from."""
 
 
@@ -75,6 +87,17 @@ class Masking(Section):
         return self
 
 
+class LoaderParams(Section):
+    """Section `train.loader`: how batches are made."""
+
+    window: int = Field(default=16384, ge=1)
+    """Crystals in memory at once (twice as many while the next are read); they are shuffled among themselves."""
+    bucket: int = Field(default=1, ge=1)
+    """So many batches at a time share their crystals out by number of edges: less padding on a GPU; 1 does not."""
+    workers: int = Field(default=1, ge=1, le=64)
+    """Threads that make batches ahead."""
+
+
 class TrainParams(Section):
     """Section `train`."""
 
@@ -82,11 +105,13 @@ class TrainParams(Section):
     """Property to learn: a numeric column of `materials`, or a key of its `other_properties`."""
     transform: Literal["none", "log10"] = "log10"
     """What is learned: the value or its decimal logarithm."""
-    encoder: Literal["crystalformer", "cgcnn"] = "crystalformer"
+    encoder: EncoderName = "crystalformer"
     """Structure encoder."""
     fusion: FusionName = "cross_attention"
     """How structure and text come together."""
     crystalformer: CrystalformerParams = CrystalformerParams()
+    """Size of the encoder of that name."""
+    comformer: ComformerParams = ComformerParams()
     """Size of the encoder of that name."""
     cgcnn: CgcnnParams = CgcnnParams()
     """Size of the encoder of that name."""
@@ -118,10 +143,26 @@ class TrainParams(Section):
     """Gradients are clipped to this norm."""
     paraphrases: bool = True
     """Train on a random variant of each text; without, on the description alone."""
+    loader: LoaderParams = LoaderParams()
+    """How batches are made."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the matrix products while training; weights and sums are float32."""
+    save_every_s: float = Field(default=300.0, ge=0, json_schema_extra={**RUNTIME})
+    """Seconds between the states from which a killed run goes on, besides one after every epoch."""
     seed: int = Field(default=0, ge=0)
     """Of initialisation, order and masking."""
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", json_schema_extra={**RUNTIME})
     """auto, cpu or cuda."""
+
+    @property
+    def with_text(self) -> bool:
+        """Whether any branch that learns reads the text."""
+        return self.fusion != "structure_only" or self.learns("text")
+
+    def learns(self, branch: Literal["fused", "structure", "text"]) -> bool:
+        """Whether a branch has a weight in the loss; what another one predicts means nothing."""
+        weight: float = getattr(self.loss, branch)
+        return weight > 0
 
     @model_validator(mode="after")
     def _heads_share_the_width(self) -> TrainParams:

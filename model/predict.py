@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from features import crystal, descriptions, materials, sentences, structures
@@ -16,9 +15,9 @@ from features.files import read_text
 from features.registry import view_of
 from features.sentences import Sentence
 from features.view import reject
-from model import data
+from model import data, loader
 from model.checkpoint import Trained
-from model.data import Crystal
+from model.data import Crystals, StructureBatch
 from model.explain import Explanation, as_text, explain, load_encoder
 
 
@@ -63,27 +62,28 @@ def _predict_file(trained: Trained, path: Path, with_explanation: bool) -> FileR
     except RowError as error:
         return FileResult(str(path), error=" ".join(f"{error.kind}: {error}".split()))
     tagged: list[Sentence] = []
-    text, note = None, None
+    text, note, spoken = None, None, None
     try:
-        text = descriptions.describe(crystal.from_cif(row["cif"]), _section(trained, "describe")).text
-        tagged = sentences.tag(text)
+        if trained.params.with_text:
+            text = descriptions.describe(crystal.from_cif(row["cif"]), _section(trained, "describe")).text
+            tagged = sentences.tag(text)
     except RowError as error:
         note = f"no text ({reject('', error).message}): predicted from the structure alone"
-    encoder = load_encoder(trained)
-    spoken = None
     if text is not None:
+        encoder = load_encoder(trained)
         spoken = as_text(encoder.encode([text], [tagged])[0], tagged)
     with torch.no_grad():
-        prediction = trained.net(data.collate_structures([tensors]).to(trained.device),
+        prediction = trained.net(tensors.to(trained.device),
                                  data.collate_texts([spoken], trained.config.text_dim).to(trained.device))
     fused, structure_only, text_only = (
-        float(data.untransform(trained.natural(z).numpy(), trained.params.transform)[0])
+        float(loader.untransform(trained.natural(z).numpy(), trained.params.transform)[0])
         for z in (prediction.fused, prediction.structure, prediction.text))
     explanation = None
     if with_explanation and text is not None:
         explanation = explain(trained, encoder, path.name, tensors, text, tagged, None)
     return FileResult(str(path), formula=row["reduced_formula"], space_group=row["space_group"], value=fused,
-                      structure_only=structure_only, text_only=text_only if text is not None else None, text=text,
+                      structure_only=structure_only if trained.params.learns("structure") else None,
+                      text_only=text_only if text is not None and trained.params.learns("text") else None, text=text,
                       note=note, explanation=explanation)
 
 
@@ -101,7 +101,5 @@ def _section(trained: Trained, stage: str) -> Any:
     return view_of(stage).params.model_validate(trained.config.features[stage]["params"])
 
 
-def _tensors(trained: Trained, cif: str) -> Crystal:
-    row = structures.tensors(cif, _section(trained, "tensorize"))
-    return Crystal(row["atomic_numbers"].astype(np.int64), row["edge_i"].astype(np.int64),
-                   row["edge_j"].astype(np.int64), row["edge_distance"])
+def _tensors(trained: Trained, cif: str) -> StructureBatch:
+    return Crystals.of([structures.tensors(cif, _section(trained, "tensorize"))]).batch()

@@ -29,7 +29,8 @@ def _environment() -> jinja2.Environment:
 def write_evaluation(path: Path, metrics: dict[str, Any], rows: list[dict[str, Any]], curve: Path) -> None:
     """Metrics with their intervals, parity plot and learning curve on one page."""
     page = _environment().get_template("report.html").render(
-        metrics=metrics, branches=BRANCHES, parity=_parity(metrics, rows), curve=_curve(metrics, curve))
+        metrics=metrics, branches=[branch for branch in BRANCHES if branch[0] in metrics["test"]],
+        parity=_parity(metrics, rows), curve=_curve(metrics, curve))
     _write(path, page)
 
 
@@ -85,8 +86,9 @@ def _curve(metrics: dict[str, Any], path: Path) -> Markup:
     with path.open(newline="", encoding="utf-8") as handle:
         history = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(handle)]
     figure, axes = _figure()
-    for name, label in (("fused", "fused"), ("structure", "structure"), ("text", "text")):
-        axes.plot([row["epoch"] for row in history], [row[f"validation_mae_{name}"] for row in history], label=label)
+    for name, key in (("fused", "mae"), ("structure", "mae_structure_only"), ("text", "mae_text_only")):
+        if key in metrics["test"]:
+            axes.plot([row["epoch"] for row in history], [row[f"validation_mae_{name}"] for row in history], label=name)
     axes.set_xlabel("epoch")
     axes.set_ylabel(f"validation MAE / {metrics['unit']}")
     axes.legend(frameon=False)

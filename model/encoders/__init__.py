@@ -1,11 +1,12 @@
 """Structure encoders: atoms in, one token per atom out.
 
-A new one is a file here, its name and size in `model/params.py`, and a line in `make`; `tests/model/test_encoders.py`
-then holds it to what every encoder promises.
+A new one is a file here, its name and size in `model/params.py`, and a line in `ENCODERS`;
+`tests/model/test_encoders.py` then holds it to what every encoder promises.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import Protocol
 
 import torch
@@ -14,11 +15,20 @@ from torch import Tensor
 from model.data import StructureBatch
 from model.params import TrainParams
 
+ENCODERS = {
+    "crystalformer": "model.encoders.crystalformer:Crystalformer",
+    "comformer": "model.encoders.comformer:Comformer",
+    "cgcnn": "model.encoders.cgcnn:Cgcnn",
+}
+"""Where the class of each name is; it is made from the fields of the section of that name."""
+
 
 class StructureEncoder(Protocol):
     """What the rest of the model knows of a structure encoder: an `nn.Module` with this."""
 
     dim: int
+    reads: tuple[str, ...]
+    """Columns of the table `structures` that it needs: `IMAGES`, `NEIGHBOURS` or both."""
 
     def __call__(self, batch: StructureBatch, hidden: Tensor | None = None) -> Tensor:
         """Tokens `[atoms, dim]` of all atoms of the batch; `hidden` (`[atoms]`, bool) marks elements to hide."""
@@ -27,12 +37,19 @@ class StructureEncoder(Protocol):
         """Fix data-dependent constants on the first training batch."""
 
 
+def class_of(name: str) -> type[torch.nn.Module]:
+    """The class of that name."""
+    module, _, attribute = ENCODERS[name].partition(":")
+    found: type[torch.nn.Module] = getattr(importlib.import_module(module), attribute)
+    return found
+
+
 def make(params: TrainParams) -> torch.nn.Module:
     """The encoder that `train.encoder` names, in the size of the section of that name."""
-    if params.encoder == "cgcnn":
-        from model.encoders.cgcnn import Cgcnn
+    return class_of(params.encoder)(**getattr(params, params.encoder).model_dump())
 
-        return Cgcnn(**params.cgcnn.model_dump())
-    from model.encoders.crystalformer import Crystalformer
 
-    return Crystalformer(**params.crystalformer.model_dump())
+def reads(params: TrainParams) -> tuple[str, ...]:
+    """Columns of the table `structures` that the encoder needs."""
+    found: tuple[str, ...] = class_of(params.encoder).reads  # type: ignore[attr-defined]
+    return found

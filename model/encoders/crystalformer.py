@@ -8,9 +8,9 @@ For atoms i, j and images n, with r = |p_j + n·L − p_i| (i = j and n = 0 incl
     b_k(r) = exp( −(r − μ_k)² / 2w² ),  μ_k = k·w,  w = 14/64 Å,  k = 1 … 64
     σ_i⁻² = r0⁻² ρ( (q_i·ω + m)·s ),  ρ(x) = (1 − b)·ELU( a·x/(1 − b) ) + 1
 
-The sums over n and j run over the neighbour list of `features/structures.py`, in
-`model/encoders/periodic_attention.py`; b(r) is the same for all layers and heads and is computed once. Edges are sorted
-by pair, so there is no padding anywhere.
+The sums over n and j run over the images of `features/structures.py`, in `model/encoders/periodic_attention.py`; b(r)
+is the same for all layers and heads and is computed once. Everything is computed once an orbit of atoms that symmetry
+makes alike, for their tokens are equal; the last step gives each atom its orbit's. There is no padding anywhere.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.data import StructureBatch
+from model.data import IMAGES, StructureBatch
 from model.encoders.periodic_attention import Images, periodic_attention, prepare
 
 N_ELEMENTS = 119  # index = atomic number; 0 stands for a hidden element
@@ -52,12 +52,12 @@ class InfiniteAttention(nn.Module):
         self.register_buffer("scale", torch.ones(()))
 
     def forward(self, x: Tensor, images: Images) -> Tensor:
-        """`[atoms, dim]` in and out."""
-        atoms = x.shape[0]
-        q, k, v = self.qkv(x).view(atoms, 3, self.heads, self.width).unbind(1)
+        """`[orbits, dim]` in and out."""
+        orbits = x.shape[0]
+        q, k, v = self.qkv(x).view(orbits, 3, self.heads, self.width).unbind(1)
         mixed, mean_basis = periodic_attention(q, k, v, self._inverse_variance(q), images)
         mixed = mixed + torch.einsum("ihk,hdk->ihd", mean_basis, self.basis_weight)
-        return self.out(mixed.reshape(atoms, -1))
+        return self.out(mixed.reshape(orbits, -1))
 
     def _inverse_variance(self, q: Tensor) -> Tensor:
         x = ((q * self.omega).sum(-1) + self.shift) * self.scale
@@ -78,7 +78,7 @@ class InfiniteAttention(nn.Module):
 
     @torch.no_grad()
     def calibrate(self, x: Tensor) -> None:
-        """m = −mean and s = 1/std of q·ω over a batch."""
+        """m = −mean and s = 1/std of q·ω over a batch; x is `[atoms, dim]`."""
         q = self.qkv(x).view(x.shape[0], 3, self.heads, self.width)[:, 0]
         values = (q * self.omega).sum(-1)
         self.shift.copy_(-values.mean())
@@ -102,13 +102,15 @@ class Block(nn.Module):
             nn.init.zeros_(linear.bias)
 
     def forward(self, x: Tensor, images: Images) -> Tensor:
-        """`[atoms, dim]` in and out."""
+        """`[orbits, dim]` in and out."""
         x = x + self.attention(x, images)
         return x + self.down(F.relu(self.up(x)))
 
 
 class Crystalformer(nn.Module):
     """Embedding of the element and a stack of blocks: one token per atom."""
+
+    reads = IMAGES
 
     def __init__(self, dim: int = 128, heads: int = 8, layers: int = 4) -> None:
         super().__init__()
@@ -123,18 +125,17 @@ class Crystalformer(nn.Module):
 
     def forward(self, batch: StructureBatch, hidden: Tensor | None = None) -> Tensor:
         """Tokens `[atoms, dim]`; `hidden` (`[atoms]`, bool) marks atoms whose element is not shown."""
-        numbers = batch.numbers if hidden is None else batch.numbers.masked_fill(hidden, 0)
         images = images_of(batch)
-        x = self.embedding(numbers)
+        x = self.embedding(batch.elements(hidden))
         for block in self.blocks:
             x = block(x, images)
-        return x
+        return x[batch.orbit]
 
     @torch.no_grad()
     def calibrate(self, batch: StructureBatch) -> None:
         """Fix each layer's m and s on the first training batch; they are constants from then on."""
         images = images_of(batch)
-        x = self.embedding(batch.numbers)
+        x = self.embedding(batch.elements())
         for block in self.blocks:
-            block.attention.calibrate(x)
+            block.attention.calibrate(x[batch.orbit])
             x = block(x, images)

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from benchmarks.naive_crystalformer import forward
-from features.structures import TensorizeParams, neighbour_images
-from model.data import Crystal, StructureBatch, collate_structures
+from features.structures import TensorizeParams, lists, symmetry
+from model.data import Crystals, StructureBatch
 from model.encoders.crystalformer import Crystalformer
 
 OFFICIAL = Path(__file__).parent / "parity" / "crystalformer_official.npz"
@@ -50,32 +50,34 @@ def net(official: dict[str, Any]) -> Crystalformer:
     return ours
 
 
-Edges = Callable[[Any, Any], tuple[Any, Any, Any]]
+def within_reach(lattice: Any, fractions: Any, numbers: Any) -> dict[str, Any]:
+    """As the table `structures` has it by default, symmetry included."""
+    return lists(lattice, fractions, *symmetry(lattice, fractions, numbers), TensorizeParams())
 
 
-def batch(official: dict[str, Any], edges: Edges) -> StructureBatch:
-    ends = np.cumsum(official["sizes"])
-    crystals = []
-    for end, size, lattice in zip(ends, official["sizes"], official["lattice"], strict=True):
-        i, j, distance = edges(lattice, official["pos"][end - size:end])
-        crystals.append(Crystal(official["x_atomic_numbers"][end - size:end], i, j, distance))
-    return collate_structures(crystals)
-
-
-def within_reach(lattice: Any, positions: Any) -> tuple[Any, Any, Any]:
-    return neighbour_images(lattice, positions @ np.linalg.inv(lattice), TensorizeParams().reach)
-
-
-def all_125(lattice: Any, positions: Any) -> tuple[Any, Any, Any]:
+def all_125(lattice: Any, fractions: Any, numbers: Any) -> dict[str, Any]:
+    """Every atom for itself, with all images."""
     steps = np.arange(-2, 3)
     images = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3) @ lattice
+    positions = fractions @ lattice
     distance = np.linalg.norm(positions[None, :, None] + images - positions[:, None, None], axis=-1)
     i, j, _ = np.indices(distance.shape)
-    return i.ravel(), j.ravel(), np.sort(distance, axis=-1).ravel()
+    return {"orbit": np.arange(len(numbers)), "edge_i": i.ravel(), "edge_j": j.ravel(),
+            "edge_distance": np.sort(distance, axis=-1).ravel(), "edge_count": np.ones(distance.size)}
+
+
+def batch(official: dict[str, Any], edges: Callable[[Any, Any, Any], dict[str, Any]]) -> StructureBatch:
+    ends = np.cumsum(official["sizes"])
+    rows = []
+    for end, size, lattice in zip(ends, official["sizes"], official["lattice"], strict=True):
+        numbers = official["x_atomic_numbers"][end - size:end]
+        fractions = official["pos"][end - size:end] @ np.linalg.inv(lattice)
+        rows.append({"atomic_numbers": numbers, **edges(lattice, fractions, numbers)})
+    return Crystals.of(rows).batch()
 
 
 @pytest.mark.parametrize(("edges", "tolerance"), [(all_125, 1e-12), (within_reach, 1e-6)])
-def test_equal_to_the_authors_module(official: dict[str, Any], net: Crystalformer, edges: Edges,
+def test_equal_to_the_authors_module(official: dict[str, Any], net: Crystalformer, edges: Any,
                                      tolerance: float) -> None:
     found = net(batch(official, edges)).detach().numpy()
     assert np.abs(found - official["atom_tokens"]).max() < tolerance

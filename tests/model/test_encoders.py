@@ -8,19 +8,14 @@ import torch
 
 from features import crystal
 from model import encoders
-from model.data import StructureBatch, collate_structures
+from model.data import StructureBatch
 from model.params import TrainParams
-from tests.model.test_crystalformer import as_crystal
+from tests.model.batches import atom_by_atom, batch_of
 
-NAMES = ["crystalformer", "cgcnn"]
-SMALL = {"crystalformer": {"dim": 32, "heads": 4, "layers": 2}, "cgcnn": {"dim": 24, "layers": 2}}
+SMALL = {"crystalformer": {"dim": 32, "heads": 4, "layers": 2}, "comformer": {"dim": 32, "layers": 2},
+         "cgcnn": {"dim": 24, "layers": 2}}
+NAMES = list(encoders.ENCODERS)
 IDS = ["mp-22862", "mp-30", "mp-127", "mp-20928", "mp-149", "mp-2700", "mp-5229", "mp-48"]
-
-
-def batch_of(structures: list[Any], dtype: torch.dtype = torch.double) -> StructureBatch:
-    batch = collate_structures([as_crystal(structure) for structure in structures])
-    return batch if dtype == torch.double else StructureBatch(**{
-        name: value.to(dtype) if value.is_floating_point() else value for name, value in vars(batch).items()})
 
 
 def encoder(name: str, batch: StructureBatch, dtype: torch.dtype = torch.double) -> torch.nn.Module:
@@ -62,6 +57,13 @@ def test_how_a_crystal_is_written_changes_no_token(name: str, change: str, canon
         if change in ("supercell", "cell"):
             found = found.mean(0, keepdim=True)
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_rests_on_symmetry_but_speed(name: str, canonical: list[Any]) -> None:
+    orbits = batch_of(canonical)
+    net = encoder(name, orbits)
+    torch.testing.assert_close(net(orbits), net(atom_by_atom(canonical)), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("name", NAMES)

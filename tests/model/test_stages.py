@@ -11,8 +11,9 @@ from features import catalog, tables
 from features.descriptions import Description
 from features.errors import UserError
 from features.paths import Paths
-from model import checkpoint, data, evaluate, explain, predict, train
-from model.data import Dataset
+from model import checkpoint, evaluate, explain, loader, predict, train
+from model.data import IMAGES
+from model.loader import Dataset
 from tests.conftest import CRYSTALS, set_params
 from tests.model.small import SMALL, small_project
 
@@ -52,7 +53,7 @@ def test_another_encoder(trained: Path, tmp_path: Path) -> None:
 
 
 def test_statistics_come_from_the_training_split_alone(trained: Path) -> None:
-    splits = data.load(trained, "k_vrh", "log10")
+    splits = loader.load(trained, "k_vrh", "log10", IMAGES)
     config = checkpoint.load(trained).config
     assert config.target_mean == pytest.approx(splits["train"].targets.mean())
     assert config.target_std == pytest.approx(splits["train"].targets.std())
@@ -60,11 +61,11 @@ def test_statistics_come_from_the_training_split_alone(trained: Path) -> None:
 
 
 def test_a_crystal_without_text_is_kept(trained: Path) -> None:
-    splits = data.load(trained, "k_vrh", "log10")
-    everyone = {i: texts for split in splits.values() for i, texts in zip(split.ids, split.texts, strict=True)}
-    assert everyone["mp-30"] == []
+    splits = loader.load(trained, "k_vrh", "log10", IMAGES)
+    everyone = {i: int(n) for split in splits.values() for i, n in zip(split.ids, split.n_texts, strict=True)}
+    assert everyone["mp-30"] == 0
     assert len(everyone) == 31
-    assert len(everyone["mp-149"]) == 3
+    assert everyone["mp-149"] == 3
 
 
 def test_the_best_checkpoint_is_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,9 +74,9 @@ def test_the_best_checkpoint_is_restored(tmp_path: Path, monkeypatch: pytest.Mon
     real = train.predict
     calls = {"n": 0}
 
-    def staged(net: Any, dataset: Dataset, device: Any, texts_of: Any = None) -> Any:
+    def staged(net: Any, dataset: Dataset, device: Any, **how: Any) -> Any:
         calls["n"] += 1
-        result = real(net, dataset, device, texts_of)
+        result = real(net, dataset, device, **how)
         offset = {1: 5.0, 2: 0.0}.get(calls["n"], 9.0)
         return {name: values * 0 + offset for name, values in result.items()}
 
@@ -95,7 +96,7 @@ def _last_instead_of_best(loop: Any) -> Any:
     """The loop, with a validation error that falls in every epoch."""
     def wrapped(*arguments: Any) -> Any:
         real, falling = train.predict, iter(range(100, 0, -1))
-        train.predict = lambda *a: {k: v * 0 + next(falling) for k, v in real(*a).items()}
+        train.predict = lambda *a, **how: {k: v * 0 + next(falling) for k, v in real(*a, **how).items()}
         try:
             return loop(*arguments)
         finally:
@@ -191,7 +192,7 @@ def test_a_model_of_other_features_is_refused(trained: Path) -> None:
 ])
 def test_a_target_that_is_not_there(trained: Path, section: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        data.load(trained, section["target"], "none")
+        loader.load(trained, section["target"], "none", IMAGES)
 
 
 def test_log_of_zero_is_refused_and_zero_is_a_value(tmp_path: Path) -> None:
@@ -202,9 +203,9 @@ def test_log_of_zero_is_refused_and_zero_is_a_value(tmp_path: Path) -> None:
     from pipelines import stages
 
     stages.run("ingest", root, "serial")
-    assert sum(value == 0 for value in data.read_targets(root, "tc", "none").values()) == 11
+    assert sum(value == 0 for value in loader.read_targets(root, "tc", "none").values()) == 11
     with pytest.raises(UserError, match="log10 needs positive values, but tc of"):
-        data.read_targets(root, "tc", "log10")
+        loader.read_targets(root, "tc", "log10")
 
 
 def test_no_model_yet(tmp_path: Path) -> None:

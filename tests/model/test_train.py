@@ -1,7 +1,11 @@
 """What the training loop promises: exact resume, accumulation, averaged weights, schedules."""
 
 import copy
+import csv
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +13,8 @@ import pytest
 import torch
 
 from features.paths import Paths
-from model import checkpoint, data, train
+from model import checkpoint, train
+from model.loader import Batch
 from model.network import MultimodalNet
 from model.params import TrainParams
 from model.resume import Resume
@@ -30,30 +35,40 @@ def trained(root: Path, **changes: Any) -> bytes:
     return (Paths(root).model / checkpoint.WEIGHTS).read_bytes()
 
 
-@pytest.mark.parametrize("changes", [{}, {"average": 0.9, "schedule": "one_cycle", "accumulate": 2},
-                                     {"encoder": "cgcnn", "cgcnn": {"dim": 16, "layers": 1}}])
+@pytest.mark.parametrize(("changes", "steps"), [
+    ({}, 6),  # in the third epoch: goes on after the second
+    ({"average": 0.9, "schedule": "one_cycle", "accumulate": 2, "save_every_s": 0.0}, 3),
+    ({"encoder": "cgcnn", "cgcnn": {"dim": 16, "layers": 1}, "save_every_s": 0.0}, 7),
+    ({"encoder": "comformer", "comformer": {"dim": 16, "layers": 1}, "loader": {"window": 5, "bucket": 2},
+      "save_every_s": 0.0}, 5),
+])
 def test_a_run_killed_and_resumed_gives_the_same_weights(project: Path, tmp_path: Path, changes: dict[str, Any],
-                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+                                                         steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     root = Path(shutil.copytree(project, tmp_path / "p"))
+    made: list[int] = []
+    step = train._Run._step
+    monkeypatch.setattr(train._Run, "_step", lambda self, *a: (made.append(0), step(self, *a))[1])
     expected = trained(root, **changes)
+    whole = len(made)
     curve = (Paths(root).model / "learning_curve.csv").read_bytes()
     assert not list(Paths(root).training.glob("*"))
-    epoch = train._Run.epoch
 
-    def killed(self: Any, number: int) -> None:
-        if number == 2:
+    def killed(self: Any, *arguments: Any) -> Any:
+        if len(made) == steps:
             raise KeyboardInterrupt
-        epoch(self, number)
+        made.append(0)
+        return step(self, *arguments)
 
-    monkeypatch.setattr(train._Run, "epoch", killed)
+    made.clear()
+    monkeypatch.setattr(train._Run, "_step", killed)
     with pytest.raises(KeyboardInterrupt):
         trained(root, **changes)
     assert len(list(Paths(root).training.glob("*.pt"))) == 1
-    numbers = []
-    monkeypatch.setattr(train._Run, "epoch", lambda self, number: (numbers.append(number), epoch(self, number)))
+    made.clear()
+    monkeypatch.setattr(train._Run, "_step", lambda self, *a: (made.append(0), step(self, *a))[1])
     shutil.rmtree(Paths(root).model)  # as DVC does before a stage
     assert trained(root, **changes) == expected
-    assert numbers[0] == 2
+    assert len(made) == whole - (steps if "save_every_s" in changes else steps - steps % (whole // 4))
     assert (Paths(root).model / "learning_curve.csv").read_bytes() == curve
 
 
@@ -70,24 +85,28 @@ def test_another_run_does_not_take_the_state(tmp_path: Path) -> None:
 
 def a_run(root: Path, net: MultimodalNet, **changes: Any) -> train._Run:
     params = TrainParams.model_validate({**SMALL, "masking": QUIET, "paraphrases": False, **changes})
-    splits = data.load(root, params.target, params.transform)
+    splits = train.load_splits(root, params)
     return train._Run(copy.deepcopy(net), params, splits, 0.0, 1.0, torch.device("cpu"))
 
 
 def a_net(root: Path) -> MultimodalNet:
     params = TrainParams.model_validate(SMALL)
     torch.manual_seed(0)
-    training = data.load(root, params.target, params.transform)["train"]
+    training = train.load_splits(root, params)["train"]
     net = MultimodalNet(params, training.text_dim)
-    net.encoder.calibrate(next(training.batches(8))[0])  # type: ignore[operator]
+    net.encoder.calibrate(next(training.batches(training.plan(8))).structure)  # type: ignore[operator]
     return net
+
+
+def batches(run: train._Run, size: int) -> list[Batch]:
+    return list(run.training.batches(run.training.plan(size)))
 
 
 def test_two_batches_of_four_make_the_step_of_one_of_eight(project: Path) -> None:
     net = a_net(project)
     one, two = a_run(project, net, batch_size=8), a_run(project, net, batch_size=4, accumulate=2)
     for run in (one, two):
-        run._step(list(run.training.batches(run.params.batch_size))[:run.params.accumulate])
+        run._step(batches(run, run.params.batch_size)[:run.params.accumulate])
     for (name, a), b in zip(one.net.named_parameters(), two.net.parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=2e-6, rtol=1e-4, msg=name)
         assert not torch.equal(a, dict(net.named_parameters())[name]) or a.grad is None or not a.grad.any()
@@ -96,7 +115,7 @@ def test_two_batches_of_four_make_the_step_of_one_of_eight(project: Path) -> Non
 def test_averaged_weights(project: Path) -> None:
     run = a_run(project, a_net(project), average=0.5)
     expected: torch.Tensor | None = None
-    for batch in list(run.training.batches(8))[:3]:
+    for batch in batches(run, 8)[:3]:
         run._step([batch])
         now = run.net.head_fused[0].weight.detach().clone()
         expected = now if expected is None else 0.5 * expected + 0.5 * now
@@ -113,3 +132,35 @@ def test_one_cycle_rises_to_the_rate_and_falls_to_nothing(project: Path) -> None
     assert max(rates) == pytest.approx(run.params.learning_rate, rel=0.1)
     assert rates[-1] < 1e-3 * run.params.learning_rate
     assert rates.index(max(rates)) in (1, 2)
+
+
+def test_bfloat16_learns_about_the_same(project: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(project, tmp_path / "p"))
+    curves = []
+    for precision in ("float32", "bfloat16"):
+        trained(root, precision=precision)
+        curves.append(read_curve(root))
+    assert curves[0] != curves[1]
+    for one, other in zip(*curves, strict=True):
+        assert one["train_loss"] == pytest.approx(other["train_loss"], rel=0.03)
+
+
+def read_curve(root: Path) -> list[dict[str, float]]:
+    with (Paths(root).model / "learning_curve.csv").open() as handle:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(handle)]
+
+
+def test_two_processes_learn_what_one_does(project: Path, tmp_path: Path) -> None:
+    """`torchrun` over gloo, a batch shared by two, the last batch smaller than the team."""
+    root = Path(shutil.copytree(project, tmp_path / "p"))
+    params = {"masking": {"atoms": 0.2, "sentences": 0.2}, "batch_size": 4, "average": 0.9, "accumulate": 2}
+    trained(root, **params)
+    alone, model = read_curve(root), checkpoint.load(root).net.state_dict()
+    shutil.rmtree(Paths(root).model)
+    subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m",
+                    "model", "train", "--root", str(root)], check=True, timeout=240,
+                   env={**os.environ, "OMP_NUM_THREADS": "1"})
+    for one, other in zip(alone, read_curve(root), strict=True):
+        assert other == pytest.approx(one, abs=2e-5)
+    for name, value in checkpoint.load(root).net.state_dict().items():
+        torch.testing.assert_close(value, model[name], atol=2e-4, rtol=1e-3, msg=name)
