@@ -6,6 +6,7 @@ import json
 import re
 import warnings
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -46,6 +47,7 @@ SOURCE_SCHEMA = pa.schema([
     column("source_version", pa.string(), "version or digest of the source"),
     column("license", pa.string(), "licence of the entry"),
     column("citation", pa.string(), "DOIs of the works to cite, separated by blanks"),
+    column("last_updated", pa.string(), "when the source last changed the entry, ISO 8601 in UTC"),
     column("error", pa.string(), "why the source itself rejects the entry, as `kind: message`"),
 ])
 """What every source in `pipelines/sources` yields: an entry not yet looked into, so that a bad one is one reject."""
@@ -70,6 +72,8 @@ SCHEMA = pa.schema([
     column("source_version", pa.string(), "version or digest of the source"),
     column("license", pa.string(), "licence of the entry"),
     column("citation", pa.string(), "DOIs of the works to cite"),
+    column("last_updated", pa.timestamp("us"), "when the source last changed the entry, in UTC; missing if it does not "
+           "say"),
     *(column(name, pa.float64(), text, unit) for name, (text, unit) in PROPERTIES.items()),
     column("other_properties", pa.map_(pa.string(), pa.float64()), "numeric properties the source has beyond these"),
 ])
@@ -99,9 +103,14 @@ def compute(unit: dict[str, Any], _params: MaterialsParams) -> dict[str, Any]:
         "isotopes": sorted({specie.name for specie in parsed.composition.elements} & {"D", "T"}),
         "material_id": unit["material_id"],
         **{name: unit[name] for name in ("source", "source_version", "license", "citation")},
+        "last_updated": _utc(unit["last_updated"]),
         **{name: properties.pop(name, None) for name in PROPERTIES},
         "other_properties": sorted(properties.items()),
     }
+
+
+def _utc(moment: str | None) -> datetime | None:
+    return datetime.fromisoformat(moment).astimezone(UTC).replace(tzinfo=None) if moment else None
 
 
 def material_row(structure: Any) -> dict[str, Any]:
@@ -158,7 +167,7 @@ VIEW = FeatureView(
     key=("material_id",),
     inputs={},
     schema=SCHEMA,
-    version=2,
+    version=3,
     params=MaterialsParams,
     compute=compute,
     libraries=("pymatgen-core", "spglib"),

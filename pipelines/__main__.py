@@ -85,5 +85,13 @@ def plan(root: Root = Path()) -> None:
         print(f"{row['stage']:<12}{shown[0]:>10}{shown[1]:>10}{shown[2]:>10}  {row['note']}".rstrip())
 
 
+@app.command("move-database")
+def move_database(root: Root = Path()) -> None:
+    """Pin the version of its database that the Materials Project has now, and say what it changes."""
+    from pipelines.sources.materials_project.move import move
+
+    move(root)
+
+
 if __name__ == "__main__":
     run_cli(app)

@@ -18,6 +18,7 @@ from pipelines import executors
 from pipelines.materialize import Report, materialize, read_units, survey
 from pipelines.params import IngestParams
 from pipelines.sources import read_units as read_source
+from pipelines.sources import ready as source_ready
 
 STAGES = tuple(registry.MODULES)
 MODEL_STAGES = tuple(stage for stage in ALL_STAGES if stage not in STAGES)
@@ -59,6 +60,10 @@ def plan(root: Path) -> list[dict[str, Any]]:
         if absent:
             result.append({"stage": stage, "wanted": None, "reused": None, "compute": None,
                            "note": f"after {' and '.join(absent)}"})
+            continue
+        if stage == "ingest" and not source_ready(load_section(root, stage, IngestParams), root):
+            result.append({"stage": stage, "wanted": None, "reused": None, "compute": None,
+                           "note": "after it has pulled from the server"})
             continue
         _, params, units = _prepare(stage, root)
         work = survey(view, params, root, units)

@@ -1,7 +1,8 @@
 """Where crystals come from. Each source is one module with `read(params, root)`, which yields `Entry` objects.
 
 A source looks into nothing: it hands over the text of each structure, and the `materials` view parses it in a worker,
-so that a broken entry is one reject. The Materials Project API is the next source to stand here.
+so that a broken entry is one reject. A source that fetches from a server may also have `ready(params, root)`, whether
+all it needs lies on this machine, and `SAMPLES = True` if it heeds `ingest.limit` itself, to fetch no more than that.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ class Entry:
     citation: str
     properties: Mapping[str, float | None] = field(default_factory=dict)
     """Numeric properties; units as in `features.materials.PROPERTIES`."""
+    last_updated: str | None = None
+    """When the source last changed the entry, ISO 8601 in UTC."""
     error: str | None = None
     """`kind: message` if the source already knows that the entry is unusable."""
 
@@ -57,11 +60,17 @@ def read_units(params: IngestParams, root: Path) -> pa.Table:
     entries: list[Entry] = list(module.read(params, root))
     if not entries:
         raise UserError(f"the source '{params.source}' has no crystals to offer")
-    if params.limit is not None:
+    if params.limit is not None and not getattr(module, "SAMPLES", False):
         ids = [entry.material_id for entry in entries]
-        ranked = sorted(range(len(ids)), key=lambda k: (_rank(ids[k]), k))[:params.limit]
+        ranked = sorted(range(len(ids)), key=lambda k: (rank(ids[k]), k))[:params.limit]
         entries = [entries[index] for index in sorted(ranked)]
     return pa.Table.from_pylist(list(_units(entries)), schema=SOURCE_SCHEMA)
+
+
+def ready(params: IngestParams, root: Path) -> bool:
+    """Whether the configured source needs no server to be read."""
+    module = importlib.import_module(f"pipelines.sources.{params.source}")
+    return not hasattr(module, "ready") or bool(module.ready(params, root))
 
 
 def _units(entries: Iterable[Entry]) -> Iterable[dict[str, str | None]]:
@@ -82,11 +91,11 @@ def _units(entries: Iterable[Entry]) -> Iterable[dict[str, str | None]]:
             "source_version": entry.source_version,
             "license": entry.license,
             "citation": entry.citation,
+            "last_updated": entry.last_updated,
             "error": error,
         }
 
 
-def _rank(material_id: str) -> str:
+def rank(material_id: str) -> str:
+    """Where an id stands in the order in which `ingest.limit` takes crystals."""
     return hashlib.sha256(f"limit:{material_id}".encode()).hexdigest()
-
-

@@ -1,0 +1,79 @@
+"""The Materials Project, over its API, at the version of its database that `params.yaml` pins.
+
+First every document is listed, page by page, without its structure; then structures are fetched by chunks of ids, only
+those that are not on this machine. Each page and chunk is kept when it is there, so a pull that broke off goes on where
+it was, and a finished pull needs neither key nor server. The same version and query give the same entries. What the
+Materials Project has withdrawn becomes a reject.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from features.errors import UserError
+from pipelines.params import IngestParams
+from pipelines.sources import Entry
+from pipelines.sources.materials_project import documents
+from pipelines.sources.materials_project.client import Client
+from pipelines.sources.materials_project.documents import Record
+from pipelines.sources.materials_project.pull import MOVE, Pull, sample
+
+SAMPLES = True
+NAME = "materials_project"
+
+
+def ready(params: IngestParams, root: Path) -> bool:
+    """Whether the pull is finished."""
+    return _pull(params, root).is_complete(params.limit)
+
+
+def read(params: IngestParams, root: Path) -> Iterator[Entry]:
+    """Entries by id. Raises `UserError` without a key, or if the server has another version or does not answer."""
+    pull = _pull(params, root)
+    if not pull.is_complete(params.limit):
+        client = Client(params.materials_project)
+        pull.fetch(client, sample(pull.make_listing(client), params.limit))
+    records = pull.records()
+    if records is None:
+        raise UserError(f"{pull.listing_file} is gone; run again to pull it anew")
+    chosen = sample(records, params.limit)
+    structures = pull.structures(kept for kept in chosen if not kept["deprecated"])
+    for kept in chosen:
+        yield _entry(kept, structures.get(kept["material_id"]), pull.version)
+    listed = {kept["material_id"] for kept in records}
+    for material_id in sorted(set(params.materials_project.material_ids) - listed):
+        yield Entry(material_id, "", "json", NAME, pull.version, documents.LICENSES["BY-C"], documents.MP_DOI,
+                    error=f"unknown_id: database version {pull.version} has no material of this id that the filters "
+                          "and the licence let through")
+
+
+def _pull(params: IngestParams, root: Path) -> Pull:
+    version = params.materials_project.database_version
+    if version is None:
+        raise UserError("ingest.materials_project.database_version is not set; "
+                        f"`{MOVE}` pins the version that the server has")
+    return Pull(root, params.materials_project, version)
+
+
+def _entry(kept: Record, structure: str | None, version: str) -> Entry:
+    error = None
+    if kept["deprecated"]:
+        error = f"deprecated: the Materials Project has withdrawn it{': ' if kept['note'] else ''}{kept['note']}"
+    elif structure is None:
+        error = "no_structure: the Materials Project lists it, but does not give its structure; the next run asks again"
+    values = json.loads(kept["properties"])
+    return Entry(
+        material_id=kept["material_id"],
+        structure=structure or "",
+        format="json",
+        source=NAME,
+        # not the pinned version: what a new version leaves as it was stays the same row
+        source_version=kept["built_for"] or version,
+        license=documents.license_of(kept),
+        citation=documents.citation(kept, values),
+        properties=values,
+        last_updated=kept["last_updated"],
+        error=error,
+    )

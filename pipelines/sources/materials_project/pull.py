@@ -1,0 +1,203 @@
+"""What has been pulled so far, below `data/.downloads/materials_project/`. It only saves work and may be deleted.
+
+`listings/<version>-<digest of the query>/` holds one finished page per file until all are there, then the whole
+listing: every document without its structure. `structures/` holds structures by mark (see `documents.mark`), for all
+versions and queries together: what did not change is never fetched again. Files are written beside their place and
+renamed into it.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import math
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from features.errors import UserError
+from features.paths import Paths
+from features.progress import Progress, say
+from features.rowstore import write_beside
+from pipelines.params import MaterialsProjectParams
+from pipelines.sources import rank
+from pipelines.sources.materials_project import documents
+from pipelines.sources.materials_project.client import PAGE, Client, Document, Query, id_chunks
+from pipelines.sources.materials_project.documents import RECORD_SCHEMA, Record
+
+FORMAT = 1
+"""Raised when the meaning of a kept file changes."""
+MOVE = "python -m pipelines move-database"
+TOTAL = b"total"
+STRUCTURE_SCHEMA = pa.schema([pa.field(name, pa.string()) for name in ("material_id", "mark", "structure")])
+LISTING_SCHEMA = RECORD_SCHEMA.append(pa.field("deprecated", pa.bool_()))
+
+
+class Pull:
+    """One query at one version of the database."""
+
+    def __init__(self, root: Path, params: MaterialsProjectParams, version: str) -> None:
+        self.params, self.version = params, version
+        self.properties = documents.wanted(params.fields)
+        self.top = Paths(root).downloads / "materials_project"
+        query = {"format": FORMAT, "endpoint": params.endpoint, "filters": params.filters,
+                 "material_ids": sorted(set(params.material_ids)), "properties": self.properties,
+                 "include_gnome": params.include_gnome}
+        digest = hashlib.sha256(json.dumps(query, sort_keys=True, default=str).encode()).hexdigest()
+        self.folder = self.top / "listings" / f"{version}-{digest[:16]}"
+        self.listing_file = self.folder / "listing.parquet"
+        self.structures_folder = self.top / "structures"
+
+    def is_complete(self, limit: int | None) -> bool:
+        """Whether everything that `limit` asks for lies here, so that no server is needed."""
+        records = self.records()
+        return records is not None and not self._missing(sample(records, limit))
+
+    def records(self) -> list[Record] | None:
+        """The whole listing, by id; None if it is not there yet. `deprecated` tells what was withdrawn."""
+        table = _read(self.listing_file)
+        return None if table is None else table.to_pylist()
+
+    def make_listing(self, client: Client) -> list[Record]:
+        """Make the listing, going on after the last finished page."""
+        known = self.records()
+        if known is not None:
+            return known
+        self.expect_version(client)
+        client.check_fields(self.properties)
+        found: dict[str, Record] = {}
+        for number, query in enumerate(client.queries()):
+            for deprecated in (False, True):
+                name = f"{number:04d}-{'deprecated' if deprecated else 'live'}"
+                for kept in self._search(client, name, query, deprecated):
+                    if self.params.include_gnome or documents.is_commercial(kept):
+                        found.setdefault(kept["material_id"], kept | {"deprecated": deprecated})
+        records = [found[material_id] for material_id in sorted(found)]
+        write_beside(pa.Table.from_pylist(records, schema=LISTING_SCHEMA), self.listing_file)
+        shutil.rmtree(self.folder / "pages", ignore_errors=True)
+        self._forget_unfinished()
+        return records
+
+    def fetch(self, client: Client, records: Sequence[Record]) -> None:
+        """Fetch the structures that are not here yet, and keep them chunk by chunk."""
+        marks = {kept["material_id"]: kept["mark"] for kept in self._missing(records)}
+        if not marks:
+            return
+        self.expect_version(client)
+        with Progress("ingest", len(marks), "structures") as progress:
+            for chunk in id_chunks(sorted(marks), self.params.chunk_size):
+                found = client.by_ids({}, chunk, False, [*documents.BASE_FIELDS, "structure"], all_there=True)
+                self.expect_version(client)  # what came belongs to the version that is served before and after it
+                for material_id, document in found.items():
+                    if documents.mark(document) != marks[material_id]:
+                        raise UserError(f"the server changed {material_id} without a new database version; delete "
+                                        f"{self.folder} and run again to list it anew")
+                self._keep([{"material_id": i, "mark": marks[i], "structure": documents.structure_text(found[i])}
+                            for i in chunk if i in found])
+                progress.advance(len(chunk))
+
+    def structures(self, records: Iterable[Record]) -> dict[str, str]:
+        """The structures of these documents by id, as far as they are here."""
+        marks = {kept["material_id"]: kept["mark"] for kept in records}
+        found: dict[str, str] = {}
+        for path in sorted(self.structures_folder.glob("*.parquet")):
+            table = _read(path)
+            for row in [] if table is None else table.to_pylist():
+                if marks.get(row["material_id"]) == row["mark"]:
+                    found[row["material_id"]] = row["structure"]
+        return found
+
+    def expect_version(self, client: Client) -> None:
+        """Stop if the server has another version than the pinned one."""
+        found = client.database_version()
+        if found != self.version:
+            raise UserError(f"ingest.materials_project.database_version is {self.version}, but the server has {found} "
+                            f"and no other: `{MOVE}` moves to it")
+
+    def _search(self, client: Client, name: str, query: Query, deprecated: bool) -> Iterator[Record]:
+        """All documents of one search, from finished pages or from the server."""
+        fields = documents.api_fields(self.properties) + (["deprecation_reasons"] if deprecated else [])
+        if self.params.material_ids:
+            for number, chunk in enumerate(id_chunks(sorted(set(self.params.material_ids)), self.params.chunk_size)):
+                def ask(ids: Sequence[str] = chunk) -> tuple[Sequence[Document], int]:
+                    return list(client.by_ids(query, ids, deprecated, fields).values()), 0
+
+                key = hashlib.sha256(",".join(chunk).encode()).hexdigest()[:16]  # chunk_size may have changed
+                yield from self._page(client, f"{name}-{number + 1:05d}-{key}", ask).to_pylist()
+            return
+        total, pages, number, seen = None, 1, 0, set()
+        while number < pages:
+            number += 1
+            page = self._page(client, f"{name}-{number:05d}",
+                              functools.partial(client.page, query, deprecated, number, fields))
+            here = int(page.schema.metadata[TOTAL])
+            seen |= set(page["material_id"].to_pylist())
+            if total not in (None, here) or len(seen) != min(number * PAGE, here):
+                shutil.rmtree(self.folder, ignore_errors=True)
+                raise UserError("the server's listing changed from one page to the next; run the command again to "
+                                "list anew")
+            total, pages = here, math.ceil(here / PAGE)
+            if number == 1 and pages > 1:
+                say(f"ingest: listing {here} documents on {pages} pages")
+            yield from page.to_pylist()
+
+    def _page(self, client: Client, name: str, ask: Callable[[], tuple[Sequence[Document], int]]) -> pa.Table:
+        path = self.folder / "pages" / f"{name}.parquet"
+        kept = _read(path)
+        if kept is not None:
+            return kept
+        found, total = ask()
+        self.expect_version(client)
+        try:
+            rows = [documents.record(document, self.properties) for document in found]
+        except (ValueError, AttributeError, TypeError) as error:
+            raise UserError(f"the server gives a document of another kind than expected ({error})") from None
+        table = pa.Table.from_pylist(rows, schema=RECORD_SCHEMA).replace_schema_metadata({TOTAL: str(total).encode()})
+        write_beside(table, path)
+        return table
+
+    def _missing(self, records: Sequence[Record]) -> list[Record]:
+        known: set[tuple[str, str]] = set()
+        for path in self.structures_folder.glob("*.parquet"):
+            table = _read(path, ["material_id", "mark"])
+            if table is not None:
+                known.update(zip(table["material_id"].to_pylist(), table["mark"].to_pylist(), strict=True))
+        return [kept for kept in records if not kept["deprecated"]
+                and (kept["material_id"], kept["mark"]) not in known]
+
+    def _keep(self, rows: list[dict[str, str]]) -> None:
+        if rows:
+            marks = "".join(row["mark"] for row in rows)
+            write_beside(pa.Table.from_pylist(rows, schema=STRUCTURE_SCHEMA),
+                         self.structures_folder / f"{hashlib.sha256(marks.encode()).hexdigest()[:32]}.parquet")
+
+    def _forget_unfinished(self) -> None:
+        """Pages of other versions lead nowhere: the server has only one version."""
+        for folder in self.folder.parent.glob("*"):
+            if not folder.name.startswith(f"{self.version}-") and not (folder / "listing.parquet").exists():
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def sample(records: Sequence[Record], limit: int | None) -> list[Record]:
+    """What `ingest.limit` leaves: the live documents of lowest rank, and what was withdrawn up to the last of them."""
+    if limit is None:
+        return list(records)
+    live = sorted(rank(kept["material_id"]) for kept in records if not kept["deprecated"])
+    last = live[min(limit, len(live)) - 1] if live and limit < len(live) else None
+    return [kept for kept in records if last is None or rank(kept["material_id"]) <= last]
+
+
+def _read(path: Path, columns: list[str] | None = None) -> pa.Table | None:
+    """A kept file; None if it is not there or damaged, since it only saved work."""
+    try:
+        return pq.read_table(path, columns=columns)
+    except FileNotFoundError:
+        return None
+    except pa.ArrowInvalid as error:
+        say(f"ingest: {path.name} is damaged and pulled again ({error})")
+        path.unlink(missing_ok=True)
+        return None

@@ -1,0 +1,489 @@
+"""The real mp-api client against a stand-in server that speaks its protocol, with faults and a second version."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import yaml
+
+from features import tables
+from features.errors import UserError
+from features.paths import Paths
+from pipelines import stages
+from pipelines.params import IngestParams, MaterialsProjectParams
+from pipelines.sources import read_units
+from pipelines.sources.materials_project import client as client_module
+from pipelines.sources.materials_project import documents
+from pipelines.sources.materials_project import pull as pull_module
+from pipelines.sources.materials_project.client import id_chunks
+from pipelines.sources.materials_project.move import move
+from pipelines.sources.materials_project.pull import Pull
+from tests.conftest import CRYSTALS, set_params
+from tests.pipelines.materials_project_server import (
+    ADDED,
+    ALWAYS_DEPRECATED,
+    KEY,
+    NEW,
+    NON_COMMERCIAL,
+    OLD,
+    REMOVED,
+    RESHAPED,
+    REVALUED,
+    WITHDRAWN,
+    Database,
+    Fault,
+    serving,
+    two_versions,
+)
+
+QUICK: dict[str, Any] = {"timeout_s": 20.0, "attempts": 3, "backoff_s": 0.0, "chunk_size": 4}
+ALL = {path.stem for path in CRYSTALS.glob("*.cif")}
+
+
+@pytest.fixture(scope="module")
+def versions() -> dict[str, list[dict[str, Any]]]:
+    return two_versions()
+
+
+@pytest.fixture
+def server(versions: dict[str, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    monkeypatch.setenv("MP_API_KEY", KEY)
+    # ten documents a page, so that some thirty crystals make several
+    monkeypatch.setattr(client_module, "PAGE", 10)
+    monkeypatch.setattr(pull_module, "PAGE", 10)
+    with serving(Database(versions)) as running:
+        yield running
+
+
+def params(server: Database, limit: int | None = None, **changes: Any) -> IngestParams:
+    settings = {"endpoint": server.address, "database_version": OLD, **QUICK, **changes}
+    return IngestParams.model_validate({"source": "materials_project", "limit": limit, "materials_project": settings})
+
+
+def units(root: Path, chosen: IngestParams) -> dict[str, dict[str, Any]]:
+    return {row["material_id"]: row for row in read_units(chosen, root).to_pylist()}
+
+
+def project(root: Path, server: Database, **changes: Any) -> Path:
+    root.mkdir(exist_ok=True)
+    settings = {"endpoint": server.address, "database_version": OLD, **QUICK, **changes}
+    (root / "params.yaml").write_text(
+        "# as the user wrote it\n" + yaml.safe_dump({"ingest": {"source": "materials_project",
+                                                                "materials_project": settings}}))
+    return root
+
+
+def test_a_pull_has_structures_properties_and_provenance(tmp_path: Path, server: Database) -> None:
+    found = units(tmp_path, params(server))
+    assert {i for i, unit in found.items() if unit["error"] is None} == ALL - {ADDED}
+    silicon = found["mp-149"]
+    assert json.loads(silicon["properties"]) == {
+        "band_gap": 0.0, "energy_above_hull": 0.0, "k_voigt": 84.0113, "k_reuss": 82.0113, "k_vrh": 83.0113,
+        "g_voigt": 62.161, "g_reuss": 60.161, "g_vrh": 61.161}
+    assert silicon["last_updated"] == "2024-11-13T08:30:00.123000+00:00"
+    assert (silicon["source"], silicon["source_version"]) == ("materials_project", OLD)
+    assert silicon["license"] == "CC-BY-4.0"
+    assert silicon["citation"] == "10.1038/sdata.2015.9 10.1063/1.4812323"
+    content = json.loads(silicon["structure"])
+    assert content.keys() == {"lattice", "sites"}
+    assert [site["species"] for site in content["sites"]] == [[{"element": "Si", "occu": 1}]] * 8
+    assert all(request.key in (KEY, None) for request in server.asked)
+    assert {request.path for request in server.asked} == {"/heartbeat", "/materials/summary/"}
+
+
+def test_the_table_has_the_columns(tmp_path: Path, server: Database) -> None:
+    root = project(tmp_path, server, filters={"elements": ["Si"]})
+    stages.run("ingest", root, "serial")
+    rows = {row["material_id"]: row for row in tables.read(root, "materials").to_pylist()}
+    assert rows["mp-149"]["last_updated"].isoformat() == "2024-11-13T08:30:00.123000"
+    assert rows["mp-149"]["reduced_formula"] == "Si"
+    assert rows["mp-149"]["k_vrh"] == 83.0113
+    assert rows["mp-149"]["license"] == "CC-BY-4.0"
+    assert all("Si" in row["elements"] for row in rows.values())
+
+
+def test_non_commercial_rows_only_if_asked_for(tmp_path: Path, server: Database) -> None:
+    assert NON_COMMERCIAL not in units(tmp_path, params(server))
+    assert {search["batch_id_not_eq"] for search in server.searches()} == {"gnome_r2scan_statics"}
+    asked_for = units(tmp_path, params(server, include_gnome=True))[NON_COMMERCIAL]
+    assert asked_for["license"] == "CC-BY-NC-4.0"
+    assert "10.1038/s41586-023-06735-9" in asked_for["citation"]
+    assert asked_for["error"] is None
+
+
+def test_a_batch_that_the_server_does_not_hold_back_is_dropped_here(tmp_path: Path, server: Database,
+                                                                    versions: dict[str, Any]) -> None:
+    leaky = [{**made, "builder_meta": {**made["builder_meta"], "batch_id": None}} for made in versions[OLD]]
+    server.versions = {OLD: leaky}
+    assert NON_COMMERCIAL not in units(tmp_path, params(server))
+
+
+def test_what_was_withdrawn_is_a_reject_with_the_reason(tmp_path: Path, server: Database) -> None:
+    root = project(tmp_path, server)
+    report = stages.run("ingest", root, "serial")
+    assert (report.wanted, report.rejected) == (len(ALL), 1)
+    import pyarrow.parquet as pq
+
+    assert pq.read_table(Paths(root).rejects("materials")).to_pylist() == [
+        {"view": "materials", "material_id": ALWAYS_DEPRECATED, "error": "deprecated",
+         "message": "the Materials Project has withdrawn it: no valid calculation"}]
+
+
+def test_filters_and_fields(tmp_path: Path, server: Database) -> None:
+    found = units(tmp_path, params(server, fields=["k_vrh", "is_metal"],
+                                   filters={"k_vrh": [100, None], "num_sites": [1, 4], "has_props": ["elasticity"]}))
+    assert found
+    for unit in found.values():
+        values = json.loads(unit["properties"])
+        assert values.keys() == {"k_vrh", "is_metal"}
+        assert values["k_vrh"] >= 100
+        assert values["is_metal"] == 1.0
+    search = server.searches()[0]
+    assert (search["k_vrh_min"], search["nsites_min"], search["nsites_max"]) == ("100.0", "1", "4")
+    assert "k_vrh_max" not in search
+
+
+def test_a_list_of_space_groups_is_several_searches(tmp_path: Path, server: Database) -> None:
+    found = units(tmp_path, params(server, filters={"spacegroup_number": [225, 12]}))
+    assert len(found) == len(ALL)
+    assert {search["spacegroup_number"] for search in server.searches() if "spacegroup_number" in search} == \
+        {"225", "12"}
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"filters": {"k_vhr": [1, 2]}}, "filters.k_vhr is no filter; did you mean 'k_vrh'?"),
+    ({"filters": {"k_vrh": "much"}}, "filters.k_vrh: 'much' is not what the search takes, a number or [lowest, highe"),
+    ({"filters": {"crystal_system": "round"}}, "filters.crystal_system: 'round' is not what the search takes"),
+    ({"filters": {"has_props": ["beauty"]}}, "'beauty' is not a valid property"),
+    ({"filters": {"deprecated": True}}, "filters.deprecated is no filter"),
+    ({"filters": {"theoretical": True}}, "refuses the request (400): unknown parameter theoretical"),
+    ({"fields": ["symmetry"]}, "'symmetry' is no numeric field"),
+    ({"fields": ["bandgap"]}, "did you mean 'band_gap'?"),
+])
+def test_a_bad_query_is_one_clear_line(tmp_path: Path, server: Database, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        units(tmp_path, params(server, **changes))
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"endpoint": "http://api.example.org/"}, "not encrypted"),
+    ({"endpoint": "https://me:secret@api.example.org/"}, "without user"),
+    ({"endpoint": "ftp://x"}, "no web address"),
+    ({"database_version": "../../x"}, "no database version"),
+    ({"material_ids": ["../x"]}, "no id"),
+])
+def test_unsafe_parameters(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        MaterialsProjectParams.model_validate(changes)
+
+
+@pytest.mark.parametrize("kind", ["429", "500", "503", "truncated", "dropped", "closed"])
+def test_a_fault_that_passes_changes_nothing(tmp_path: Path, server: Database, kind: str) -> None:
+    clean = units(tmp_path / "clean", params(server))
+    for after in (0, 3, 9):
+        server.faults.append(Fault(kind, times=2, after=after))
+    assert units(tmp_path / "faulty", params(server)) == clean
+    assert not [fault for fault in server.faults if fault.times]
+
+
+def test_slow_answers_are_asked_for_again(tmp_path: Path, server: Database) -> None:
+    clean = units(tmp_path / "clean", params(server))
+    server.slow_s = 1.5
+    server.faults += [Fault("slow"), Fault("slow", after=5)]
+    assert units(tmp_path / "faulty", params(server, timeout_s=0.5)) == clean
+
+
+@pytest.mark.parametrize("kind", ["500", "dropped", "truncated"])
+def test_a_heartbeat_with_a_hiccup(tmp_path: Path, server: Database, kind: str) -> None:
+    # the first is ours, the third is the one that mp-api asks for on a way of its own
+    server.faults += [Fault(kind, path="/heartbeat"), Fault(kind, after=1, path="/heartbeat")]
+    assert len(units(tmp_path, params(server))) == len(ALL)
+
+
+@pytest.mark.parametrize(("kind", "message"), [
+    ("429", "answers 429, asked 3 times"), ("truncated", "gives broken JSON"), ("dropped", "breaks off"),
+    ("401", "does not accept the key in MP_API_KEY"), ("302", "sends us elsewhere"), ("404", "(404): upstream"),
+])
+def test_a_fault_that_stays_is_one_clear_line(tmp_path: Path, server: Database, kind: str, message: str) -> None:
+    server.faults.append(Fault(kind, times=1000))
+    with pytest.raises(UserError) as error:
+        units(tmp_path, params(server))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_broken_pull_goes_on_at_the_chunk_where_it_broke(tmp_path: Path, server: Database) -> None:
+    clean = units(tmp_path / "clean", params(server, chunk_size=1))
+    chunks = server.structure_requests()
+    assert chunks == [[i] for i in sorted(ALL - {ADDED})]
+    listing = len(server.searches()) - len(chunks)
+    server.asked.clear()
+    server.faults.append(Fault("500", times=1000, after=listing + 26))
+    with pytest.raises(UserError, match="what was pulled is kept, run the command again to go on"):
+        units(tmp_path / "broken", params(server, chunk_size=1))
+    assert server.structure_requests()[:27] == chunks[:27]
+    server.faults.clear()
+    server.asked.clear()
+    assert units(tmp_path / "broken", params(server, chunk_size=1)) == clean
+    assert server.structure_requests() == chunks[26:]
+    assert len(server.searches()) == len(chunks[26:])  # the listing is not asked for again
+
+
+def test_a_broken_listing_goes_on_at_its_page(tmp_path: Path, server: Database) -> None:
+    server.faults.append(Fault("500", times=3, after=2))
+    with pytest.raises(UserError, match="answers 500"):
+        units(tmp_path, params(server))
+    server.asked.clear()
+    assert len(units(tmp_path, params(server))) == len(ALL)
+    assert [search["_page"] for search in server.searches() if "_page" in search and search["deprecated"] == "False"] \
+        == ["3"]
+
+
+def test_a_finished_pull_needs_neither_key_nor_server(tmp_path: Path, server: Database,
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    first = units(tmp_path, params(server))
+    server.asked.clear()
+    monkeypatch.delenv("MP_API_KEY")
+    assert units(tmp_path, params(server)) == first
+    assert server.asked == []
+
+
+def test_a_limit_fetches_no_more_structures_and_a_larger_one_only_adds(tmp_path: Path, server: Database) -> None:
+    few = units(tmp_path, params(server, limit=5))
+    assert sum(map(len, server.structure_requests())) == 5
+    more = units(tmp_path, params(server, limit=12))
+    assert sum(map(len, server.structure_requests())) == 12
+    assert set(few) < set(more)
+    assert len([unit for unit in more.values() if unit["error"] is None]) == 12
+
+
+def test_many_ids_fit_into_addresses(tmp_path: Path, server: Database) -> None:
+    ids = [f"mp-{number}" for number in range(5_000_000, 5_010_000)] + ["mp-149", "mp-19"]
+    found = units(tmp_path, params(server, material_ids=ids, chunk_size=1000))
+    assert max(request.length for request in server.asked) < 4000
+    assert found["mp-149"]["error"] is None
+    assert found["mp-19"]["error"].startswith("deprecated: ")
+    assert len(found) == len(ids)
+    assert found["mp-5000000"]["error"].startswith(f"unknown_id: database version {OLD} has no material")
+
+
+def test_chunks_of_ids() -> None:
+    ids = [f"mp-{number}" for number in range(10_000)]
+    chunks = list(id_chunks(ids, 1000))
+    assert [material_id for chunk in chunks for material_id in chunk] == ids
+    assert max(len("%2C".join(chunk)) for chunk in chunks) <= client_module.LONGEST_IDS
+    assert [len(chunk) for chunk in id_chunks(ids, 200)] == [200] * 50
+    assert list(id_chunks([], 10)) == []
+
+
+def test_another_version_names_the_command_to_move(tmp_path: Path, server: Database) -> None:
+    server.move(NEW)
+    with pytest.raises(UserError) as error:
+        units(tmp_path, params(server))
+    assert str(error.value) == (f"ingest.materials_project.database_version is {OLD}, but the server has {NEW} and no "
+                                "other: `python -m pipelines move-database` moves to it")
+    with pytest.raises(UserError, match="is not set; `python -m pipelines move-database` pins the version"):
+        units(tmp_path, params(server, database_version=None))
+
+
+def test_a_version_that_comes_in_the_middle_of_a_pull(tmp_path: Path, server: Database) -> None:
+    """Nothing of the new version is taken for the old one."""
+    def move_at_the_third_chunk(_: Any) -> None:
+        if len(server.structure_requests()) == 3:
+            server.move(NEW)
+
+    server.on_request = move_at_the_third_chunk
+    with pytest.raises(UserError, match=f"the server has {NEW}"):
+        units(tmp_path, params(server))
+    assert len(list((tmp_path / "data/.downloads/materials_project/structures").iterdir())) == 2
+
+
+def test_a_move_pulls_what_changed_and_equals_a_clean_pull(tmp_path: Path, server: Database) -> None:
+    root = project(tmp_path / "moved", server)
+    first = stages.run("ingest", root, "serial")
+    server.move(NEW)
+    server.asked.clear()
+    assert stages.run("ingest", root, "serial").computed == 0  # the pinned version lies here
+    assert server.asked == []
+    assert move(root) == NEW
+    report = stages.run("ingest", root, "serial")
+    assert [i for chunk in server.structure_requests() for i in chunk] == sorted([ADDED, RESHAPED])
+    # a withdrawn one is a reject that must be made; a removed one is gone
+    assert report.computed == len({ADDED, RESHAPED, REVALUED, WITHDRAWN})
+    assert report.wanted == first.wanted
+    clean = project(tmp_path / "clean", server, database_version=NEW)
+    assert stages.run("ingest", clean, "serial").digest == report.digest != first.digest
+    for part in Paths(clean).features.rglob("*.parquet"):
+        assert part.read_bytes() == (Paths(root).features / part.relative_to(Paths(clean).features)).read_bytes()
+    rows = {row["material_id"]: row for row in tables.read(root, "materials").to_pylist()}
+    assert rows[REVALUED]["energy_above_hull"] == 0.0125
+    assert rows[RESHAPED]["source_version"] == NEW
+    assert rows["mp-984"]["source_version"] == OLD  # built for the old version, and not since
+    assert {WITHDRAWN, REMOVED, ALWAYS_DEPRECATED}.isdisjoint(rows)
+
+
+def test_a_move_changes_one_value_and_records_what_it_does(tmp_path: Path, server: Database,
+                                                           capsys: pytest.CaptureFixture[str]) -> None:
+    root = project(tmp_path, server)
+    path = root / "params.yaml"
+    text = path.read_text().replace(f"database_version: {OLD}", f"database_version: {OLD}   # pinned")
+    path.write_text(text)
+    assert move(root) == OLD
+    assert "nothing to move to" in capsys.readouterr().err
+    read_units(params(server), root)
+    server.move(NEW)
+    move(root)
+    assert path.read_text() == text.replace(f"database_version: {OLD} ", f"database_version: '{NEW}' ")
+    record = json.loads((root / f"data/.downloads/materials_project/moves/{OLD}-{NEW}.json").read_text())
+    assert record == {"from": OLD, "to": NEW, "added": [ADDED], "changed": sorted([RESHAPED, REVALUED]),
+                      "deprecated": [WITHDRAWN], "removed": [REMOVED]}
+    assert "removed 1: mp-938" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", ["null", "''", "", f'"{OLD}"'])
+def test_a_move_from_no_version(tmp_path: Path, server: Database, value: str) -> None:
+    root = project(tmp_path, server)
+    path = root / "params.yaml"
+    text = path.read_text().replace(f"database_version: {OLD}", f"database_version: {value}".rstrip())
+    path.write_text(text)
+    if value == "''":
+        with pytest.raises(UserError, match="is no database version"):
+            move(root)
+        return
+    server.move(NEW)
+    move(root)
+    assert yaml.safe_load(path.read_text())["ingest"]["materials_project"]["database_version"] == NEW
+    assert path.read_text().startswith("# as the user wrote it\n")
+
+
+def test_a_move_that_cannot_be_written_safely(tmp_path: Path, server: Database) -> None:
+    root = project(tmp_path, server)
+    path = root / "params.yaml"
+    before = path.read_text() + f"# database_version: {OLD} was good\n"
+    path.write_text(before)
+    server.move(NEW)
+    with pytest.raises(UserError, match=f"write `database_version: '{NEW}'` below ingest.materials_project yourself"):
+        move(root)
+    assert path.read_text() == before
+    assert server.searches() == []
+
+
+def test_a_damaged_checkpoint_is_pulled_again(tmp_path: Path, server: Database) -> None:
+    clean = units(tmp_path, params(server))
+    for path in (tmp_path / "data/.downloads/materials_project").rglob("*.parquet"):
+        path.write_bytes(path.read_bytes()[:40])
+    assert units(tmp_path, params(server)) == clean
+    assert not list((tmp_path / "data").rglob("*.tmp"))
+
+
+def test_one_crystal_without_a_structure_stops_nobody(tmp_path: Path, server: Database,
+                                                      versions: dict[str, Any]) -> None:
+    server.versions = {OLD: [made | {"structure": None} if made["material_id"] == "mp-149" else made
+                             for made in versions[OLD]]}
+    root = project(tmp_path, server)
+    assert stages.run("ingest", root, "serial").rejected == 2
+    assert "mp-149" not in tables.read(root, "materials")["material_id"].to_pylist()
+
+
+def test_a_document_changed_in_secret_is_noticed(tmp_path: Path, server: Database, versions: dict[str, Any]) -> None:
+    units(tmp_path, params(server, limit=3))
+    server.versions = {OLD: [made | {"last_updated": "2025-01-01T00:00:00Z"} for made in versions[OLD]]}
+    with pytest.raises(UserError, match="without a new database version; delete"):
+        units(tmp_path, params(server))
+
+
+def test_plan_asks_no_server(tmp_path: Path, server: Database) -> None:
+    root = project(tmp_path, server)
+    assert stages.plan(root)[0] == {"stage": "ingest", "wanted": None, "reused": None, "compute": None,
+                                    "note": "after it has pulled from the server"}
+    assert server.asked == []
+    stages.run("ingest", root, "serial")
+    assert stages.plan(root)[0]["reused"] == len(ALL)
+
+
+def test_moments() -> None:
+    for value in ("2024-11-13T08:30:00Z", "2024-11-13T09:30:00+01:00", "2024-11-13T08:30:00",
+                  {"$date": "2024-11-13T08:30:00Z"}, {"@module": "datetime", "string": "2024-11-13 08:30:00+00:00"}):
+        assert documents.moment(value) == "2024-11-13T08:30:00+00:00"
+    assert documents.moment(None) is None
+    assert documents.moment("yesterday") is None
+
+
+def test_marks_follow_the_calculation(versions: dict[str, Any]) -> None:
+    made = versions[OLD][0]
+    mark = documents.mark(made)
+    rebuilt = {**made, "builder_meta": {**made["builder_meta"], "database_version": NEW}}
+    assert documents.mark(rebuilt) == mark
+    assert documents.mark({**made, "volume": made["volume"] + 1e-9}) != mark
+    # without the calculation's id, a new build counts as a change
+    assert documents.mark({**rebuilt, "origins": None}) != documents.mark({**made, "origins": None})
+
+
+def command(root: Path, *arguments: str, key: str | None = KEY) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name not in ("PREFECT_API_URL", "MP_API_KEY")}
+    if key is not None:
+        environment["MP_API_KEY"] = key
+    return subprocess.run([sys.executable, "-m", "pipelines", *arguments, "--root", str(root)], capture_output=True,
+                          text=True, check=False, env=environment, timeout=120)
+
+
+@pytest.mark.parametrize(("key", "message"), [
+    (None, "MP_API_KEY is not set"), ("short", "MP_API_KEY holds 5 characters that are no key"),
+    (KEY[:-1] + "X", "does not accept the key in MP_API_KEY"),
+])
+def test_a_key_that_is_none(tmp_path: Path, server: Database, monkeypatch: pytest.MonkeyPatch, key: str | None,
+                            message: str) -> None:
+    monkeypatch.delenv("MP_API_KEY")
+    if key is not None:
+        monkeypatch.setenv("MP_API_KEY", key)
+    with pytest.raises(UserError, match=message) as error:
+        units(tmp_path, params(server))
+    assert key is None or key not in str(error.value)
+
+
+def test_commands_end_with_one_line_and_no_secret(tmp_path: Path, server: Database) -> None:
+    server.move(NEW)
+    root = project(tmp_path, server)
+    done = command(root, "ingest")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (f"error: ingest.materials_project.database_version is {OLD}, but the server has {NEW} and "
+                           "no other: `python -m pipelines move-database` moves to it\n")
+    done = command(root, "move-database")
+    assert done.returncode == 0, done.stderr
+    assert "database_version is now" in done.stderr
+    server.faults.append(Fault("500", times=1000, after=2))
+    done = command(root, "ingest")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "answers 500" in done.stderr
+    assert KEY not in done.stdout + done.stderr
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or KEY.encode() not in path.read_bytes()
+
+
+def test_a_server_that_is_not_there(tmp_path: Path, server: Database) -> None:
+    gone = params(server, endpoint="http://127.0.0.1:9/", timeout_s=2.0)
+    with pytest.raises(UserError, match=r"127\.0\.0\.1:9 breaks off or cannot be reached"):
+        units(tmp_path, gone)
+
+
+def test_a_listing_is_a_file_of_its_query(tmp_path: Path, server: Database) -> None:
+    one, other = (Pull(tmp_path, params(server, **changes).materials_project, OLD).folder
+                  for changes in ({}, {"filters": {"elements": ["Si"]}}))
+    assert one != other
+    assert one == Pull(tmp_path, params(server, attempts=9, chunk_size=7).materials_project, OLD).folder
+    assert isinstance(read_units(params(server, limit=1), tmp_path), pa.Table)
+    assert [path.name for path in one.iterdir()] == ["listing.parquet"]
+
+
+def test_set_params_keeps_working(tmp_path: Path, server: Database) -> None:
+    root = project(tmp_path, server)
+    set_params(root, ingest={"materials_project": {"databse_version": OLD}})
+    with pytest.raises(UserError, match="did you mean 'database_version'"):
+        stages.run("ingest", root, "serial")
