@@ -1,4 +1,5 @@
 import json
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -13,7 +14,8 @@ NACL = (CRYSTALS / "mp-22862.cif").read_text()
 
 def row(**changes: Any) -> dict[str, Any]:
     return {"material_id": "mp-22862", "structure": NACL, "format": "cif", "properties": "{}", "source": "test",
-            "source_version": "1", "license": "CC-BY-4.0", "citation": "", "error": None, **changes}
+            "source_version": "1", "license": "CC-BY-4.0", "citation": "", "last_updated": None, "error": None,
+            **changes}
 
 
 def compute(*rows: dict[str, Any]) -> Any:
@@ -49,6 +51,15 @@ def test_a_bad_entry_is_a_reject_and_stops_nobody(changes: dict[str, Any], error
     assert batch.rejects[0].error == error
     assert batch.rejects[0].message
     assert batch.rows["material_id"].to_pylist() == ["good"]
+
+
+@pytest.mark.parametrize(("moment", "expected"), [
+    ("2024-11-13T08:30:00.123000+00:00", datetime(2024, 11, 13, 8, 30, 0, 123000)),
+    ("2024-11-13T08:30:00+02:00", datetime(2024, 11, 13, 6, 30)),
+    (None, None), ("", None),
+])
+def test_last_updated_is_in_utc(moment: str | None, expected: datetime | None) -> None:
+    assert compute(row(last_updated=moment)).rows["last_updated"].to_pylist() == [expected]
 
 
 def test_every_column_says_what_it_is() -> None:

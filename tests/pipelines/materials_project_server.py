@@ -179,6 +179,7 @@ def serving(database: Database) -> Iterator[Database]:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # headers and body are two packets
     database: Database
 
     def do_GET(self) -> None:

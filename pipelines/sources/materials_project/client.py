@@ -158,11 +158,18 @@ class Client:
             warnings.simplefilter("ignore")
             from mp_api.client.routes.materials.summary import SummaryRester
 
+            class Summary(SummaryRester):  # type: ignore[misc]
+                """mp-api makes its list of fields anew, in half a second, for every request."""
+
+                @functools.cached_property
+                def available_fields(self) -> list[str]:
+                    return list(super().available_fields)
+
             def make() -> Any:
                 # This class and not MPRester, which would ask for the heartbeat twice more.
                 try:
-                    return SummaryRester(api_key=self._session.secret, endpoint=self.params.endpoint,
-                                         session=self._session, use_document_model=False, mute_progress_bars=True)
+                    return Summary(api_key=self._session.secret, endpoint=self.params.endpoint,
+                                   session=self._session, use_document_model=False, mute_progress_bars=True)
                 except (requests.RequestException, ValueError, KeyError):  # the one request that goes its own way
                     raise IncompleteError("the heartbeat is broken") from None
 
