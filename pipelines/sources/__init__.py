@@ -12,6 +12,7 @@ import importlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -99,3 +100,17 @@ def _units(entries: Iterable[Entry]) -> Iterable[dict[str, str | None]]:
 def rank(material_id: str) -> str:
     """Where an id stands in the order in which `ingest.limit` takes crystals."""
     return hashlib.sha256(f"limit:{material_id}".encode()).hexdigest()
+
+
+def moment(value: object) -> str | None:
+    """A moment as ISO 8601 in UTC, written plainly or wrapped as MongoDB or monty do; None if it is none."""
+    if isinstance(value, Mapping):
+        value = value.get("$date", value.get("string"))
+    if not isinstance(value, str):
+        return None
+    try:
+        parsed = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    utc = parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+    return utc.isoformat()

@@ -17,9 +17,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import yaml
+
+from pipelines.params import IngestParams
+from pipelines.sources import read_units
 from tests.conftest import CRYSTALS
 
 KEY = "Zx9" * 10 + "Qw"
@@ -155,6 +160,30 @@ def two_versions() -> dict[str, list[Document]]:
     new[REVALUED]["energy_above_hull"] = 0.0125
     new[WITHDRAWN] |= {"deprecated": True, "deprecation_reasons": ["superseded"]}
     return {OLD: list(old.values()), NEW: list(new.values())}
+
+
+QUICK: dict[str, Any] = {"timeout_s": 20.0, "attempts": 3, "backoff_s": 0.0, "chunk_size": 4}
+
+
+def params(server: Database, limit: int | None = None, **changes: Any) -> IngestParams:
+    """Parameters that pull from the stand-in, without waiting between attempts."""
+    settings = {"endpoint": server.address, "database_version": OLD, **QUICK, **changes}
+    return IngestParams.model_validate({"source": "materials_project", "limit": limit, "materials_project": settings})
+
+
+def units(root: Path, chosen: IngestParams) -> dict[str, dict[str, Any]]:
+    """What the source yields, by id."""
+    return {row["material_id"]: row for row in read_units(chosen, root).to_pylist()}
+
+
+def project(root: Path, server: Database, **changes: Any) -> Path:
+    """A project whose source is the stand-in."""
+    root.mkdir(exist_ok=True)
+    settings = {"endpoint": server.address, "database_version": OLD, **QUICK, **changes}
+    (root / "params.yaml").write_text(
+        "# as the user wrote it\n" + yaml.safe_dump({"ingest": {"source": "materials_project",
+                                                                "materials_project": settings}}))
+    return root
 
 
 @contextmanager

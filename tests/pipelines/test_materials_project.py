@@ -1,28 +1,21 @@
 """The real mp-api client against a stand-in server that speaks its protocol, with faults and a second version."""
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
-import yaml
 
 from features import tables
 from features.errors import UserError
 from features.paths import Paths
 from pipelines import stages
-from pipelines.params import IngestParams, MaterialsProjectParams
-from pipelines.sources import read_units
+from pipelines.params import MaterialsProjectParams
+from pipelines.sources import moment, read_units
 from pipelines.sources.materials_project import client as client_module
 from pipelines.sources.materials_project import documents
-from pipelines.sources.materials_project import pull as pull_module
 from pipelines.sources.materials_project.client import id_chunks
-from pipelines.sources.materials_project.move import move
 from pipelines.sources.materials_project.pull import Pull
 from tests.conftest import CRYSTALS, set_params
 from tests.pipelines.materials_project_server import (
@@ -32,51 +25,14 @@ from tests.pipelines.materials_project_server import (
     NEW,
     NON_COMMERCIAL,
     OLD,
-    REMOVED,
-    RESHAPED,
-    REVALUED,
-    WITHDRAWN,
     Database,
     Fault,
-    serving,
-    two_versions,
+    params,
+    project,
+    units,
 )
 
-QUICK: dict[str, Any] = {"timeout_s": 20.0, "attempts": 3, "backoff_s": 0.0, "chunk_size": 4}
 ALL = {path.stem for path in CRYSTALS.glob("*.cif")}
-
-
-@pytest.fixture(scope="module")
-def versions() -> dict[str, list[dict[str, Any]]]:
-    return two_versions()
-
-
-@pytest.fixture
-def server(versions: dict[str, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
-    monkeypatch.setenv("MP_API_KEY", KEY)
-    # ten documents a page, so that some thirty crystals make several
-    monkeypatch.setattr(client_module, "PAGE", 10)
-    monkeypatch.setattr(pull_module, "PAGE", 10)
-    with serving(Database(versions)) as running:
-        yield running
-
-
-def params(server: Database, limit: int | None = None, **changes: Any) -> IngestParams:
-    settings = {"endpoint": server.address, "database_version": OLD, **QUICK, **changes}
-    return IngestParams.model_validate({"source": "materials_project", "limit": limit, "materials_project": settings})
-
-
-def units(root: Path, chosen: IngestParams) -> dict[str, dict[str, Any]]:
-    return {row["material_id"]: row for row in read_units(chosen, root).to_pylist()}
-
-
-def project(root: Path, server: Database, **changes: Any) -> Path:
-    root.mkdir(exist_ok=True)
-    settings = {"endpoint": server.address, "database_version": OLD, **QUICK, **changes}
-    (root / "params.yaml").write_text(
-        "# as the user wrote it\n" + yaml.safe_dump({"ingest": {"source": "materials_project",
-                                                                "materials_project": settings}}))
-    return root
 
 
 def test_a_pull_has_structures_properties_and_provenance(tmp_path: Path, server: Database) -> None:
@@ -274,6 +230,14 @@ def test_many_ids_fit_into_addresses(tmp_path: Path, server: Database) -> None:
     assert found["mp-5000000"]["error"].startswith(f"unknown_id: database version {OLD} has no material")
 
 
+def test_the_card_names_every_work() -> None:
+    card = (Path(documents.__file__).parents[1] / "cards" / "materials_project.md").read_text()
+    for doi in (documents.MP_DOI, documents.GNOME_DOI, *(doi for doi, _ in documents.DOIS.values())):
+        assert doi in card
+    for name in documents.LICENSES.values():
+        assert name in card
+
+
 def test_chunks_of_ids() -> None:
     ids = [f"mp-{number}" for number in range(10_000)]
     chunks = list(id_chunks(ids, 1000))
@@ -281,108 +245,6 @@ def test_chunks_of_ids() -> None:
     assert max(len("%2C".join(chunk)) for chunk in chunks) <= client_module.LONGEST_IDS
     assert [len(chunk) for chunk in id_chunks(ids, 200)] == [200] * 50
     assert list(id_chunks([], 10)) == []
-
-
-def test_another_version_names_the_command_to_move(tmp_path: Path, server: Database) -> None:
-    server.move(NEW)
-    with pytest.raises(UserError) as error:
-        units(tmp_path, params(server))
-    assert str(error.value) == (f"ingest.materials_project.database_version is {OLD}, but the server has {NEW} and no "
-                                "other: `python -m pipelines move-database` moves to it")
-    with pytest.raises(UserError, match="is not set; `python -m pipelines move-database` pins the version"):
-        units(tmp_path, params(server, database_version=None))
-
-
-def test_a_version_that_comes_in_the_middle_of_a_pull(tmp_path: Path, server: Database) -> None:
-    """Nothing of the new version is taken for the old one."""
-    def move_at_the_third_chunk(_: Any) -> None:
-        if len(server.structure_requests()) == 3:
-            server.move(NEW)
-
-    server.on_request = move_at_the_third_chunk
-    with pytest.raises(UserError, match=f"the server has {NEW}"):
-        units(tmp_path, params(server))
-    assert len(list((tmp_path / "data/.downloads/materials_project/structures").iterdir())) == 2
-
-
-def test_a_move_pulls_what_changed_and_equals_a_clean_pull(tmp_path: Path, server: Database) -> None:
-    root = project(tmp_path / "moved", server)
-    first = stages.run("ingest", root, "serial")
-    server.move(NEW)
-    server.asked.clear()
-    assert stages.run("ingest", root, "serial").computed == 0  # the pinned version lies here
-    assert server.asked == []
-    assert move(root) == NEW
-    report = stages.run("ingest", root, "serial")
-    assert [i for chunk in server.structure_requests() for i in chunk] == sorted([ADDED, RESHAPED])
-    # a withdrawn one is a reject that must be made; a removed one is gone
-    assert report.computed == len({ADDED, RESHAPED, REVALUED, WITHDRAWN})
-    assert report.wanted == first.wanted
-    clean = project(tmp_path / "clean", server, database_version=NEW)
-    assert stages.run("ingest", clean, "serial").digest == report.digest != first.digest
-    for part in Paths(clean).features.rglob("*.parquet"):
-        assert part.read_bytes() == (Paths(root).features / part.relative_to(Paths(clean).features)).read_bytes()
-    rows = {row["material_id"]: row for row in tables.read(root, "materials").to_pylist()}
-    assert rows[REVALUED]["energy_above_hull"] == 0.0125
-    assert rows[RESHAPED]["source_version"] == NEW
-    assert rows["mp-984"]["source_version"] == OLD  # built for the old version, and not since
-    assert {WITHDRAWN, REMOVED, ALWAYS_DEPRECATED}.isdisjoint(rows)
-
-
-def test_a_move_changes_one_value_and_records_what_it_does(tmp_path: Path, server: Database,
-                                                           capsys: pytest.CaptureFixture[str]) -> None:
-    root = project(tmp_path, server)
-    path = root / "params.yaml"
-    text = path.read_text().replace(f"database_version: {OLD}", f"database_version: {OLD}   # pinned")
-    path.write_text(text)
-    assert move(root) == OLD
-    assert "nothing to move to" in capsys.readouterr().err
-    read_units(params(server), root)
-    server.move(NEW)
-    move(root)
-    assert path.read_text() == text.replace(f"database_version: {OLD} ", f"database_version: '{NEW}' ")
-    record = json.loads((root / f"data/.downloads/materials_project/moves/{OLD}-{NEW}.json").read_text())
-    assert record == {"from": OLD, "to": NEW, "added": [ADDED], "changed": sorted([RESHAPED, REVALUED]),
-                      "deprecated": [WITHDRAWN], "removed": [REMOVED]}
-    assert "removed 1: mp-938" in capsys.readouterr().err
-
-
-def test_a_move_of_the_project_s_own_params(tmp_path: Path, server: Database) -> None:
-    text = (Path(__file__).parents[2] / "params.yaml").read_text()
-    quick = json.dumps({"endpoint": server.address, **QUICK})[1:-1].replace('"', "").replace(", ", "\n    ")
-    text = text.replace("    database_version:", f"    {quick}\n    database_version:")
-    (tmp_path / "params.yaml").write_text(text)
-    move(tmp_path)
-    pinned = text.replace("database_version: null", f"database_version: '{OLD}'")
-    assert (tmp_path / "params.yaml").read_text() == pinned
-
-
-@pytest.mark.parametrize("value", ["null", "''", "", f'"{OLD}"'])
-def test_a_move_from_no_version(tmp_path: Path, server: Database, value: str) -> None:
-    root = project(tmp_path, server)
-    path = root / "params.yaml"
-    text = path.read_text().replace(f"database_version: {OLD}", f"database_version: {value}".rstrip())
-    path.write_text(text)
-    if value == "''":
-        with pytest.raises(UserError, match="is no database version"):
-            move(root)
-        return
-    server.move(NEW)
-    move(root)
-    assert yaml.safe_load(path.read_text())["ingest"]["materials_project"]["database_version"] == NEW
-    assert path.read_text().startswith("# as the user wrote it\n")
-
-
-def test_a_move_that_cannot_be_written_safely(tmp_path: Path, server: Database) -> None:
-    root = project(tmp_path, server)
-    path = root / "params.yaml"
-    before = path.read_text() + f"# database_version: {OLD} was good\n"
-    path.write_text(before)
-    server.move(NEW)
-    with pytest.raises(UserError, match=f"write `database_version: '{NEW}'` below ingest.materials_project yourself"):
-        move(root)
-    assert path.read_text() == before
-    assert server.searches() == []
 
 
 def test_a_damaged_checkpoint_is_pulled_again(tmp_path: Path, server: Database) -> None:
@@ -421,9 +283,9 @@ def test_plan_asks_no_server(tmp_path: Path, server: Database) -> None:
 def test_moments() -> None:
     for value in ("2024-11-13T08:30:00Z", "2024-11-13T09:30:00+01:00", "2024-11-13T08:30:00",
                   {"$date": "2024-11-13T08:30:00Z"}, {"@module": "datetime", "string": "2024-11-13 08:30:00+00:00"}):
-        assert documents.moment(value) == "2024-11-13T08:30:00+00:00"
-    assert documents.moment(None) is None
-    assert documents.moment("yesterday") is None
+        assert moment(value) == "2024-11-13T08:30:00+00:00"
+    assert moment(None) is None
+    assert moment("yesterday") is None
 
 
 def test_marks_follow_the_calculation(versions: dict[str, Any]) -> None:
@@ -434,14 +296,6 @@ def test_marks_follow_the_calculation(versions: dict[str, Any]) -> None:
     assert documents.mark({**made, "volume": made["volume"] + 1e-9}) != mark
     # without the calculation's id, a new build counts as a change
     assert documents.mark({**rebuilt, "origins": None}) != documents.mark({**made, "origins": None})
-
-
-def command(root: Path, *arguments: str, key: str | None = KEY) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if name not in ("PREFECT_API_URL", "MP_API_KEY")}
-    if key is not None:
-        environment["MP_API_KEY"] = key
-    return subprocess.run([sys.executable, "-m", "pipelines", *arguments, "--root", str(root)], capture_output=True,
-                          text=True, check=False, env=environment, timeout=120)
 
 
 @pytest.mark.parametrize(("key", "message"), [
@@ -456,23 +310,6 @@ def test_a_key_that_is_none(tmp_path: Path, server: Database, monkeypatch: pytes
     with pytest.raises(UserError, match=message) as error:
         units(tmp_path, params(server))
     assert key is None or key not in str(error.value)
-
-
-def test_commands_end_with_one_line_and_no_secret(tmp_path: Path, server: Database) -> None:
-    server.move(NEW)
-    root = project(tmp_path, server)
-    done = command(root, "ingest")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == (f"error: ingest.materials_project.database_version is {OLD}, but the server has {NEW} and "
-                           "no other: `python -m pipelines move-database` moves to it\n")
-    done = command(root, "move-database")
-    assert done.returncode == 0, done.stderr
-    assert "database_version is now" in done.stderr
-    assert KEY not in done.stdout + done.stderr
-    read_units(params(server, database_version=NEW), root)
-    files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert len(files) > 5
-    assert not [path for path in files if KEY.encode() in path.read_bytes()]
 
 
 def test_a_server_that_is_not_there(tmp_path: Path, server: Database) -> None:

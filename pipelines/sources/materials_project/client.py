@@ -158,7 +158,7 @@ class Client:
             warnings.simplefilter("ignore")
             from mp_api.client.routes.materials.summary import SummaryRester
 
-            class Summary(SummaryRester):  # type: ignore[misc]
+            class Summary(SummaryRester):
                 """mp-api makes its list of fields anew, in half a second, for every request."""
 
                 @functools.cached_property

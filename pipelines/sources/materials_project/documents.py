@@ -7,12 +7,12 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
 
 from features.materials import PROPERTIES
+from pipelines.sources import moment
 
 GNOME_BATCH = "gnome_r2scan_statics"
 LICENSES = {"BY-C": "CC-BY-4.0", "BY-NC": "CC-BY-NC-4.0"}
@@ -120,20 +120,6 @@ def citation(kept: Record, values: Mapping[str, float]) -> str:
     if kept["batch"] == GNOME_BATCH:
         dois.append(GNOME_DOI)
     return " ".join([*dois, MP_DOI])
-
-
-def moment(value: object) -> str | None:
-    """A moment as ISO 8601 in UTC; the API writes it plainly or wrapped as MongoDB or monty do."""
-    if isinstance(value, Mapping):
-        value = value.get("$date", value.get("string"))
-    if not isinstance(value, str):
-        return None
-    try:
-        parsed = datetime.fromisoformat(value)
-    except ValueError:
-        return None
-    utc = parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
-    return utc.isoformat()
 
 
 def _number(document: Mapping[str, Any], name: str) -> float | None:

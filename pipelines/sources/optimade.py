@@ -1,0 +1,187 @@
+"""Any provider that speaks OPTIMADE, through the client of the `optimade` package.
+
+OPTIMADE has no versions, so a pull has a name (`ingest.optimade.snapshot`): what was pulled under it stays and is read
+again without a server; another name pulls anew. Each page is kept below `data/.downloads/optimade/` when it is there,
+so a pull that broke off goes on at its page.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from features.errors import UserError
+from features.paths import Paths
+from features.progress import say
+from features.rowstore import write_beside
+from pipelines.params import IngestParams, OptimadeParams
+from pipelines.sources import Entry, moment
+from pipelines.sources.web import Session, host
+
+FORMAT = 1
+"""Raised when the meaning of a kept file changes."""
+FIELDS = ("lattice_vectors", "cartesian_site_positions", "species", "species_at_sites", "nsites",
+          "nperiodic_dimensions", "dimension_types", "elements", "nelements", "elements_ratios",
+          "chemical_formula_reduced", "chemical_formula_anonymous", "chemical_formula_descriptive",
+          "structure_features", "last_modified", "immutable_id")
+"""What the package's model of a structure consists of."""
+NEXT = b"next"
+PAGE_SCHEMA = pa.schema([pa.field("entry", pa.string())])
+
+
+def ready(params: IngestParams, root: Path) -> bool:
+    """Whether the pull is finished."""
+    return _kept_pages(_folder(params.optimade, root))[1] is None
+
+
+def read(params: IngestParams, root: Path) -> Iterator[Entry]:
+    """Entries in the provider's order. Raises `UserError` if it does not answer or refuses the filter."""
+    folder = _folder(params.optimade, root)
+    pages, following = _kept_pages(folder)
+    if following is not None:
+        pages += _pull(params.optimade, folder, pages, following)
+    for page in pages:
+        for text in page["entry"].to_pylist():
+            yield _entry(json.loads(text), params.optimade)
+
+
+def _folder(params: OptimadeParams, root: Path) -> Path:
+    if params.base_url is None:
+        raise UserError("ingest.optimade.base_url is not set; providers and their addresses: "
+                        "https://www.optimade.org/providers-dashboard")
+    query = {"format": FORMAT, "base_url": params.base_url, "filter": params.filter,
+             "fields": sorted(params.properties)}
+    digest = hashlib.sha256(json.dumps(query, sort_keys=True).encode()).hexdigest()
+    return Paths(root).downloads / "optimade" / f"{params.snapshot}-{digest[:16]}"
+
+
+def _path(folder: Path, number: int) -> Path:
+    return folder / f"page-{number:06d}.parquet"
+
+
+def _kept_pages(folder: Path) -> tuple[list[pa.Table], str | None]:
+    """The pages that are here, and the address of the next: "" at the start, None if there is none left."""
+    pages: list[pa.Table] = []
+    following: str | None = ""
+    while following is not None:
+        path = _path(folder, len(pages) + 1)
+        try:
+            page = pq.read_table(path)
+        except FileNotFoundError:
+            break
+        except pa.ArrowInvalid as error:
+            say(f"ingest: {path.name} is damaged and pulled again ({error})")
+            break
+        pages.append(page)
+        following = page.schema.metadata[NEXT].decode() or None
+    return pages, following
+
+
+def _pull(params: OptimadeParams, folder: Path, before: list[pa.Table], following: str) -> list[pa.Table]:
+    """The pages after those from `before`, each kept as soon as it is there."""
+    client, kept = _client(params), len(before)
+    pages: list[pa.Table] = []
+    address: str | None = following
+    seen: set[str] = set()
+    say(f"ingest: pulling from {host(params.base_url or '')}{f', going on after page {kept}' if kept else ''}")
+    while address is not None:
+        seen.add(address)
+        (found,) = client.get_one("structures", quote(params.filter), params.base_url, page_limit=params.page_size,
+                                  response_fields=[*FIELDS, *sorted(params.properties)], paginate=False,
+                                  override_url=address or None).values()
+        if found.errors:
+            text = re.sub(r"^UserError: ", "", str(found.errors[0]))
+            raise UserError(f"ingest.optimade: {' '.join(text.split())[:400]}")
+        address = _next(found.links.get("next"), seen)
+        rows = [{"entry": json.dumps(entry, sort_keys=True)} for entry in found.data]
+        page = pa.Table.from_pylist(rows, schema=PAGE_SCHEMA)
+        page = page.replace_schema_metadata({NEXT: (address or "").encode()})
+        write_beside(page, _path(folder, kept + len(pages) + 1))
+        pages.append(page)
+    given, promised = sum(map(len, [*before, *pages])), found.meta.get("data_returned")
+    if promised not in (None, given):
+        say(f"ingest: {host(params.base_url or '')} speaks of {promised} structures and gave {given}")
+    return pages
+
+
+def _next(link: Any, seen: set[str]) -> str | None:
+    """The address of the next page, as text or as an object with `href`."""
+    address = link.get("href") if isinstance(link, Mapping) else link
+    if not address:
+        return None
+    if not isinstance(address, str) or urlsplit(address).scheme not in ("http", "https") or address in seen:
+        raise UserError("ingest.optimade: the provider's link to the next page leads nowhere or in a circle")
+    return address
+
+
+def _client(params: OptimadeParams) -> Any:
+    try:
+        from optimade.client import OptimadeClient
+        from optimade.exceptions import BadRequest
+        from optimade.filterparser import LarkParser
+    except ImportError as error:
+        raise UserError("the client of optimade is not installed: pip install -c constraints.txt '.[optimade]' "
+                        f"({str(error).splitlines()[0]})") from None
+
+    class Asking(Session):
+        """The client makes its sessions itself."""
+
+        def __init__(self) -> None:
+            super().__init__(params, {})
+
+    try:
+        if params.filter:
+            LarkParser().parse(params.filter)
+    except BadRequest as error:
+        raise UserError(f"ingest.optimade.filter is not in OPTIMADE's language: {' '.join(str(error).split())[:300]}"
+                        ) from None
+    return OptimadeClient(base_urls=[params.base_url], use_async=False, silent=True, http_client=Asking)
+
+
+def _entry(content: dict[str, Any], params: OptimadeParams) -> Entry:
+    """An entry of the provider. What an id may not hold becomes `_`."""
+    text = json.dumps(content, sort_keys=True)
+    attributes = content.get("attributes") or {}
+    structure, error = _structure(content)
+    return Entry(
+        material_id=re.sub(r"[^A-Za-z0-9._+-]", "_", str(content.get("id", ""))),
+        structure=structure,
+        format="json",
+        source="optimade",
+        # the entry's digest, not the snapshot: what another snapshot finds as it was stays the same row
+        source_version=f"{host(params.base_url or '')} sha256:{hashlib.sha256(text.encode()).hexdigest()[:12]}",
+        license=params.license,
+        citation=params.citation,
+        properties={name: float(value) for field, name in sorted(params.properties.items())
+                    if isinstance(value := attributes.get(field), int | float) and math.isfinite(value)},
+        last_updated=moment(attributes.get("last_modified")),
+        error=error,
+    )
+
+
+def _structure(content: dict[str, Any]) -> tuple[str, str | None]:
+    """The structure as JSON for pymatgen, or why there is none."""
+    from optimade.adapters.structures import Structure
+    from pymatgen.core import Structure as PymatgenStructure
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            made = Structure(content).as_pymatgen
+        if not isinstance(made, PymatgenStructure) or not all(made.lattice.pbc):
+            return "", "not_periodic: the structure is not periodic in three dimensions"
+        sites = [{"species": [{"element": symbol, "occu": amount} for symbol, amount in site.species.as_dict().items()],
+                  "abc": site.frac_coords.tolist()} for site in made]
+        return json.dumps({"lattice": {"matrix": made.lattice.matrix.tolist()}, "sites": sites}, sort_keys=True), None
+    except Exception as error:  # the package's model may refuse an entry in any way; its words are kept
+        return "", f"unreadable: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
