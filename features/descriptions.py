@@ -7,6 +7,7 @@ in `features/description/` finds it many times faster. Beside the text stand the
 from __future__ import annotations
 
 import functools
+import json
 import re
 import warnings
 from collections.abc import Sequence
@@ -38,13 +39,17 @@ SCHEMA = pa.schema([
     column("sites", facts.SITES, "inequivalent sites: geometry, neighbours with bond lengths, connections; Å and °"),
     column("flags", pa.list_(pa.string()), "known weaknesses of this text, see docs/text.md"),
     column("source", pa.string(), "who wrote the text: computed here, or served by a data base"),
-    column("engine_version", pa.string(), "version of Robocrystallographer"),
+    column("engine_version", pa.string(), "version of Robocrystallographer; of emmet-core for texts that are served"),
 ])
 
 
 class DescribeParams(Section):
     """Section `describe`."""
 
+    source: Literal["computed", "materials_project"] = Field(default="computed", json_schema_extra={"runtime": True})
+    """`materials_project` takes the texts that the Materials Project serves for its crystals, with the few facts it
+    gives beside them, and computes the others here. What decides a row is the served text, which is part of its unit.
+    """
     oxidation_states: Literal["none", "guess"] = "none"
     """`none` is the text that the Materials Project publishes today; `guess` names ions, as its earlier texts did."""
     symmetry_labels: bool = True
@@ -66,7 +71,9 @@ class Description:
 
 @rowwise(SCHEMA)
 def compute(unit: dict[str, Any], params: DescribeParams) -> dict[str, Any]:
-    """Describe one canonical crystal."""
+    """Describe one canonical crystal, or take the text that its source serves for it."""
+    if unit.get("served"):
+        return served_row(unit)
     import robocrys
 
     found = describe(crystal.from_cif(unit["cif"]), params)
@@ -79,6 +86,26 @@ def compute(unit: dict[str, Any], params: DescribeParams) -> dict[str, Any]:
         "flags": flags(found.text, unit["isotopes"]),
         "source": "computed",
         "engine_version": robocrys.__version__,
+    }
+
+
+def served_row(unit: dict[str, Any]) -> dict[str, Any]:
+    """The row of a text that somebody else wrote. Facts that did not come with it are missing."""
+    given = json.loads(unit["served"])
+    text = repair(given["text"])
+    return {
+        "material_id": unit["material_id"],
+        "text": text,
+        "sentences": sentences.to_rows(sentences.tag(text)),
+        "n_words": len(text.split()),
+        **{name: given[name] for name in ("mineral", "dimensionality", "space_group", "crystal_system")},
+        "mineral_match": None,
+        "mineral_distance": None,
+        "components": None,
+        "sites": None,
+        "flags": flags(text, unit["isotopes"]),
+        "source": "materials_project",
+        "engine_version": f"emmet-core {given['version']}" if given["version"] else None,
     }
 
 

@@ -41,7 +41,27 @@ def _prepare(stage: str, root: Path) -> tuple[FeatureView[Any], Section, pa.Tabl
         params: Section = view.params.model_validate({"timeout_s": ingest.timeout_s})
         return view, params, read_source(ingest, root)
     params = load_section(root, stage, view.params)
-    return view, params, read_units(view, root)
+    units = read_units(view, root)
+    if _takes_served_texts(stage, params):
+        from pipelines.sources.materials_project import texts
+
+        units = texts.with_served(units, root)
+    return view, params, units
+
+
+def _takes_served_texts(stage: str, params: Section) -> bool:
+    return stage == "describe" and getattr(params, "source", "") == "materials_project"
+
+
+def _is_here(stage: str, root: Path) -> bool:
+    """Whether the units of a stage can be read without asking a server."""
+    if stage == "ingest":
+        return source_ready(load_section(root, stage, IngestParams), root)
+    if _takes_served_texts(stage, load_section(root, stage, registry.view_of(stage).params)):
+        from pipelines.sources.materials_project import texts
+
+        return texts.ready(root)
+    return True
 
 
 def run_model(stage: str, root: Path) -> None:
@@ -61,7 +81,7 @@ def plan(root: Path) -> list[dict[str, Any]]:
             result.append({"stage": stage, "wanted": None, "reused": None, "compute": None,
                            "note": f"after {' and '.join(absent)}"})
             continue
-        if stage == "ingest" and not source_ready(load_section(root, stage, IngestParams), root):
+        if not _is_here(stage, root):
             result.append({"stage": stage, "wanted": None, "reused": None, "compute": None,
                            "note": "after it has pulled from the server"})
             continue

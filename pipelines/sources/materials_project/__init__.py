@@ -18,7 +18,7 @@ from pipelines.sources import Entry
 from pipelines.sources.materials_project import documents
 from pipelines.sources.materials_project.client import Client
 from pipelines.sources.materials_project.documents import Record
-from pipelines.sources.materials_project.pull import MOVE, Pull, sample
+from pipelines.sources.materials_project.pull import Pull, pinned, sample
 
 SAMPLES = True
 NAME = "materials_project"
@@ -50,11 +50,7 @@ def read(params: IngestParams, root: Path) -> Iterator[Entry]:
 
 
 def _pull(params: IngestParams, root: Path) -> Pull:
-    version = params.materials_project.database_version
-    if version is None:
-        raise UserError("ingest.materials_project.database_version is not set; "
-                        f"`{MOVE}` pins the version that the server has")
-    return Pull(root, params.materials_project, version)
+    return Pull(root, params.materials_project, pinned(params.materials_project))
 
 
 def _entry(kept: Record, structure: str | None, version: str) -> Entry:

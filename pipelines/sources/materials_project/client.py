@@ -81,7 +81,7 @@ class Client:
 
     def queries(self) -> list[Query]:
         """The filters as arguments of mp-api's search, checked; several where one search cannot express them."""
-        search = self._rester().search
+        search = self._summary.search
         arguments, types = inspect.signature(search).parameters, typing.get_type_hints(search)
         known = [name for name in arguments if name not in OURS]
         values: dict[str, list[Any]] = {}
@@ -94,7 +94,7 @@ class Client:
 
     def check_fields(self, properties: Sequence[str]) -> None:
         """Say in one line if a field is unknown or not numeric."""
-        model = self._rester().document_model.model_fields
+        model = self._summary.document_model.model_fields
         numeric = [name for name, field in model.items()
                    if {int, float, bool} & {field.annotation, *typing.get_args(field.annotation)}]
         known = [*numeric, *NESTED]
@@ -141,38 +141,60 @@ class Client:
         except ValueError:
             return False
 
+    def descriptions(self, ids: Sequence[str]) -> dict[str, Document]:
+        """What the Materials Project says of these crystals in words, of those that it describes."""
+        askable = [material_id for material_id in ids if self._is_id(material_id)]
+        if not askable:
+            return {}
+        found = self._asked(lambda: self._robocrys.search_docs(
+            material_ids=askable, all_fields=False, num_chunks=1, chunk_size=len(askable),
+            fields=["material_id", "description", "condensed_structure", "robocrys_version"]))
+        return {document["material_id"]: document for document in found if document.get("material_id") in askable}
+
     def _search(self, query: Query, **options: Any) -> list[Document]:
+        return self._asked(lambda: self._summary.search(**query, **options, all_fields=False, num_chunks=1))
+
+    def _asked(self, search: Callable[[], Any]) -> list[Document]:
         from mp_api.client import MPRestError
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # each search advertises its documentation
             try:
-                return list(self._rester().search(**query, **options, all_fields=False, num_chunks=1))
+                return list(search())
             except MPRestError as error:
                 text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
                 raise UserError(f"{WHERE}: mp-api refuses the search: {self._session.shown(text)}") from None
 
-    @functools.cache  # noqa: B019 (one client lives as long as one pull)
-    def _rester(self) -> Any:
+    @functools.cached_property
+    def _summary(self) -> Any:
+        from mp_api.client.routes.materials.summary import SummaryRester
+
+        return self._made(SummaryRester)
+
+    @functools.cached_property
+    def _robocrys(self) -> Any:
+        from mp_api.client.routes.materials.robocrys import RobocrysRester
+
+        return self._made(RobocrysRester)
+
+    def _made(self, route: Any) -> Any:
+        """The client of one route; mp-api's `MPRester` would ask for the heartbeat twice more and set no time-out."""
+        class Route(route):
+            """mp-api makes its list of fields anew, in half a second, for every request."""
+
+            @functools.cached_property
+            def available_fields(self) -> list[str]:
+                return list(super().available_fields)
+
+        def make() -> Any:
+            try:
+                return Route(api_key=self._session.secret, endpoint=self.params.endpoint, session=self._session,
+                             use_document_model=False, mute_progress_bars=True)
+            except (requests.RequestException, ValueError, KeyError):  # the one request that goes its own way
+                raise IncompleteError("the heartbeat is broken") from None
+
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            from mp_api.client.routes.materials.summary import SummaryRester
-
-            class Summary(SummaryRester):
-                """mp-api makes its list of fields anew, in half a second, for every request."""
-
-                @functools.cached_property
-                def available_fields(self) -> list[str]:
-                    return list(super().available_fields)
-
-            def make() -> Any:
-                # This class and not MPRester, which would ask for the heartbeat twice more.
-                try:
-                    return Summary(api_key=self._session.secret, endpoint=self.params.endpoint,
-                                   session=self._session, use_document_model=False, mute_progress_bars=True)
-                except (requests.RequestException, ValueError, KeyError):  # the one request that goes its own way
-                    raise IncompleteError("the heartbeat is broken") from None
-
             return self._whole(make)
 
     def _whole(self, ask: Callable[[], T]) -> T:

@@ -59,7 +59,7 @@ class Pull:
 
     def records(self) -> list[Record] | None:
         """The whole listing, by id; None if it is not there yet. `deprecated` tells what was withdrawn."""
-        table = _read(self.listing_file)
+        table = read_kept(self.listing_file)
         return None if table is None else table.to_pylist()
 
     def make_listing(self, client: Client) -> list[Record]:
@@ -105,7 +105,7 @@ class Pull:
         marks = {kept["material_id"]: kept["mark"] for kept in records}
         found: dict[str, str] = {}
         for path in sorted(self.structures_folder.glob("*.parquet")):
-            table = _read(path)
+            table = read_kept(path)
             for row in [] if table is None else table.to_pylist():
                 if marks.get(row["material_id"]) == row["mark"]:
                     found[row["material_id"]] = row["structure"]
@@ -147,7 +147,7 @@ class Pull:
 
     def _page(self, client: Client, name: str, ask: Callable[[], tuple[Sequence[Document], int]]) -> pa.Table:
         path = self.folder / "pages" / f"{name}.parquet"
-        kept = _read(path)
+        kept = read_kept(path)
         if kept is not None:
             return kept
         found, total = ask()
@@ -163,7 +163,7 @@ class Pull:
     def _missing(self, records: Sequence[Record]) -> list[Record]:
         known: set[tuple[str, str]] = set()
         for path in self.structures_folder.glob("*.parquet"):
-            table = _read(path, ["material_id", "mark"])
+            table = read_kept(path, ["material_id", "mark"])
             if table is not None:
                 known.update(zip(table["material_id"].to_pylist(), table["mark"].to_pylist(), strict=True))
         return [kept for kept in records if not kept["deprecated"]
@@ -182,6 +182,14 @@ class Pull:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
+def pinned(params: MaterialsProjectParams) -> str:
+    """The version to pull. Raises `UserError` if none is pinned."""
+    if params.database_version is None:
+        raise UserError("ingest.materials_project.database_version is not set; "
+                        f"`{MOVE}` pins the version that the server has")
+    return params.database_version
+
+
 def sample(records: Sequence[Record], limit: int | None) -> list[Record]:
     """What `ingest.limit` leaves: the live documents of lowest rank, and what was withdrawn up to the last of them."""
     if limit is None:
@@ -191,7 +199,7 @@ def sample(records: Sequence[Record], limit: int | None) -> list[Record]:
     return [kept for kept in records if last is None or rank(kept["material_id"]) <= last]
 
 
-def _read(path: Path, columns: list[str] | None = None) -> pa.Table | None:
+def read_kept(path: Path, columns: list[str] | None = None) -> pa.Table | None:
     """A kept file; None if it is not there or damaged, since it only saved work."""
     try:
         return pq.read_table(path, columns=columns)
