@@ -21,6 +21,7 @@ def versions() -> dict[str, list[dict[str, Any]]]:
 def server(versions: dict[str, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
     """The server at the old version, with its key in the environment."""
     monkeypatch.setenv("MP_API_KEY", KEY)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     # ten documents a page, so that some thirty crystals make several
     monkeypatch.setattr(client, "PAGE", 10)
     monkeypatch.setattr(pull, "PAGE", 10)

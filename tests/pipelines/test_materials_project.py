@@ -17,7 +17,7 @@ from pipelines.sources.materials_project import client as client_module
 from pipelines.sources.materials_project import documents
 from pipelines.sources.materials_project.client import id_chunks
 from pipelines.sources.materials_project.pull import Pull
-from tests.conftest import CRYSTALS, set_params
+from tests.conftest import CRYSTALS, make_project, set_params
 from tests.pipelines.materials_project_server import (
     ADDED,
     ALWAYS_DEPRECATED,
@@ -62,6 +62,11 @@ def test_the_table_has_the_columns(tmp_path: Path, server: Database) -> None:
     assert rows["mp-149"]["k_vrh"] == 83.0113
     assert rows["mp-149"]["license"] == "CC-BY-4.0"
     assert all("Si" in row["elements"] for row in rows.values())
+    # the same crystal as from its CIF
+    other = make_project(tmp_path / "cif", only=sorted(rows))
+    stages.run("ingest", other, "serial")
+    assert {row["material_id"]: row["structure_hash"] for row in tables.read(other, "materials").to_pylist()} == \
+        {material_id: row["structure_hash"] for material_id, row in rows.items()}
 
 
 def test_non_commercial_rows_only_if_asked_for(tmp_path: Path, server: Database) -> None:
@@ -140,7 +145,7 @@ def test_unsafe_parameters(changes: dict[str, Any], message: str) -> None:
         MaterialsProjectParams.model_validate(changes)
 
 
-@pytest.mark.parametrize("kind", ["429", "500", "503", "truncated", "dropped", "closed"])
+@pytest.mark.parametrize("kind", ["429", "500", "503", "truncated", "dropped", "closed", "short"])
 def test_a_fault_that_passes_changes_nothing(tmp_path: Path, server: Database, kind: str) -> None:
     clean = units(tmp_path / "clean", params(server))
     for after in (0, 3, 9):
@@ -165,6 +170,7 @@ def test_a_heartbeat_with_a_hiccup(tmp_path: Path, server: Database, kind: str) 
 
 @pytest.mark.parametrize(("kind", "message"), [
     ("429", "answers 429, asked 3 times"), ("truncated", "gives broken JSON"), ("dropped", "breaks off"),
+    ("short", "page 1 of the listing is incomplete, asked 3 times"),
     ("401", "does not accept the key in MP_API_KEY"), ("302", "sends us elsewhere"), ("404", "(404): upstream"),
 ])
 def test_a_fault_that_stays_is_one_clear_line(tmp_path: Path, server: Database, kind: str, message: str) -> None:
@@ -268,6 +274,12 @@ def test_a_document_changed_in_secret_is_noticed(tmp_path: Path, server: Databas
     units(tmp_path, params(server, limit=3))
     server.versions = {OLD: [made | {"last_updated": "2025-01-01T00:00:00Z"} for made in versions[OLD]]}
     with pytest.raises(UserError, match="without a new database version; delete"):
+        units(tmp_path, params(server))
+
+
+def test_two_pulls_at_once_are_told_so(tmp_path: Path, server: Database) -> None:
+    pull = Pull(tmp_path, params(server).materials_project, OLD)
+    with pull.locked(), pytest.raises(UserError, match="another run is pulling from the Materials Project"):
         units(tmp_path, params(server))
 
 

@@ -23,7 +23,8 @@ def content() -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def provider(content: list[dict[str, Any]]) -> Iterator[Provider]:
+def provider(content: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> Iterator[Provider]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with serving(Provider(content)) as running:
         yield running
 

@@ -34,7 +34,8 @@ def read(params: IngestParams, root: Path) -> Iterator[Entry]:
     pull = _pull(params, root)
     if not pull.is_complete(params.limit):
         client = Client(params.materials_project)
-        pull.fetch(client, sample(pull.make_listing(client), params.limit))
+        with pull.locked():
+            pull.fetch(client, sample(pull.make_listing(client), params.limit))
     records = pull.records()
     if records is None:
         raise UserError(f"{pull.listing_file} is gone; run again to pull it anew")

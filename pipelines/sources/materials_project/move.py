@@ -35,7 +35,9 @@ def move(root: Path) -> str:
         say(f"the server still has database version {version}; there is nothing to move to")
         return version
     draft = _pinned_text(root, version)
-    new = Pull(root, params, version).make_listing(client)
+    pull = Pull(root, params, version)
+    with pull.locked():
+        new = pull.make_listing(client)
     old = Pull(root, params, pinned).records() if pinned else None
     if old is not None:
         _report(root, pinned or "", version, old, new)

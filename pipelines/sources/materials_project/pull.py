@@ -8,6 +8,7 @@ renamed into it.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -16,6 +17,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+import filelock
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -51,6 +53,16 @@ class Pull:
         self.folder = self.top / "listings" / f"{version}-{digest[:16]}"
         self.listing_file = self.folder / "listing.parquet"
         self.structures_folder = self.top / "structures"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the kept files for this run; a second run at once is told so and ends."""
+        self.top.mkdir(parents=True, exist_ok=True)
+        try:
+            with filelock.FileLock(self.top / "lock", timeout=0):
+                yield
+        except filelock.Timeout:
+            raise UserError("another run is pulling from the Materials Project; wait for it or stop it") from None
 
     def is_complete(self, limit: int | None) -> bool:
         """Whether everything that `limit` asks for lies here, so that no server is needed."""

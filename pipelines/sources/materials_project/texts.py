@@ -66,7 +66,7 @@ def _pull(root: Path, ids: Sequence[str]) -> dict[str, str | None]:
     client, pull, folder = Client(params), Pull(root, params, pinned(params)), _folder(root)
     pull.expect_version(client)
     found: dict[str, str | None] = {}
-    with Progress("describe", len(ids), "texts") as progress:
+    with pull.locked(), Progress("describe", len(ids), "texts") as progress:
         for chunk in id_chunks(ids, params.chunk_size):
             documents = client.descriptions(chunk)
             pull.expect_version(client)
