@@ -27,7 +27,7 @@ $(STAMP): pyproject.toml constraints.txt Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "error: Python 3.11 or newer is needed; name one with make PYTHON=python3.11")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) pip setuptools wheel >$(LOG) 2>&1 || { cat $(LOG); exit 1; }
-	@$(PIP) --editable '.[dev,llm]' >>$(LOG) 2>&1 || { cat $(LOG); exit 1; }
+	@$(PIP) --editable '.[dev,llm,chgnet]' >>$(LOG) 2>&1 || { cat $(LOG); exit 1; }
 	@touch $(STAMP)
 	@echo "setup: done; activate with: source $(VENV)/bin/activate"
 

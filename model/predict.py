@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from features import crystal, descriptions, materials, sentences, structures
+from features import chgnet_atoms, crystal, descriptions, materials, sentences, structures
 from features.errors import RowError, UserError
 from features.files import read_text
 from features.registry import view_of
@@ -102,4 +103,9 @@ def _section(trained: Trained, stage: str) -> Any:
 
 
 def _tensors(trained: Trained, cif: str) -> StructureBatch:
-    return Crystals.of([structures.tensors(cif, _section(trained, "tensorize"))]).batch()
+    row = structures.tensors(cif, _section(trained, "tensorize"))
+    if trained.params.encoder == "chgnet":
+        model = _section(trained, "chgnet").model
+        vectors = chgnet_atoms.atom_vectors(crystal.from_cif(cif), model).astype(np.float16)  # as the table has them
+        row["atom_vectors"] = vectors.ravel()
+    return Crystals.of([row]).batch()

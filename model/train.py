@@ -92,6 +92,8 @@ def load_splits(root: Path, params: TrainParams) -> dict[str, Dataset]:
 def feature_footers(root: Path, params: TrainParams) -> dict[str, dict[str, Any]]:
     """What the tables say of themselves: how a prediction must compute its features."""
     names = {"ingest": "materials", "tensorize": "structures"}
+    if params.encoder == "chgnet":
+        names |= {"chgnet": "chgnet_atoms"}
     if params.with_text:
         names |= {"describe": "descriptions", "embed": "text_embeddings"}
     kept = ("version", "params", "digest")

@@ -40,7 +40,8 @@ def _prepare(stage: str, root: Path) -> tuple[FeatureView[Any], Section, pa.Tabl
         params: Section = view.params.model_validate({"timeout_s": ingest.timeout_s})
         return view, params, read_source(ingest, root)
     params = load_section(root, stage, view.params)
-    return view, params, read_units(view, root)
+    units = read_units(view, root)
+    return view, params, units if view.wanted(params) else units.slice(0, 0)
 
 
 def run_model(stage: str, root: Path) -> None:

@@ -14,6 +14,7 @@ from features.paths import Paths
 from model import checkpoint, evaluate, explain, loader, predict, train
 from model.data import IMAGES
 from model.loader import Dataset
+from pipelines import stages
 from tests.conftest import CRYSTALS, set_params
 from tests.model.small import SMALL, small_project
 
@@ -50,6 +51,28 @@ def test_another_encoder(trained: Path, tmp_path: Path) -> None:
     found = predict.predict_files(checkpoint.load(root), [CRYSTALS / "mp-149.cif"])
     assert found[0].value is not None
     assert np.isfinite(found[0].value)
+
+
+def test_a_pretrained_encoder_is_marked_wherever_it_reports(trained: Path, tmp_path: Path) -> None:
+    import shutil
+
+    root = Path(shutil.copytree(trained, tmp_path / "project"))
+    set_params(root, train={**SMALL, "encoder": "chgnet", "chgnet": {"dim": 16}})
+    stages.run("chgnet", root, "serial")
+    with pytest.raises(UserError, match=r"set chgnet\.model"):
+        train.train(root)
+    set_params(root, chgnet={"model": "0.3.0"})
+    stages.run("chgnet", root, "serial")
+    train.train(root)
+    evaluate.evaluate(root)
+    mark = "CHGNet 0.3.0: energies"
+    assert json.loads((Paths(root).results / "metrics.json").read_text())["pretrained_on"].startswith(mark)
+    assert all(v.startswith(mark) for v in tables.read(root, "predictions")["pretrained_on"].to_pylist())
+    assert mark in (Paths(root).results / "report.html").read_text()
+    table = {row["material_id"]: row["value_fused"] for row in tables.read(root, "predictions").to_pylist()}
+    found = predict.predict_files(checkpoint.load(root), [CRYSTALS / "mp-149.cif"])[0]
+    assert found.structure_only is not None
+    assert "mp-149" in table
 
 
 def test_statistics_come_from_the_training_split_alone(trained: Path) -> None:
