@@ -53,8 +53,20 @@ class Gaussians(nn.Module):
         return torch.exp(-self.gamma * (x[:, None] - self.centres) ** 2)
 
 
-def _mlp(wide: int, dim: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(wide, dim), nn.SiLU(), nn.Linear(dim, dim))
+class Mix(nn.Sequential):
+    """ξ( a | b | c ): linear, SiLU, linear."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(nn.Linear(3 * dim, dim), nn.SiLU(), nn.Linear(dim, dim))
+
+    def of(self, a: Tensor, a_of: Tensor, b: Tensor, b_of: Tensor, c: Tensor) -> Tensor:
+        """ξ( a[a_of] | b[b_of] | c ), with the first product taken before rows are repeated."""
+        first, *rest = self
+        for_a, for_b, for_c = first.weight.chunk(3, dim=1)  # type: ignore[operator]
+        x = F.linear(a, for_a)[a_of] + F.linear(b, for_b)[b_of] + F.linear(c, for_c, first.bias)  # type: ignore[arg-type]
+        for layer in rest:
+            x = layer(x)
+        return x
 
 
 class NodeAttention(nn.Module):
@@ -64,17 +76,18 @@ class NodeAttention(nn.Module):
         super().__init__()
         self.query, self.key, self.value = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, dim)
         self.edge = nn.Linear(dim, dim)
-        self.mix_key, self.mix_value, self.message = _mlp(3 * dim, dim), _mlp(3 * dim, dim), nn.Linear(dim, dim)
+        self.mix_key, self.mix_value, self.message = Mix(dim), Mix(dim), nn.Linear(dim, dim)
         self.normalise_score, self.normalise_sum = nn.BatchNorm1d(dim), nn.BatchNorm1d(dim)
 
     def forward(self, f: Tensor, i: Tensor, j: Tensor, e: Tensor) -> Tensor:
         """`[orbits, dim]` in and out; `i`, `j` (`[edges]`) and `e` (`[edges, dim]`) are the graph."""
         q, k, v, edge = self.query(f), self.key(f), self.value(f), self.edge(e)
-        score = q[i] * self.mix_key(torch.cat([k[i], k[j], edge], dim=-1)) / math.sqrt(f.shape[1])
-        heard = torch.sigmoid(normalise(self.normalise_score, score)) \
-            * self.mix_value(torch.cat([v[i], v[j], edge], dim=-1))
-        messages = self.message(heard)
-        total = messages.new_zeros(f.shape).index_add(0, i, messages)
+        score = q[i] * self.mix_key.of(k, i, k, j, edge) / math.sqrt(f.shape[1])
+        heard = torch.sigmoid(normalise(self.normalise_score, score)) * self.mix_value.of(v, i, v, j, edge)
+        # ξ_msg is linear, so that its sum is that of the sum, but for the constant
+        total = heard.new_zeros(f.shape).index_add(0, i, heard)
+        degree = torch.bincount(i, minlength=len(f)).to(total.dtype)
+        total = F.linear(total, self.message.weight) + degree[:, None] * self.message.bias
         return F.softplus(f + normalise(self.normalise_sum, total))
 
 
@@ -85,7 +98,7 @@ class EdgeAttention(nn.Module):
         super().__init__()
         self.query, self.key, self.value = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, dim)
         self.axis_key, self.axis_value, self.angle = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, dim)
-        self.mix_key, self.mix_value, self.message = _mlp(3 * dim, dim), _mlp(3 * dim, dim), nn.Linear(dim, dim)
+        self.mix_key, self.mix_value, self.message = Mix(dim), Mix(dim), nn.Linear(dim, dim)
         self.normalise_score, self.normalise_sum = nn.BatchNorm1d(dim), nn.BatchNorm1d(dim)
 
     def forward(self, e: Tensor, edge: Tensor, axis: Tensor, lattice: Tensor, angles: Tensor, share: Tensor) -> Tensor:
@@ -100,12 +113,12 @@ class EdgeAttention(nn.Module):
             share: `[meetings]`, weights that sum to 3 for each edge.
         """
         angle = self.angle(angles)
-        score = self.query(e)[edge] * self.mix_key(
-            torch.cat([self.key(e)[edge], self.axis_key(lattice)[axis], angle], dim=-1)) / math.sqrt(e.shape[1])
-        heard = torch.sigmoid(normalise(self.normalise_score, score)) * self.mix_value(
-            torch.cat([self.value(e)[edge], self.axis_value(lattice)[axis], angle], dim=-1))
-        messages = share[:, None] * self.message(heard)
-        total = messages.new_zeros(e.shape).index_add(0, edge, messages)
+        key = self.mix_key.of(self.key(e), edge, self.axis_key(lattice), axis, angle)
+        score = self.query(e)[edge] * key / math.sqrt(e.shape[1])
+        heard = torch.sigmoid(normalise(self.normalise_score, score)) \
+            * self.mix_value.of(self.value(e), edge, self.axis_value(lattice), axis, angle)
+        total = heard.new_zeros(e.shape).index_add(0, edge, share[:, None] * heard)
+        total = F.linear(total, self.message.weight, 3 * self.message.bias)  # the shares of an edge sum to 3
         return F.softplus(e + normalise(self.normalise_sum, total))
 
 
