@@ -13,16 +13,18 @@ import functools
 import hashlib
 import io
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pydantic import Field
 
 from features import crystal
 from features.errors import RowError, UserError
-from features.params import Section
+from features.params import RUNTIME, Section
 from features.view import FeatureView, column, rowwise
 
 DIM = 64
@@ -44,7 +46,7 @@ class ChgnetParams(Section):
 
     model: Literal["none", "0.3.0", "r2scan"] = "none"
     """Pretrained weights; none makes an empty table. r2scan was refined on r²SCAN energies."""
-    timeout_s: float = 120.0
+    timeout_s: float = Field(default=120.0, gt=0, json_schema_extra={**RUNTIME})
     """Longest time for one crystal."""
 
 
@@ -91,8 +93,11 @@ def _weights(model: str) -> Path:
 
 
 def digest(params: ChgnetParams) -> str:
-    """sha256 of the weights."""
-    return "" if params.model == "none" else hashlib.sha256(_weights(params.model).read_bytes()).hexdigest()
+    """sha256 of the weights, with the versions of the libraries that run them; empty if nothing is asked for."""
+    if params.model == "none":
+        return ""
+    weights = hashlib.sha256(_weights(params.model).read_bytes()).hexdigest()
+    return " ".join([weights, *(f"{name}=={version(name)}" for name in ("chgnet", "torch", "pymatgen-core"))])
 
 
 VIEW = FeatureView(

@@ -14,6 +14,9 @@ from torch import Tensor
 
 Ints = NDArray[np.int64]
 
+N_ELEMENTS = 119
+"""Rows of an embedding of elements: the index is the atomic number, 0 stands for a hidden element."""
+
 ATOMS = ("atomic_numbers", "orbit")
 IMAGES = ("edge_i", "edge_j", "edge_distance", "edge_count")
 NEIGHBOURS = ("near_i", "near_j", "near_vector", "axis_vector", "axis_weight")

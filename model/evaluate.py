@@ -47,6 +47,7 @@ def evaluate(root: Path) -> None:
     """Evaluate the trained model; writes `data/results/` and the table `predictions`."""
     params = load_section(root, "evaluate", EvaluateParams)
     trained = checkpoint.load(root)
+    checkpoint.check_versions(trained)
     splits = load_splits(root, trained.params)
     if loader.split_digest(splits) != trained.config.split_digest:
         raise UserError("the crystals or their splits have changed since the model was trained; run `dvc repro`")

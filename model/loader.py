@@ -27,6 +27,8 @@ from torch import Tensor
 from features import tables
 from features.errors import UserError
 from features.materials import PROPERTIES
+from features.progress import say
+from features.registry import view_of
 from features.sentences import REGIONS
 from model.data import ATOM_VECTORS, ATOMS, Crystals, Ints, StructureBatch, TextBatch, Texts, ragged
 from model.params import LoaderParams
@@ -187,13 +189,19 @@ def load(root: Path, target: str, transform_name: str, reads: Sequence[str], par
     targets = read_targets(root, target, transform_name)
     columns = tables.read(root, "splits", ["material_id", "split"])
     split_of = dict(zip(*(column.to_pylist() for column in columns.columns), strict=True))
+    chgnet = bool(set(ATOM_VECTORS) & set(reads))
+    for stage in ("tensorize", *(["embed"] if with_text else []), *(["chgnet"] if chgnet else [])):
+        _check_version(root, stage)
     counts, dim = _text_counts(root) if with_text else ({}, 1)
     ids, part, n_edges = _index(root)
-    if set(ATOM_VECTORS) & set(reads):
+    if chgnet:
         with_vectors = set(tables.read(root, "chgnet_atoms", ["material_id"])["material_id"].to_pylist())
         if not with_vectors:
             raise UserError("train.encoder chgnet reads the table chgnet_atoms, which is empty: set chgnet.model and "
                             "run `dvc repro`")
+        lost = len(set(ids) & set(targets) - with_vectors)
+        if lost:
+            say(f"train: {lost} crystals that CHGNet rejects are left out, of every split (python -m features rejects)")
         targets = {i: value for i, value in targets.items() if i in with_vectors}
     place = {name: [index for index, i in enumerate(ids) if i in targets and split_of.get(i) == name]
              for name in SPLITS}
@@ -251,12 +259,23 @@ def read_targets(root: Path, target: str, transform_name: str) -> dict[str, floa
     return dict(zip(known, transform(np.array(list(known.values())), transform_name).tolist(), strict=True))
 
 
+def _check_version(root: Path, stage: str) -> None:
+    view = view_of(stage)
+    found = tables.footer(tables.files(root, view.name)[0]).get("version", view.version)
+    if found != view.version:
+        raise UserError(f"table '{view.name}' has version {found}, this code reads version {view.version}; run "
+                        f"`python -m pipelines {stage}` or `dvc repro`")
+
+
 def _windows(part: Ints, most: int) -> list[tuple[int, int]]:
-    """Half-open ranges of rows of whole parts, each of at most `most` rows unless a single part has more."""
+    """Half-open ranges of rows of whole parts, each of at most `most` rows unless a single part has more.
+
+    No window but the only one has a single row, since the shuffled-text control wants another one in each.
+    """
     edges = [0, *(np.flatnonzero(np.diff(part)) + 1).tolist(), len(part)]
     result: list[tuple[int, int]] = []
     for start, stop in itertools.pairwise(edges):
-        if result and stop - result[-1][0] <= most:
+        if result and (stop - result[-1][0] <= most or 1 in (stop - start, result[-1][1] - result[-1][0])):
             result[-1] = (result[-1][0], stop)
         else:
             result.append((start, stop))

@@ -16,11 +16,14 @@ edge-wise attention, once, after the first layer, over the lattice vectors:
 
 with ξ small feed-forward nets and e_a embedded as an edge of the length of a.
 
-It differs from the paper in one thing. The paper takes three shortest lattice vectors, but in a cubic or hexagonal
-lattice, and in their signs always, three can be chosen in several ways, and the network's answer depends on which. Here
-the sum runs over all that can be chosen, each with the share of the choices that hold it (`features/structures.py`),
-and over angles up to sign, so that no answer depends on how the crystal is written. Mirror images get the same tokens.
-Elements come in by a learned vector. Rows are orbits of atoms that symmetry makes alike.
+It differs from the paper, and from its authors' code, in this. The paper takes three shortest lattice vectors, but in a
+cubic or hexagonal lattice, and in their signs always, three can be chosen in several ways, and the network's answer
+depends on which. Here the sum runs over all that can be chosen, each with the share of the choices that hold it
+(`features/structures.py`), and over angles up to sign, so that no answer depends on how the crystal is written. Mirror
+images get the same tokens.
+For the same reason all lattice vectors share W_L, W_LV, where the authors have a map for the first, second and third.
+Elements come in by a learned vector, lengths and angles by fewer Gaussians than theirs, and rows are orbits of atoms
+that symmetry makes alike, each of which counts once in the statistics of a batch.
 """
 
 from __future__ import annotations
@@ -31,8 +34,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.data import NEIGHBOURS, StructureBatch
-from model.encoders.graph import N_ELEMENTS, nearest_edges, normalise
+from model.data import N_ELEMENTS, NEIGHBOURS, StructureBatch
+from model.encoders.graph import nearest_edges, normalise
 
 LENGTHS, ANGLES = 128, 32  # Gaussians
 SCALE = 0.75  # Å; lengths come in as −SCALE/r
@@ -84,8 +87,8 @@ class NodeAttention(nn.Module):
         q, k, v, edge = self.query(f), self.key(f), self.value(f), self.edge(e)
         score = q[i] * self.mix_key.of(k, i, k, j, edge) / math.sqrt(f.shape[1])
         heard = torch.sigmoid(normalise(self.normalise_score, score)) * self.mix_value.of(v, i, v, j, edge)
-        # ξ_msg is linear, so that its sum is that of the sum, but for the constant
-        total = heard.new_zeros(f.shape).index_add(0, i, heard)
+        # ξ_msg is linear, so that its sum is that of the sum, but for the constant; sums keep the precision of f
+        total = torch.zeros_like(f).index_add(0, i, heard.to(f.dtype))
         degree = torch.bincount(i, minlength=len(f)).to(total.dtype)
         total = F.linear(total, self.message.weight) + degree[:, None] * self.message.bias
         return F.softplus(f + normalise(self.normalise_sum, total))
@@ -117,7 +120,7 @@ class EdgeAttention(nn.Module):
         score = self.query(e)[edge] * key / math.sqrt(e.shape[1])
         heard = torch.sigmoid(normalise(self.normalise_score, score)) \
             * self.mix_value.of(self.value(e), edge, self.axis_value(lattice), axis, angle)
-        total = heard.new_zeros(e.shape).index_add(0, edge, share[:, None] * heard)
+        total = share.new_zeros(e.shape).index_add(0, edge, share[:, None] * heard)
         total = F.linear(total, self.message.weight, 3 * self.message.bias)  # the shares of an edge sum to 3
         return F.softplus(e + normalise(self.normalise_sum, total))
 
