@@ -35,8 +35,9 @@ repro: setup ## Run the whole chain: dvc repro
 	@$(BIN)/python -m model check
 	$(BIN)/dvc repro
 
-test: setup ## Run all tests
-	$(BIN)/python -m pytest
+# a test process has one thread, so that two of them do not wait for each other's
+test: setup ## Run all tests, two at a time
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: setup ## ruff and mypy
 	$(BIN)/ruff check .
