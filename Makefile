@@ -27,7 +27,7 @@ $(STAMP): pyproject.toml constraints.txt Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "error: Python 3.11 or newer is needed; name one with make PYTHON=python3.11")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) pip setuptools wheel >$(LOG) 2>&1 || { cat $(LOG); exit 1; }
-	@$(PIP) --editable '.[dev,llm,mp,optimade]' >>$(LOG) 2>&1 || { cat $(LOG); exit 1; }
+	@$(PIP) --editable '.[dev,llm,chgnet,mp,optimade]' >>$(LOG) 2>&1 || { cat $(LOG); exit 1; }
 	@touch $(STAMP)
 	@echo "setup: done; activate with: source $(VENV)/bin/activate"
 
@@ -35,8 +35,9 @@ repro: setup ## Run the whole chain: dvc repro
 	@$(BIN)/python -m model check
 	$(BIN)/dvc repro
 
-test: setup ## Run all tests
-	$(BIN)/python -m pytest
+# a test process has one thread, so that two of them do not wait for each other's
+test: setup ## Run all tests, two at a time
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: setup ## ruff and mypy
 	$(BIN)/ruff check .

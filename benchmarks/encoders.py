@@ -1,15 +1,16 @@
-"""`python -m benchmarks.encoders`: CrystalFormer against its formulas written down naively, forward and backward.
+"""`python -m benchmarks.encoders`: every structure encoder against its formulas written down naively.
 
-The yardstick (`benchmarks/naive_crystalformer.py`) makes all 125 images × heads × basis functions, one crystal at a
-time, so that it needs no padding; ours takes the crystals as one batch. Same crystals of the project's table
-`structures`, same weights, float32, in turn. Peak memory is that of a batch of 64 crystals of 30 atoms, in a process of
-its own, above what the libraries take.
+CrystalFormer's yardstick (`benchmarks/naive_crystalformer.py`) makes all 125 images × heads × basis functions, one
+crystal at a time, so that it needs no padding. That of the graph networks (`benchmarks/naive_graphs.py`) goes atom by
+atom over the same neighbours, all crystals as one batch, as their published codes do. Ours take the crystals as one
+batch and compute once what symmetry makes equal. Same crystals of the project's table `structures`, same weights,
+float32, forward and backward, in turn. CHGNet's vectors are frozen: nothing is computed in a step that could differ.
+Peak memory is that of a batch of 64 crystals of 30 atoms, in a process of its own, above what the libraries take.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
 import subprocess
 import sys
 import time
@@ -20,12 +21,18 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
+from torch import Tensor
 
-from benchmarks.naive_crystalformer import forward
+from benchmarks import naive_crystalformer, naive_graphs
+from benchmarks.memory import peak
 from features import tables
-from features.structures import TensorizeParams, neighbour_images
-from model.data import Crystal, collate_structures
-from model.encoders.crystalformer import Crystalformer
+from features.structures import TensorizeParams, lists
+from model import encoders
+from model.data import IMAGES, NEIGHBOURS, Crystals, StructureBatch
+from model.params import TrainParams
+
+Geometry = tuple[Tensor, Tensor, Tensor]
+"""Numbers `[n]`, positions `[n, 3]` and lattice `[3, 3]` of a crystal, Å."""
 
 
 def main() -> None:
@@ -39,40 +46,55 @@ def main() -> None:
     if arguments.memory:
         memory()
         return
-    crystals = read(arguments.root, arguments.crystals)
-    torch.manual_seed(0)
-    net = Crystalformer()
-    torch.nn.init.normal_(net.embedding.weight)
-    net.calibrate(collate_structures([crystal for crystal, *_ in crystals]))
-
-    def ours() -> torch.Tensor:
-        tokens: torch.Tensor = net(collate_structures([crystal for crystal, *_ in crystals]))
-        return tokens
-
-    def naive() -> torch.Tensor:
-        return torch.cat([forward(net, torch.from_numpy(crystal.numbers), positions, lattice)
-                          for crystal, positions, lattice in crystals])
-
-    timed: dict[str, list[float]] = {"ours": [], "naive": []}
-    found: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
-    for _ in range(arguments.rounds + 1):  # the first round warms up
-        for name, way in (("naive", naive), ("ours", ours)):
-            seconds, tokens, gradient = step(net, way)
-            timed[name].append(seconds)
-            found[name] = tokens, gradient
-    tokens_apart, gradients_apart = (float((a - b).abs().max() / b.abs().max()) for a, b in zip(
-        found["ours"], found["naive"], strict=True))
-    ratio = float(np.median(timed["naive"][1:]) / np.median(timed["ours"][1:]))
-    sizes = [len(crystal.numbers) for crystal, *_ in crystals]
-    print(f"crystalformer: {len(sizes)} crystals of {min(sizes)} to {max(sizes)} atoms, {torch.get_num_threads()} "
-          f"threads: naive {np.median(timed['naive'][1:]):.2f} s, ours {np.median(timed['ours'][1:]):.3f} s a step")
-    print(f"largest difference, relative: tokens {tokens_apart:.1e}, gradients {gradients_apart:.1e}")
-    print(f"ratio {'>=' if ratio >= 20 else '<'} 20: {ratio:.1f}")
+    crystals, geometries = read(arguments.root, arguments.crystals)
+    sizes = [len(numbers) for numbers, _, _ in geometries]
+    print(f"{len(sizes)} crystals of {min(sizes)} to {max(sizes)} atoms, {torch.get_num_threads()} threads")
+    ratios = {name: compare(name, crystals, geometries, arguments.rounds)
+              for name in ("crystalformer", "comformer", "cgcnn")}
+    ratio = ratios["crystalformer"]
+    print(f"crystalformer: ratio {'>=' if ratio >= 20 else '<'} 20: {ratio:.1f}")
     subprocess.run([sys.executable, "-m", "benchmarks.encoders", "--memory"], check=True)
     sys.exit(int(ratio < 20))
 
 
-def step(net: Crystalformer, way: Callable[[], torch.Tensor]) -> tuple[float, torch.Tensor, torch.Tensor]:
+def compare(name: str, crystals: Crystals, geometries: list[Geometry], rounds: int) -> float:
+    """Print parity and times of one encoder; returns the ratio."""
+    torch.manual_seed(0)
+    net = encoders.make(TrainParams.model_validate({"encoder": name}))
+    batch = crystals.batch()
+    torch.nn.init.normal_(net.embedding.weight)  # type: ignore[arg-type, union-attr]
+    net.calibrate(batch)  # type: ignore[operator]
+    net.train()(batch)  # running statistics, where there are any
+    net.eval()
+    exact, timed = yardstick(name, net, geometries)
+    found, expected = step(net, lambda: net(crystals.batch())), step(net, exact)
+    tokens, gradients = (float((a - b).abs().max() / b.abs().max()) for a, b in zip(
+        found[1:], expected[1:], strict=True))
+    ours, naive = [], []
+    for _ in range(rounds):
+        naive.append(step(net, timed)[0])
+        ours.append(step(net, lambda: net(crystals.batch()))[0])
+    ratio = float(np.median(naive) / np.median(ours))
+    print(f"{name}: largest difference, relative: tokens {tokens:.1e}, gradients {gradients:.1e}; naive "
+          f"{np.median(naive):.3f} s, ours {np.median(ours):.3f} s a step; ratio {ratio:.1f}")
+    return ratio
+
+
+def yardstick(name: str, net: Any, geometries: list[Geometry]) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
+    """The exact way, and the one that is timed."""
+    if name == "crystalformer":
+        def naive() -> Tensor:
+            return torch.cat([naive_crystalformer.forward(net, *geometry) for geometry in geometries])
+
+        return naive, naive
+    graph = naive_graphs.graph(geometries, net.neighbours, TensorizeParams().reach ** 0.5)
+    if name == "cgcnn":
+        return (lambda: naive_graphs.cgcnn(net, graph),) * 2
+    # what is timed takes one choice of lattice vectors, as the published code does
+    return lambda: naive_graphs.comformer(net, graph), lambda: naive_graphs.comformer(net, graph, choices=1)
+
+
+def step(net: torch.nn.Module, way: Callable[[], Tensor]) -> tuple[float, Tensor, Tensor]:
     """Seconds of forward and backward, tokens, and all gradients as one vector."""
     net.zero_grad()
     begin = time.perf_counter()
@@ -83,35 +105,37 @@ def step(net: Crystalformer, way: Callable[[], torch.Tensor]) -> tuple[float, to
     return seconds, tokens.detach(), torch.cat(gradients)
 
 
-def read(root: Path, count: int) -> list[tuple[Crystal, torch.Tensor, torch.Tensor]]:
-    """A random sample with Cartesian positions and lattices in float32."""
-    rows: list[dict[str, Any]] = tables.read(root, "structures").to_pylist()
-    chosen = np.random.default_rng(0).permutation(len(rows))[:count]
-    found = []
-    for row in (rows[index] for index in chosen):
+def read(root: Path, count: int) -> tuple[Crystals, list[Geometry]]:
+    """A random sample, as the encoders get it and as geometries in float32."""
+    table = tables.read(root, "structures")
+    table = table.take(np.random.default_rng(0).permutation(len(table))[:count])
+    geometries = []
+    for row in table.select(["lattice", "frac_coords", "atomic_numbers"]).to_pylist():
         lattice = np.array(row["lattice"]).reshape(3, 3)
         positions = np.array(row["frac_coords"]).reshape(-1, 3) @ lattice
-        crystal = Crystal(np.array(row["atomic_numbers"], np.int64), np.array(row["edge_i"], np.int64),
-                          np.array(row["edge_j"], np.int64), np.array(row["edge_distance"], np.float32))
-        found.append((crystal, torch.from_numpy(positions).float(), torch.from_numpy(lattice).float()))
-    return found
+        geometries.append((torch.tensor(row["atomic_numbers"]), torch.from_numpy(positions).float(),
+                           torch.from_numpy(lattice).float()))
+    return Crystals.from_table(table.select(["atomic_numbers", "orbit", *IMAGES, *NEIGHBOURS])), geometries
 
 
 def memory() -> None:
-    """Peak memory of one step over 64 random crystals of 30 atoms at 18 Å³ an atom."""
-    rng = np.random.default_rng(0)
-    edge = (30 * 18.0) ** (1 / 3)
-    crystals = []
-    for _ in range(64):
-        i, j, distance = neighbour_images(np.eye(3) * edge, rng.random((30, 3)), TensorizeParams().reach)
-        crystals.append(Crystal(rng.integers(1, 90, 30), i, j, distance.astype(np.float32)))
-    net = Crystalformer()
-    batch = collate_structures(crystals)
+    """Peak memory of one CrystalFormer step over 64 random crystals of 30 atoms at 18 Å³ an atom, no two alike."""
+    batch = random_batch()
+    net = encoders.make(TrainParams())
     before = psutil.Process().memory_info().rss
     net(batch).square().mean().backward()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(f"memory of a step over 64 crystals of 30 atoms ({len(batch.distance):,} edges): at most "
-          f"{(peak - before) / 2**30:.2f} GB")
+    print(f"memory of a step over 64 crystals of 30 atoms ({len(batch.images.distance):,} edges): at most "
+          f"{(peak() - before) / 2**30:.2f} GB")
+
+
+def random_batch() -> StructureBatch:
+    """64 crystals without symmetry: the largest number of edges that so many atoms can have."""
+    rng = np.random.default_rng(0)
+    lattice = np.eye(3) * (30 * 18.0) ** (1 / 3)
+    batch = Crystals.of([{"atomic_numbers": rng.integers(1, 90, 30),
+                          **lists(lattice, rng.random((30, 3)), np.arange(30), lattice, TensorizeParams())}
+                         for _ in range(64)]).batch()
+    return batch.apply(lambda tensor: tensor.float() if tensor.is_floating_point() else tensor)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import yaml
 from numpy.typing import NDArray
 
 from features import tables
+from features.paths import Paths
 from model.evaluate import bootstrap
 from model.params import EvaluateParams
 
@@ -74,6 +75,8 @@ def network(arguments: argparse.Namespace) -> float:
     }), encoding="utf-8")
     for stage in ("ingest", "tensorize", "split"):
         stages.run(stage, arguments.folder)
+    if list(Paths(arguments.folder).training.glob("*.pt")):
+        print("goes on with an earlier run, whose time is not counted below")
     begun = time.monotonic()
     train.train(arguments.folder)
     seconds = time.monotonic() - begun

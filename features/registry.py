@@ -15,6 +15,7 @@ MODULES: Mapping[str, str] = {
     "paraphrase": "features.paraphrases",
     "embed": "features.text_embeddings",
     "tensorize": "features.structures",
+    "chgnet": "features.chgnet_atoms",
     "split": "features.splits",
 }
 """Stage → module that defines its `VIEW`."""

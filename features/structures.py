@@ -7,7 +7,8 @@ crystal of the Materials Project has a third as many orbits as atoms.
 *Images*, for CrystalFormer's attention: for every ordered pair of orbits (i, j) the images of all atoms of j around the
 first atom of i with r² − r²_min < `reach`, where r_min is the nearest (Taniai et al., ICLR 2024, restated in
 `model/encoders/crystalformer.py`). The weight of an image is exp(−(r² − r²_min)/2σ²) relative to the nearest and
-σ < 1.98 Å, so every image left out weighs less than exp(−reach/7.84 Å²).
+σ < 1.98 Å, so each image left out weighs less than exp(−reach/7.84 Å²), and all of them together at most about twice
+the share `neglected` of the pair's weight.
 
 *Neighbours*, for graph networks: the nearest images around each orbit, as vectors.
 
@@ -18,6 +19,7 @@ all that belong to some choice are kept, each with the share of the choices that
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import numpy as np
@@ -53,6 +55,8 @@ SCHEMA = pa.schema([
     column("n_edges", pa.int32(), "number of entries in the list of images"),
 ])
 
+WIDEST = 7.84
+"""Å², 2σ² of CrystalFormer at its widest: σ² < r0²/(1 − b) with r0 = 1.4 Å and b = 0.5."""
 SAME_DISTANCE = 1e-4
 """Å; images of one orbit that differ by less stand together, at their mean."""
 SAME_SHELL = 1e-3
@@ -67,7 +71,7 @@ class TensorizeParams(Section):
     """Section `tensorize`."""
 
     reach: float = Field(default=60.0, ge=10.0, le=200.0)
-    """Images with r² − r²_min below this (Å²) are kept; 60 leaves out weights below 0.05 %, 40 below 0.6 %."""
+    """Images with r² − r²_min below this (Å²) are kept; 60 leaves out at most 0.3 % of a pair's weight, 40 3 %."""
     neighbours: int = Field(default=25, ge=1, le=100)
     """Nearest images for graph networks, none farther than √reach; more where several are equally far."""
     max_sites: int = Field(default=300, ge=1, le=2000)
@@ -171,6 +175,17 @@ def neighbour_images(lattice: Floats, fractions: Floats, reach: float,
         parts.append((np.full(len(j), atom), j[order], vectors[j[order], n[order]]))
     i, j, vector = (np.concatenate(column) for column in zip(*parts, strict=True))
     return i, j, vector
+
+
+def neglected(reach: float) -> float:
+    """Share of a pair's weight beyond `reach` (Å²), at the widest σ: the tail of a Maxwell distribution.
+
+    ∫ r² exp(−r²/2σ²) dr from √reach to ∞ over that from 0: what a pair whose nearest image is at 0 would neglect if its
+    images filled space evenly. Since they stand in shells, a single pair may neglect up to twice as much. A narrower σ
+    neglects less.
+    """
+    x = reach / WIDEST
+    return math.erfc(math.sqrt(x)) + 2 * math.sqrt(x / math.pi) * math.exp(-x)
 
 
 def merged(i: Ints, j: Ints, distance: Floats, reach: float) -> tuple[Ints, Ints, Floats, Ints]:

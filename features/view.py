@@ -93,6 +93,8 @@ class FeatureView(Generic[S]):
     """Units per call of `compute`."""
     timeout_s: Callable[[S], float | None] = lambda _params: None
     """Longest time for one unit, enforced by executors that have worker processes."""
+    wanted: Callable[[S], bool] = lambda _params: True
+    """Whether the section asks for the view at all; if not, its table is empty."""
     parallel: Callable[[S], bool] = lambda _params: True
     """Whether worker processes help; if not, the default executor is `serial`."""
     preload: tuple[str, ...] = field(default=())

@@ -69,6 +69,8 @@ def predict(
     trained = checkpoint.load(root)
     if html is not None and not html.absolute().parent.is_dir():
         raise UserError(f"--html: the folder of {html} does not exist")
+    if html is not None and not trained.params.with_text:
+        raise UserError("--html: the model was trained without text, so there is nothing to explain")
     results = prediction.predict_files(trained, files, with_explanations=html is not None)
     unit = trained.config.unit
     if as_json:

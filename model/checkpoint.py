@@ -16,6 +16,7 @@ from features.encoder_weights import pick_device
 from features.errors import UserError
 from features.params import parse_section
 from features.paths import Paths
+from features.registry import view_of
 from model.network import MultimodalNet
 from model.params import TrainParams
 
@@ -58,6 +59,15 @@ class Trained:
     def natural(self, z: torch.Tensor) -> torch.Tensor:
         """From units of the standard deviation to the transformed target."""
         return z.double().cpu() * self.config.target_std + self.config.target_mean
+
+
+def check_versions(trained: Trained) -> None:
+    """Refuse a model that was trained on features of another meaning."""
+    for stage, section in trained.config.features.items():
+        version = view_of(stage).version
+        if section["version"] != version:
+            raise UserError(f"the model was trained on version {section['version']} of the features of '{stage}', "
+                            f"this code makes version {version}; train again with `dvc repro`")
 
 
 def save(root: Path, net: MultimodalNet, config: Config) -> None:

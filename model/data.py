@@ -14,10 +14,15 @@ from torch import Tensor
 
 Ints = NDArray[np.int64]
 
+N_ELEMENTS = 119
+"""Rows of an embedding of elements: the index is the atomic number, 0 stands for a hidden element."""
+
 ATOMS = ("atomic_numbers", "orbit")
 IMAGES = ("edge_i", "edge_j", "edge_distance", "edge_count")
 NEIGHBOURS = ("near_i", "near_j", "near_vector", "axis_vector", "axis_weight")
 """Columns of the table `structures`; every batch has the first, an encoder names which of the others it reads."""
+ATOM_VECTORS = ("atom_vectors",)
+"""The same of the table `chgnet_atoms`."""
 
 
 class TensorGroup:
@@ -91,6 +96,7 @@ class StructureBatch(TensorGroup):
     """`[crystals]`."""
     images_read: PairImages | None
     neighbours_read: Neighbours | None
+    vectors_read: Tensor | None
 
     def elements(self, hidden: Tensor | None = None) -> Tensor:
         """`[orbits]`, atomic numbers; 0 where `hidden` (`[atoms]`, bool, alike within an orbit) is True."""
@@ -110,6 +116,13 @@ class StructureBatch(TensorGroup):
         if self.neighbours_read is None:
             raise RuntimeError("the encoder does not say that it reads NEIGHBOURS")
         return self.neighbours_read
+
+    @property
+    def atom_vectors(self) -> Tensor:
+        """`[orbits, dim]`, vectors of their first atoms, for encoders whose `reads` has `ATOM_VECTORS`."""
+        if self.vectors_read is None:
+            raise RuntimeError("the encoder does not say that it reads ATOM_VECTORS")
+        return self.vectors_read
 
 
 @dataclass(frozen=True)
@@ -147,7 +160,7 @@ class Crystals:
     def of(cls, rows: Sequence[Mapping[str, Any]]) -> Self:
         """From rows as `features.structures.structure_tensors` makes them."""
         values = {name: np.concatenate([np.asarray(row[name]) for row in rows])
-                  for name in (*ATOMS, *IMAGES, *NEIGHBOURS) if name in rows[0]}
+                  for name in (*ATOMS, *IMAGES, *NEIGHBOURS, *ATOM_VECTORS) if name in rows[0]}
         return cls(values, {name: np.cumsum([0, *(len(row[name]) for row in rows)]) for name in values})
 
     def __len__(self) -> int:
@@ -173,6 +186,7 @@ class Crystals:
             n_orbits=_tensor(n_orbits),
             images_read=self._images(rows, shift) if "edge_i" in self.values else None,
             neighbours_read=self._neighbours(rows, shift) if "near_i" in self.values else None,
+            vectors_read=self._vectors(atom[first]) if "atom_vectors" in self.values else None,
         )
 
     def _spans(self, name: str, rows: Ints) -> tuple[Ints, Ints]:
@@ -196,6 +210,11 @@ class Crystals:
             distance=_tensor(distance),
             count=_tensor(self.values["edge_count"][edge].astype(distance.dtype)),
         )
+
+    def _vectors(self, atoms: Ints) -> Tensor:
+        flat = self.values["atom_vectors"]
+        vectors = flat.reshape(-1, len(flat) // max(1, len(self.values["orbit"])))[atoms]
+        return _tensor(vectors.astype(np.float32) if vectors.dtype == np.float16 else vectors)
 
     def _neighbours(self, rows: Ints, shift: Ints) -> Neighbours:
         counts, edge = self._spans("near_i", rows)

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from features import catalog, placement, tables
+from features import catalog, chgnet_atoms, placement, tables
 from features.errors import UserError
 from features.params import load_section
 from features.paths import Paths
@@ -37,6 +37,7 @@ PREDICTIONS = pa.schema([
     column("y_fused", pa.float64(), "transformed prediction of the fused branch"),
     column("y_structure_only", pa.float64(), "the same of the structure branch; null if it did not learn"),
     column("y_text_only", pa.float64(), "the same of the text branch; null if it did not learn"),
+    column("pretrained_on", pa.string(), "what a pretrained part of the model had learned from; null if there is none"),
     column("value_true", pa.float64(), "target in its own unit"),
     column("value_fused", pa.float64(), "prediction of the fused branch in the target's own unit"),
 ])
@@ -46,6 +47,7 @@ def evaluate(root: Path) -> None:
     """Evaluate the trained model; writes `data/results/` and the table `predictions`."""
     params = load_section(root, "evaluate", EvaluateParams)
     trained = checkpoint.load(root)
+    checkpoint.check_versions(trained)
     splits = load_splits(root, trained.params)
     if loader.split_digest(splits) != trained.config.split_digest:
         raise UserError("the crystals or their splits have changed since the model was trained; run `dvc repro`")
@@ -67,6 +69,9 @@ def evaluate(root: Path) -> None:
         ("mae_shuffled_text", "shuffled text")) if key in test)
     say(f"evaluate: test MAE {test['mae']:.4f} [{test['mae_low']:.4f}, {test['mae_high']:.4f}] {metrics['unit']}, "
         f"{others}mean predictor {base['mean_mae']:.4f}")
+    if metrics["pretrained_on"]:
+        say(f"evaluate: the structure encoder is pretrained ({metrics['pretrained_on']}) and may have seen these "
+            "crystals")
 
 
 def predict_all(trained: Trained, dataset: Dataset, texts_of: Ints | None = None) -> dict[str, Floats]:
@@ -120,7 +125,15 @@ def measure(trained: Trained, test: Dataset, predicted: dict[str, Floats], param
         "confidence": params.confidence,
         "split": trained.config.split_sizes,
         "parameters": trained.config.parameters,
+        "pretrained_on": pretrained_on(trained),
     }
+
+
+def pretrained_on(trained: Trained) -> str | None:
+    """What the structure encoder had learned from before, if anything: its errors are not those of a test then."""
+    if trained.params.encoder != "chgnet":
+        return None
+    return f"CHGNet {trained.config.features['chgnet']['params']['model']}: {chgnet_atoms.PRETRAINED_ON}"
 
 
 def bootstrap(errors: Floats, params: EvaluateParams) -> tuple[float, float]:
@@ -162,6 +175,7 @@ def _rows(trained: Trained, splits: dict[str, Dataset],
             "y_fused": float(predicted[split]["fused"][row]),
             "y_structure_only": float(predicted[split]["structure"][row]) if learns("structure") else None,
             "y_text_only": float(predicted[split]["text"][row]) if learns("text") else None,
+            "pretrained_on": pretrained_on(trained),
             "value_true": back(dataset.targets[row]),
             "value_fused": back(predicted[split]["fused"][row]),
         }

@@ -70,9 +70,11 @@ def explain_stage(root: Path) -> None:
     """Explain a handful of test crystals; writes the table `attributions` and `data/results/explanations.html`."""
     params = load_section(root, "explain", ExplainParams)
     trained = checkpoint.load(root)
+    checkpoint.check_versions(trained)
     if not trained.params.with_text:
-        raise UserError("the model was trained without text, so there is nothing to explain; give train.loss.text a "
-                        "weight or take another train.fusion")
+        _write(root, trained, [])
+        say("explain: the model was trained without text, so there is nothing to explain")
+        return
     test = load_splits(root, trained.params)["test"]
     texts = {row["material_id"]: row for row in
              tables.read(root, "descriptions", ["material_id", "text", "sentences"]).to_pylist()}
@@ -88,12 +90,16 @@ def explain_stage(root: Path) -> None:
             explanations.append(explain(trained, encoder, test.ids[index], crystals.batch([number]), row["text"],
                                         sentences.from_rows(row["sentences"]), float(test.targets[index])))
             progress.advance(1)
+    _write(root, trained, explanations)
+    say(f"explain: {len(explanations)} test crystals")
+
+
+def _write(root: Path, trained: Trained, explanations: list[Explanation]) -> None:
     publish(root, "attributions", ATTRIBUTIONS, ("material_id", "kind", "index"),
             [row for explanation in explanations for row in explanation.rows])
     Paths(root).results.mkdir(parents=True, exist_ok=True)
     report.write_explanations(Paths(root).results / "explanations.html", trained, explanations)
     catalog.refresh(root)
-    say(f"explain: {len(explanations)} test crystals")
 
 
 def load_encoder(trained: Trained) -> text_encoder.TextEncoder:

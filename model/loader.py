@@ -27,8 +27,10 @@ from torch import Tensor
 from features import tables
 from features.errors import UserError
 from features.materials import PROPERTIES
+from features.progress import say
+from features.registry import view_of
 from features.sentences import REGIONS
-from model.data import ATOMS, Crystals, Ints, StructureBatch, TextBatch, Texts, ragged
+from model.data import ATOM_VECTORS, ATOMS, Crystals, Ints, StructureBatch, TextBatch, Texts, ragged
 from model.params import LoaderParams
 
 SPLITS = ("train", "validation", "test")
@@ -163,8 +165,7 @@ class Dataset:
         start, stop = self.bounds[number]
         ids = pa.array(self.ids[start:stop], pa.string())
         parts = np.unique(self.part[start:stop])
-        crystals = Crystals.from_table(_in_order(
-            _read(self.root, "structures", parts, ["material_id", *ATOMS, *self.reads]), ids))
+        crystals = _crystals(self.root, ids, self.reads, parts)
         counts = self.n_texts[start:stop]
         window = Window(start, crystals, _texts(self.root, ids, self.text_dim) if counts.any() else _no_texts(self),
                         np.cumsum(counts) - counts)
@@ -188,8 +189,20 @@ def load(root: Path, target: str, transform_name: str, reads: Sequence[str], par
     targets = read_targets(root, target, transform_name)
     columns = tables.read(root, "splits", ["material_id", "split"])
     split_of = dict(zip(*(column.to_pylist() for column in columns.columns), strict=True))
+    chgnet = bool(set(ATOM_VECTORS) & set(reads))
+    for stage in ("tensorize", *(["embed"] if with_text else []), *(["chgnet"] if chgnet else [])):
+        _check_version(root, stage)
     counts, dim = _text_counts(root) if with_text else ({}, 1)
     ids, part, n_edges = _index(root)
+    if chgnet:
+        with_vectors = set(tables.read(root, "chgnet_atoms", ["material_id"])["material_id"].to_pylist())
+        if not with_vectors:
+            raise UserError("train.encoder chgnet reads the table chgnet_atoms, which is empty: set chgnet.model and "
+                            "run `dvc repro`")
+        lost = len(set(ids) & set(targets) - with_vectors)
+        if lost:
+            say(f"train: {lost} crystals that CHGNet rejects are left out, of every split (python -m features rejects)")
+        targets = {i: value for i, value in targets.items() if i in with_vectors}
     place = {name: [index for index, i in enumerate(ids) if i in targets and split_of.get(i) == name]
              for name in SPLITS}
     result = {}
@@ -211,8 +224,7 @@ def split_digest(splits: Mapping[str, Dataset]) -> str:
 
 def read_crystals(root: Path, ids: Sequence[str], reads: Sequence[str]) -> Crystals:
     """The crystals of these ids, in that order."""
-    table = tables.read(root, "structures", ["material_id", *ATOMS, *reads], ids)
-    return Crystals.from_table(_in_order(table, pa.array(list(ids), pa.string())))
+    return _crystals(root, pa.array(list(ids), pa.string()), reads)
 
 
 def transform(values: NDArray[np.float64], name: str) -> NDArray[np.float64]:
@@ -247,12 +259,23 @@ def read_targets(root: Path, target: str, transform_name: str) -> dict[str, floa
     return dict(zip(known, transform(np.array(list(known.values())), transform_name).tolist(), strict=True))
 
 
+def _check_version(root: Path, stage: str) -> None:
+    view = view_of(stage)
+    found = tables.footer(tables.files(root, view.name)[0]).get("version", view.version)
+    if found != view.version:
+        raise UserError(f"table '{view.name}' has version {found}, this code reads version {view.version}; run "
+                        f"`python -m pipelines {stage}` or `dvc repro`")
+
+
 def _windows(part: Ints, most: int) -> list[tuple[int, int]]:
-    """Half-open ranges of rows of whole parts, each of at most `most` rows unless a single part has more."""
+    """Half-open ranges of rows of whole parts, each of at most `most` rows unless a single part has more.
+
+    No window but the only one has a single row, since the shuffled-text control wants another one in each.
+    """
     edges = [0, *(np.flatnonzero(np.diff(part)) + 1).tolist(), len(part)]
     result: list[tuple[int, int]] = []
     for start, stop in itertools.pairwise(edges):
-        if result and stop - result[-1][0] <= most:
+        if result and (stop - result[-1][0] <= most or 1 in (stop - start, result[-1][1] - result[-1][0])):
             result[-1] = (result[-1][0], stop)
         else:
             result.append((start, stop))
@@ -292,9 +315,19 @@ def _text_counts(root: Path) -> tuple[dict[str, int], int]:
     return dict(zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True)), dim
 
 
-def _read(root: Path, name: str, parts: Ints, columns: list[str]) -> pa.Table:
-    files = tables.files(root, name)
-    return pa.concat_tables([pq.read_table(files[part], columns=columns) for part in parts])
+def _crystals(root: Path, ids: pa.Array, reads: Sequence[str], parts: Ints | None = None) -> Crystals:
+    """The crystals of these ids, in that order; `parts` are those of `structures` if they are known."""
+    columns = ["material_id", *ATOMS, *(name for name in reads if name not in ATOM_VECTORS)]
+    if parts is None:
+        table = tables.read(root, "structures", columns, ids.to_pylist())
+    else:
+        files = tables.files(root, "structures")
+        table = pa.concat_tables([pq.read_table(files[part], columns=columns) for part in parts])
+    table = _in_order(table, ids)
+    if set(ATOM_VECTORS) & set(reads):
+        vectors = tables.read(root, "chgnet_atoms", ["material_id", *ATOM_VECTORS], ids.to_pylist())
+        table = table.append_column(ATOM_VECTORS[0], _in_order(vectors, ids)[ATOM_VECTORS[0]])
+    return Crystals.from_table(table)
 
 
 def _in_order(table: pa.Table, ids: pa.Array) -> pa.Table:

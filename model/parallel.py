@@ -3,7 +3,8 @@
 Every process makes the same plan of batches and takes its share of each; gradients are summed before a step. Masks
 follow from a crystal's place in the data set (`model.network.draw_hidden`) and losses are divided by the counts of the
 whole batch, so that the curve is that of one process, to rounding. What an encoder counts over its batch alone (batch
-normalisation) it counts over its share, as is usual.
+normalisation) it counts over its share, as is usual. All processes read the project's folder: several machines need a
+disk that they share. `torchrun` goes past DVC, which trains again when it next runs the stage.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class Team:
 
     rank: int = 0
     processes: int = 1
+    device: str = "cpu"
 
     @property
     def leads(self) -> bool:
@@ -53,6 +55,14 @@ class Team:
         if self.processes > 1:
             dist.all_reduce(values)
         return values
+
+    def agreed(self, wish: bool) -> bool:
+        """The leader's wish, known to all."""
+        if self.processes == 1:
+            return wish
+        flag = torch.tensor([float(wish)], device=self.device)
+        dist.broadcast(flag, 0)
+        return bool(flag.item())
 
     def gather(self, value: Any) -> list[Any]:
         """Everybody's value, in the order of ranks. Values are the team's own, so that pickle is safe here."""
@@ -85,6 +95,6 @@ def team(device: str) -> Iterator[tuple[Team, str]]:
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     try:
-        yield Team(dist.get_rank(), processes), device
+        yield Team(dist.get_rank(), processes, device), device
     finally:
         dist.destroy_process_group()

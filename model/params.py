@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from features.params import RUNTIME, Section
 
-EncoderName = Literal["crystalformer", "comformer", "cgcnn"]
+EncoderName = Literal["crystalformer", "comformer", "cgcnn", "chgnet"]
 FusionName = Literal["sum", "concat", "gated", "cross_attention", "structure_only", "text_only"]
 
 
@@ -49,6 +49,13 @@ class ComformerParams(Section):
     """Layers of attention over neighbours; the edges are updated by their angles after the first."""
     neighbours: int = Field(default=25, ge=1, le=64)
     """Nearest images that an atom hears from."""
+
+
+class ChgnetEncoderParams(Section):
+    """Section `train.chgnet`: size of the net on the frozen vectors of the table `chgnet_atoms`."""
+
+    dim: int = Field(default=128, ge=8, le=1024)
+    """Width of an atom's token."""
 
 
 class LossWeights(Section):
@@ -115,6 +122,8 @@ class TrainParams(Section):
     """Size of the encoder of that name."""
     cgcnn: CgcnnParams = CgcnnParams()
     """Size of the encoder of that name."""
+    chgnet: ChgnetEncoderParams = ChgnetEncoderParams()
+    """Size of the encoder of that name, which needs `chgnet.model`."""
     loss: LossWeights = LossWeights()
     """Weights of the branches."""
     masking: Masking = Masking()

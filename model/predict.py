@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from features import crystal, descriptions, materials, sentences, structures
-from features.errors import RowError, UserError
+from features import chgnet_atoms, crystal, descriptions, materials, sentences, structures
+from features.errors import RowError
 from features.files import read_text
 from features.registry import view_of
 from features.sentences import Sentence
 from features.view import reject
-from model import data, loader
+from model import checkpoint, data, loader
 from model.checkpoint import Trained
 from model.data import Crystals, StructureBatch
 from model.explain import Explanation, as_text, explain, load_encoder
@@ -41,17 +42,8 @@ class FileResult:
 
 def predict_files(trained: Trained, files: list[Path], with_explanations: bool = False) -> list[FileResult]:
     """Predict for each file; a bad one gives an `error` and never stops the others."""
-    check_versions(trained)
+    checkpoint.check_versions(trained)
     return [_predict_file(trained, path, with_explanations) for path in files]
-
-
-def check_versions(trained: Trained) -> None:
-    """Refuse a model that was trained on features of another meaning."""
-    for stage, section in trained.config.features.items():
-        version = view_of(stage).version
-        if section["version"] != version:
-            raise UserError(f"the model was trained on version {section['version']} of the features of '{stage}', "
-                            f"this code makes version {version}; train again with `dvc repro`")
 
 
 def _predict_file(trained: Trained, path: Path, with_explanation: bool) -> FileResult:
@@ -102,4 +94,9 @@ def _section(trained: Trained, stage: str) -> Any:
 
 
 def _tensors(trained: Trained, cif: str) -> StructureBatch:
-    return Crystals.of([structures.tensors(cif, _section(trained, "tensorize"))]).batch()
+    row = structures.tensors(cif, _section(trained, "tensorize"))
+    if trained.params.encoder == "chgnet":
+        model = _section(trained, "chgnet").model
+        vectors = chgnet_atoms.atom_vectors(crystal.from_cif(cif), model).astype(np.float16)  # as the table has them
+        row["atom_vectors"] = vectors.ravel()
+    return Crystals.of([row]).batch()

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from features.errors import UserError
 from features.paths import Paths
 
 
@@ -28,7 +30,11 @@ class Resume:
         """What `save` was given last; None for a run that has not begun."""
         if not self.path.exists():
             return None
-        state: dict[str, Any] = torch.load(self.path, map_location=device, weights_only=True)
+        try:
+            state: dict[str, Any] = torch.load(self.path, map_location=device, weights_only=True)
+        except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+            raise UserError(f"{self.path} is damaged and the run cannot go on from it ({error}); delete it to begin "
+                            "anew") from None
         return state
 
     def save(self, state: Mapping[str, Any]) -> None:

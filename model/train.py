@@ -86,12 +86,19 @@ def _train(root: Path, params: TrainParams, group: Team, device: torch.device) -
 
 def load_splits(root: Path, params: TrainParams) -> dict[str, Dataset]:
     """The three splits as this section wants them."""
+    wanted = getattr(getattr(params, params.encoder), "neighbours", 0)
+    kept = tables.footer(tables.files(root, "structures")[0]).get("params", {}).get("neighbours", wanted)
+    if wanted > kept:
+        raise UserError(f"train.{params.encoder}.neighbours is {wanted}, but the table structures holds {kept}: raise "
+                        "tensorize.neighbours")
     return loader.load(root, params.target, params.transform, encoders.reads(params), params.loader, params.with_text)
 
 
 def feature_footers(root: Path, params: TrainParams) -> dict[str, dict[str, Any]]:
     """What the tables say of themselves: how a prediction must compute its features."""
     names = {"ingest": "materials", "tensorize": "structures"}
+    if params.encoder == "chgnet":
+        names |= {"chgnet": "chgnet_atoms"}
     if params.with_text:
         names |= {"describe": "descriptions", "embed": "text_embeddings"}
     kept = ("version", "params", "digest")
@@ -175,8 +182,10 @@ class _Run:
         return total
 
     def state(self) -> dict[str, Any]:
-        """All of it, for `Resume`."""
-        return {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(),
+        """All of it, for `Resume`; every process of the team must ask at the same step."""
+        nets = [self.net] if self.averaged is None else [self.net, self.averaged]
+        buffers = self.group.gather([dict(net.named_buffers()) for net in nets])
+        return {"buffers": buffers, "net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(),
                 "schedule": self.schedule.state_dict(),
                 "averaged": None if self.averaged is None else self.averaged.state_dict(), "best": self.best,
                 "best_epoch": self.best_epoch, "best_state": self.best_state, "history": self.history,
@@ -189,6 +198,10 @@ class _Run:
         self.schedule.load_state_dict(state["schedule"])
         if self.averaged is not None:
             self.averaged.load_state_dict(state["averaged"])
+        # running statistics are each process's own
+        for net, buffers in zip([self.net, self.averaged], state["buffers"][self.group.rank], strict=False):
+            for name, buffer in cast(nn.Module, net).named_buffers():
+                buffer.copy_(buffers[name])
         self.best, self.best_epoch = state["best"], state["best_epoch"]
         self.best_state, self.history = state["best_state"], state["history"]
         self.step, self.total, self.seconds = state["step"], state["total"], state["seconds"]
@@ -205,11 +218,16 @@ def _loop(run: _Run, resume: Resume) -> list[dict[str, float]]:
                 "stopped")
     saved = time.monotonic()
 
-    def save_now_and_then() -> None:
+    def save() -> None:
         nonlocal saved
-        if leads and time.monotonic() - saved >= params.save_every_s:
-            resume.save(run.state())
-            saved = time.monotonic()
+        state = run.state()
+        if leads:
+            resume.save(state)
+        saved = time.monotonic()
+
+    def save_now_and_then() -> None:
+        if run.group.agreed(time.monotonic() - saved >= params.save_every_s):
+            save()
 
     with Progress("train", params.epochs, "epochs", quiet=not leads) as progress:
         progress.advance(len(run.history))
@@ -217,9 +235,7 @@ def _loop(run: _Run, resume: Resume) -> list[dict[str, float]]:
             if run.history and number - 1 - run.best_epoch >= params.patience:
                 break
             run.epoch(number, save_now_and_then)
-            if leads:
-                resume.save(run.state())
-                saved = time.monotonic()
+            save()
             progress.advance(1, f"validation MAE {run.history[-1]['validation_mae_fused']:.4f}, best {run.best:.4f}")
     run.net.load_state_dict(run.best_state)
     if leads:

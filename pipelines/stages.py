@@ -46,7 +46,7 @@ def _prepare(stage: str, root: Path) -> tuple[FeatureView[Any], Section, pa.Tabl
         from pipelines.sources.materials_project import texts
 
         units = texts.with_served(units, root)
-    return view, params, units
+    return view, params, units if view.wanted(params) else units.slice(0, 0)
 
 
 def _takes_served_texts(stage: str, params: Section) -> bool:

@@ -35,7 +35,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("dvc.yaml", ".dvcignore"):
         shutil.copy(REPO / name, root / name)
     content = (root / "params.yaml").read_text().replace("source: cif_folder", "source: cif_folder\n  path: data/input")
-    every = ("describe", "paraphrase", "embed", "tensorize", "split", "evaluate")
+    every = ("describe", "paraphrase", "embed", "tensorize", "chgnet", "split", "evaluate")
     (root / "params.yaml").write_text(content + "".join(f"{stage}: {{}}\n" for stage in every))
     run(root, "dvc", "init", "--no-scm", "--quiet")
     run(root, "dvc", "repro")

@@ -19,6 +19,7 @@ ENCODERS = {
     "crystalformer": "model.encoders.crystalformer:Crystalformer",
     "comformer": "model.encoders.comformer:Comformer",
     "cgcnn": "model.encoders.cgcnn:Cgcnn",
+    "chgnet": "model.encoders.chgnet:Chgnet",
 }
 """Where the class of each name is; it is made from the fields of the section of that name."""
 
@@ -28,7 +29,7 @@ class StructureEncoder(Protocol):
 
     dim: int
     reads: tuple[str, ...]
-    """Columns of the table `structures` that it needs: `IMAGES`, `NEIGHBOURS` or both."""
+    """Columns of the tables that it needs: `IMAGES`, `NEIGHBOURS`, `ATOM_VECTORS` or several of them."""
 
     def __call__(self, batch: StructureBatch, hidden: Tensor | None = None) -> Tensor:
         """Tokens `[atoms, dim]` of all atoms of the batch; `hidden` (`[atoms]`, bool) marks elements to hide."""
@@ -50,6 +51,6 @@ def make(params: TrainParams) -> torch.nn.Module:
 
 
 def reads(params: TrainParams) -> tuple[str, ...]:
-    """Columns of the table `structures` that the encoder needs."""
+    """Columns of the tables that the encoder needs."""
     found: tuple[str, ...] = class_of(params.encoder).reads  # type: ignore[attr-defined]
     return found

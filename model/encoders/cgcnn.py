@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.data import NEIGHBOURS, StructureBatch
-from model.encoders.graph import N_ELEMENTS, nearest_edges, normalise
+from model.data import N_ELEMENTS, NEIGHBOURS, StructureBatch
+from model.encoders.graph import nearest_edges, normalise
 
 STEP = 0.2  # Å, spacing and width of the Gaussians
 
@@ -34,7 +34,7 @@ class Convolution(nn.Module):
         z = self.linear(torch.cat([v[i], v[j], u], dim=-1))
         gate, core = normalise(self.normalise, z).chunk(2, dim=-1)
         messages = torch.sigmoid(gate) * F.softplus(core)
-        total = messages.new_zeros(v.shape).index_add(0, i, messages)
+        total = torch.zeros_like(v).index_add(0, i, messages.to(v.dtype))
         return F.softplus(v + normalise(self.normalise_sum, total))
 
 

@@ -16,11 +16,14 @@ edge-wise attention, once, after the first layer, over the lattice vectors:
 
 with ξ small feed-forward nets and e_a embedded as an edge of the length of a.
 
-It differs from the paper in one thing. The paper takes three shortest lattice vectors, but in a cubic or hexagonal
-lattice, and in their signs always, three can be chosen in several ways, and the network's answer depends on which. Here
-the sum runs over all that can be chosen, each with the share of the choices that hold it (`features/structures.py`),
-and over angles up to sign, so that no answer depends on how the crystal is written. Mirror images get the same tokens.
-Elements come in by a learned vector. Rows are orbits of atoms that symmetry makes alike.
+It differs from the paper, and from its authors' code, in this. The paper takes three shortest lattice vectors, but in a
+cubic or hexagonal lattice, and in their signs always, three can be chosen in several ways, and the network's answer
+depends on which. Here the sum runs over all that can be chosen, each with the share of the choices that hold it
+(`features/structures.py`), and over angles up to sign, so that no answer depends on how the crystal is written. Mirror
+images get the same tokens.
+For the same reason all lattice vectors share W_L, W_LV, where the authors have a map for the first, second and third.
+Elements come in by a learned vector, lengths and angles by fewer Gaussians than theirs, and rows are orbits of atoms
+that symmetry makes alike, each of which counts once in the statistics of a batch.
 """
 
 from __future__ import annotations
@@ -31,8 +34,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.data import NEIGHBOURS, StructureBatch
-from model.encoders.graph import N_ELEMENTS, nearest_edges, normalise
+from model.data import N_ELEMENTS, NEIGHBOURS, StructureBatch
+from model.encoders.graph import nearest_edges, normalise
 
 LENGTHS, ANGLES = 128, 32  # Gaussians
 SCALE = 0.75  # Å; lengths come in as −SCALE/r
@@ -53,8 +56,20 @@ class Gaussians(nn.Module):
         return torch.exp(-self.gamma * (x[:, None] - self.centres) ** 2)
 
 
-def _mlp(wide: int, dim: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(wide, dim), nn.SiLU(), nn.Linear(dim, dim))
+class Mix(nn.Sequential):
+    """ξ( a | b | c ): linear, SiLU, linear."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(nn.Linear(3 * dim, dim), nn.SiLU(), nn.Linear(dim, dim))
+
+    def of(self, a: Tensor, a_of: Tensor, b: Tensor, b_of: Tensor, c: Tensor) -> Tensor:
+        """ξ( a[a_of] | b[b_of] | c ), with the first product taken before rows are repeated."""
+        first, *rest = self
+        for_a, for_b, for_c = first.weight.chunk(3, dim=1)  # type: ignore[operator]
+        x = F.linear(a, for_a)[a_of] + F.linear(b, for_b)[b_of] + F.linear(c, for_c, first.bias)  # type: ignore[arg-type]
+        for layer in rest:
+            x = layer(x)
+        return x
 
 
 class NodeAttention(nn.Module):
@@ -64,17 +79,18 @@ class NodeAttention(nn.Module):
         super().__init__()
         self.query, self.key, self.value = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, dim)
         self.edge = nn.Linear(dim, dim)
-        self.mix_key, self.mix_value, self.message = _mlp(3 * dim, dim), _mlp(3 * dim, dim), nn.Linear(dim, dim)
+        self.mix_key, self.mix_value, self.message = Mix(dim), Mix(dim), nn.Linear(dim, dim)
         self.normalise_score, self.normalise_sum = nn.BatchNorm1d(dim), nn.BatchNorm1d(dim)
 
     def forward(self, f: Tensor, i: Tensor, j: Tensor, e: Tensor) -> Tensor:
         """`[orbits, dim]` in and out; `i`, `j` (`[edges]`) and `e` (`[edges, dim]`) are the graph."""
         q, k, v, edge = self.query(f), self.key(f), self.value(f), self.edge(e)
-        score = q[i] * self.mix_key(torch.cat([k[i], k[j], edge], dim=-1)) / math.sqrt(f.shape[1])
-        heard = torch.sigmoid(normalise(self.normalise_score, score)) \
-            * self.mix_value(torch.cat([v[i], v[j], edge], dim=-1))
-        messages = self.message(heard)
-        total = messages.new_zeros(f.shape).index_add(0, i, messages)
+        score = q[i] * self.mix_key.of(k, i, k, j, edge) / math.sqrt(f.shape[1])
+        heard = torch.sigmoid(normalise(self.normalise_score, score)) * self.mix_value.of(v, i, v, j, edge)
+        # ξ_msg is linear, so that its sum is that of the sum, but for the constant; sums keep the precision of f
+        total = torch.zeros_like(f).index_add(0, i, heard.to(f.dtype))
+        degree = torch.bincount(i, minlength=len(f)).to(total.dtype)
+        total = F.linear(total, self.message.weight) + degree[:, None] * self.message.bias
         return F.softplus(f + normalise(self.normalise_sum, total))
 
 
@@ -85,7 +101,7 @@ class EdgeAttention(nn.Module):
         super().__init__()
         self.query, self.key, self.value = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, dim)
         self.axis_key, self.axis_value, self.angle = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, dim)
-        self.mix_key, self.mix_value, self.message = _mlp(3 * dim, dim), _mlp(3 * dim, dim), nn.Linear(dim, dim)
+        self.mix_key, self.mix_value, self.message = Mix(dim), Mix(dim), nn.Linear(dim, dim)
         self.normalise_score, self.normalise_sum = nn.BatchNorm1d(dim), nn.BatchNorm1d(dim)
 
     def forward(self, e: Tensor, edge: Tensor, axis: Tensor, lattice: Tensor, angles: Tensor, share: Tensor) -> Tensor:
@@ -100,12 +116,12 @@ class EdgeAttention(nn.Module):
             share: `[meetings]`, weights that sum to 3 for each edge.
         """
         angle = self.angle(angles)
-        score = self.query(e)[edge] * self.mix_key(
-            torch.cat([self.key(e)[edge], self.axis_key(lattice)[axis], angle], dim=-1)) / math.sqrt(e.shape[1])
-        heard = torch.sigmoid(normalise(self.normalise_score, score)) * self.mix_value(
-            torch.cat([self.value(e)[edge], self.axis_value(lattice)[axis], angle], dim=-1))
-        messages = share[:, None] * self.message(heard)
-        total = messages.new_zeros(e.shape).index_add(0, edge, messages)
+        key = self.mix_key.of(self.key(e), edge, self.axis_key(lattice), axis, angle)
+        score = self.query(e)[edge] * key / math.sqrt(e.shape[1])
+        heard = torch.sigmoid(normalise(self.normalise_score, score)) \
+            * self.mix_value.of(self.value(e), edge, self.axis_value(lattice), axis, angle)
+        total = share.new_zeros(e.shape).index_add(0, edge, share[:, None] * heard)
+        total = F.linear(total, self.message.weight, 3 * self.message.bias)  # the shares of an edge sum to 3
         return F.softplus(e + normalise(self.normalise_sum, total))
 
 

@@ -21,10 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.data import IMAGES, StructureBatch
+from model.data import IMAGES, N_ELEMENTS, StructureBatch
 from model.encoders.periodic_attention import Images, periodic_attention, prepare
 
-N_ELEMENTS = 119  # index = atomic number; 0 stands for a hidden element
 N_BASIS = 64
 BASIS_WIDTH = 14.0 / N_BASIS  # Å
 R0, RHO_A, RHO_B = 1.4, 0.1, 0.5  # Å, and the two constants of ρ
@@ -82,7 +81,7 @@ class InfiniteAttention(nn.Module):
         q = self.qkv(x).view(x.shape[0], 3, self.heads, self.width)[:, 0]
         values = (q * self.omega).sum(-1)
         self.shift.copy_(-values.mean())
-        self.scale.copy_(1.0 / values.std().clamp_min(1e-6))
+        self.scale.copy_(1.0 / values.std(correction=0).clamp_min(1e-6))
 
 
 class Block(nn.Module):

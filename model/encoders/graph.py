@@ -6,10 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from features.structures import SAME_SHELL
 from model.data import StructureBatch
-
-N_ELEMENTS = 119  # index = atomic number; 0 stands for a hidden element
-SAME_SHELL = 1e-3  # Å; neighbours closer than this in distance count as equally near
 
 
 def nearest_edges(batch: StructureBatch, neighbours: int) -> tuple[Tensor, Tensor, Tensor]:

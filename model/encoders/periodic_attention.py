@@ -10,10 +10,10 @@ over the pairs p = (i, j) with c_n images at each of the distances r_n, the near
     basis_i,k = Σ_p a_p Σ_n w_n b_k(r_n) / Z_p
 
 which is eq. 4 to 6 of the paper with the matrix W_E drawn out of the sum over pairs: Σ_p a_p β_p = W_E · basis_i.
-The weights w are all that is stored of the size of edges × heads, and nothing is of that size times basis functions. Of
-the 64 Gaussians b_k only the `NEAR` nearest to a distance differ from zero by more than 1e-14, so only these
-are summed. Each orbit's sums run in the order of its edges, whatever the number of threads. On other devices the same
-formulas run as torch operations.
+The weights w are all that is stored of the size of edges × heads, and nothing is of that size times basis functions.
+Compiled, of the 64 Gaussians b_k only the `NEAR` nearest to a distance differ from zero by more than 1e-14, so only
+these are summed. Each orbit's sums run in the order of its edges, whatever the number of threads. On other devices the
+same formulas run as torch operations.
 """
 
 from __future__ import annotations
@@ -106,8 +106,9 @@ def _with_torch(q: Tensor, k: Tensor, v: Tensor, inverse_variance: Tensor, image
     mixed = torch.zeros_like(q).index_add(0, pairs.pair_i, attention[..., None] * v[pairs.pair_j])
     share = weight * (attention / z)[pairs.pair_of]
     owner = pairs.pair_i[pairs.pair_of]
-    basis = q.new_zeros(orbits, q.shape[1], images.n_basis)
-    return mixed, basis.index_add(0, owner, share[..., None] * images.basis[:, None])
+    nothing = q.new_zeros(orbits, images.n_basis)
+    # one head at a time: all of them at once would be edges × heads × basis functions
+    return mixed, torch.stack([nothing.index_add(0, owner, one[:, None] * images.basis) for one in share.unbind(1)], 1)
 
 
 def _segment_softmax(score: Tensor, segment: Tensor, segments: int) -> Tensor:
@@ -124,6 +125,7 @@ class _Compiled(torch.autograd.Function):
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, inverse_variance: Tensor,
                 images: Images) -> tuple[Tensor, Tensor]:
         given = [tensor.detach().contiguous() for tensor in (q, k, v, inverse_variance)]
+        _same_threads()
         pairs, heads = images.pairs, q.shape[1]
         z, attention = q.new_empty(len(pairs.nearest), heads), q.new_empty(len(pairs.nearest), heads)
         mixed, basis = torch.zeros_like(given[0]), q.new_zeros(len(q), heads, images.n_basis)
@@ -145,12 +147,21 @@ class _Compiled(torch.autograd.Function):
         *given, weight, z, attention = ctx.saved_tensors
         out = [torch.zeros_like(tensor) for tensor in given]
         images = ctx.images
+        _same_threads()
         arrays = _arrays(images.orbit_start, images.beyond, *given[:3], weight, images.pairs.pair_j,
                          images.pairs.nearest, images.basis, images.first, images.edge_start, images.pair_start, z,
                          attention, *(g.contiguous() for g in gradients), *out)
         with numba.parallel_chunksize(1):  # crystals differ in size
             _backward(*arrays)
         return (*out, None)
+
+
+def _same_threads() -> None:
+    """Give the compiled loops as many threads as torch has; starting them would otherwise change torch's number."""
+    threads = torch.get_num_threads()
+    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
 
 
 def _arrays(*tensors: Tensor) -> list[Any]:

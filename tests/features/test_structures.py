@@ -7,7 +7,16 @@ import pytest
 from features import crystal
 from features import structures as view
 from features.errors import RowError
-from features.structures import TensorizeParams, axes, lists, neighbour_images, structure_tensors, symmetry
+from features.structures import (
+    WIDEST,
+    TensorizeParams,
+    axes,
+    lists,
+    neglected,
+    neighbour_images,
+    structure_tensors,
+    symmetry,
+)
 
 
 def images(lattice: Any, fractions: Any, reach: float) -> tuple[Any, Any, Any]:
@@ -95,6 +104,19 @@ def test_every_atom_of_an_orbit_sees_the_same_distances(structures: dict[str, An
             for mine in (atoms["edge_i"] == atom for atom in range(len(orbit)))]
     for atom, o in enumerate(orbit):
         np.testing.assert_allclose(seen[atom], seen[int(np.flatnonzero(orbit == o)[0])], atol=1e-4)
+
+
+@pytest.mark.parametrize("reach", [20.0, 40.0, 60.0])
+def test_what_is_left_out_is_within_the_bound(structures: dict[str, Any], reach: float) -> None:
+    worst = 0.0
+    for name in ("mp-30", "mp-149", "mp-22862", "mp-20928", "mp-2700", "mp-48"):
+        row = structure_tensors(crystal.canonical_structure(structures[name]), TensorizeParams(reach=200.0))
+        for i, j in itertools.product(range(max(row["orbit"]) + 1), repeat=2):
+            mine = (row["edge_i"] == i) & (row["edge_j"] == j)
+            beyond = row["edge_distance"][mine] ** 2 - row["edge_distance"][mine].min() ** 2
+            weight = row["edge_count"][mine] * np.exp(-beyond / WIDEST)
+            worst = max(worst, float(weight[beyond >= reach].sum() / weight.sum()))
+    assert neglected(reach) < worst < 2 * neglected(reach)
 
 
 def test_neighbours_are_the_nearest_and_whole_shells(structures: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from features.paths import Paths
 from model import checkpoint, evaluate, explain, loader, predict, train
 from model.data import IMAGES
 from model.loader import Dataset
+from pipelines import stages
 from tests.conftest import CRYSTALS, set_params
 from tests.model.small import SMALL, small_project
 
@@ -50,6 +51,61 @@ def test_another_encoder(trained: Path, tmp_path: Path) -> None:
     found = predict.predict_files(checkpoint.load(root), [CRYSTALS / "mp-149.cif"])
     assert found[0].value is not None
     assert np.isfinite(found[0].value)
+
+
+def test_a_pretrained_encoder_is_marked_wherever_it_reports(trained: Path, tmp_path: Path) -> None:
+    import shutil
+
+    root = Path(shutil.copytree(trained, tmp_path / "project"))
+    set_params(root, train={**SMALL, "encoder": "chgnet", "chgnet": {"dim": 16}})
+    stages.run("chgnet", root, "serial")
+    with pytest.raises(UserError, match=r"set chgnet\.model"):
+        train.train(root)
+    set_params(root, chgnet={"model": "0.3.0"})
+    stages.run("chgnet", root, "serial")
+    train.train(root)
+    evaluate.evaluate(root)
+    mark = "CHGNet 0.3.0: energies"
+    assert json.loads((Paths(root).results / "metrics.json").read_text())["pretrained_on"].startswith(mark)
+    assert all(v.startswith(mark) for v in tables.read(root, "predictions")["pretrained_on"].to_pylist())
+    assert mark in (Paths(root).results / "report.html").read_text()
+    table = {row["material_id"]: row["y_structure_only"] for row in tables.read(root, "predictions").to_pylist()}
+    for name in ("mp-149", "mp-22862"):
+        found = predict.predict_files(checkpoint.load(root), [CRYSTALS / f"{name}.cif"])[0]
+        assert found.structure_only == pytest.approx(10 ** table[name], rel=1e-4)
+
+
+def test_a_model_without_text(trained: Path, tmp_path: Path) -> None:
+    import shutil
+
+    root = Path(shutil.copytree(trained, tmp_path / "project"))
+    set_params(root, train={**SMALL, "fusion": "structure_only", "loss": {"structure": 0.0, "text": 0.0}})
+    shutil.rmtree(Paths(root).table("text_embeddings"))
+    train.train(root)
+    evaluate.evaluate(root)
+    explain.explain_stage(root)
+    assert len(tables.read(root, "attributions")) == 0
+    test = json.loads((Paths(root).results / "metrics.json").read_text())["test"]
+    assert set(test) == {"mae", "mae_low", "mae_high"}
+    assert tables.read(root, "predictions")["y_text_only"].null_count == 31
+    found = predict.predict_files(checkpoint.load(root), [CRYSTALS / "mp-149.cif"])[0]
+    assert found.value is not None
+    assert (found.text, found.text_only, found.structure_only, found.note) == (None, None, None, None)
+
+
+def test_more_neighbours_than_there_are(trained: Path, tmp_path: Path) -> None:
+    import shutil
+
+    root = Path(shutil.copytree(trained, tmp_path / "project"))
+    set_params(root, train={**SMALL, "encoder": "cgcnn", "cgcnn": {"neighbours": 40}})
+    with pytest.raises(UserError, match=r"holds 25: raise tensorize\.neighbours"):
+        train.train(root)
+
+
+def test_a_table_of_another_version(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "footer", lambda _path: {"version": 1})
+    with pytest.raises(UserError, match="table 'structures' has version 1, this code reads version 2"):
+        loader.load(trained, "k_vrh", "log10", IMAGES)
 
 
 def test_statistics_come_from_the_training_split_alone(trained: Path) -> None:
@@ -183,7 +239,7 @@ def test_a_model_of_other_features_is_refused(trained: Path) -> None:
     model = checkpoint.load(trained)
     model.config.features["describe"]["version"] = 99
     with pytest.raises(UserError, match="version 99 of the features of 'describe'"):
-        predict.check_versions(model)
+        checkpoint.check_versions(model)
 
 
 @pytest.mark.parametrize(("section", "message"), [

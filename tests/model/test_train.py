@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from features.errors import UserError
 from features.paths import Paths
 from model import checkpoint, train
 from model.loader import Batch
@@ -19,14 +20,9 @@ from model.network import MultimodalNet
 from model.params import TrainParams
 from model.resume import Resume
 from tests.conftest import set_params
-from tests.model.small import SMALL, small_project
+from tests.model.small import SMALL
 
 QUIET = {"atoms": 0.0, "sentences": 0.0, "drop_structure": 0.0, "drop_text": 0.0}
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_project(tmp_path_factory.mktemp("training"))
 
 
 def trained(root: Path, **changes: Any) -> bytes:
@@ -134,15 +130,17 @@ def test_one_cycle_rises_to_the_rate_and_falls_to_nothing(project: Path) -> None
     assert rates.index(max(rates)) in (1, 2)
 
 
-def test_bfloat16_learns_about_the_same(project: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoder", ["crystalformer", "comformer", "cgcnn"])
+def test_bfloat16_learns_about_the_same(project: Path, tmp_path: Path, encoder: str) -> None:
     root = Path(shutil.copytree(project, tmp_path / "p"))
     curves = []
     for precision in ("float32", "bfloat16"):
-        trained(root, precision=precision)
+        trained(root, encoder=encoder, precision=precision, **({} if encoder == "crystalformer" else
+                                                               {encoder: {"dim": 16, "layers": 1}}))
         curves.append(read_curve(root))
     assert curves[0] != curves[1]
     for one, other in zip(*curves, strict=True):
-        assert one["train_loss"] == pytest.approx(other["train_loss"], rel=0.03)
+        assert one["train_loss"] == pytest.approx(other["train_loss"], rel=0.05)
 
 
 def read_curve(root: Path) -> list[dict[str, float]]:
@@ -157,10 +155,60 @@ def test_two_processes_learn_what_one_does(project: Path, tmp_path: Path) -> Non
     trained(root, **params)
     alone, model = read_curve(root), checkpoint.load(root).net.state_dict()
     shutil.rmtree(Paths(root).model)
-    subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m",
-                    "model", "train", "--root", str(root)], check=True, timeout=240,
-                   env={**os.environ, "OMP_NUM_THREADS": "1"})
+    torchrun("-m", "model", "train", "--root", str(root))
     for one, other in zip(alone, read_curve(root), strict=True):
         assert other == pytest.approx(one, abs=2e-5)
     for name, value in checkpoint.load(root).net.state_dict().items():
         torch.testing.assert_close(value, model[name], atol=2e-4, rtol=1e-3, msg=name)
+
+
+def torchrun(*command: str) -> int:
+    return subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+                           *command], check=False, timeout=240, env={**os.environ, "OMP_NUM_THREADS": "1"}).returncode
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from model import train
+made, step = [], train._Run._step
+def limited(self, *arguments):
+    if len(made) == int(sys.argv[2]):
+        raise KeyboardInterrupt
+    made.append(0)
+    return step(self, *arguments)
+train._Run._step = limited
+train.train(Path(sys.argv[1]))
+"""
+
+
+def test_two_processes_killed_and_resumed(project: Path, tmp_path: Path) -> None:
+    """With running statistics, which are each process's own."""
+    root, script = Path(shutil.copytree(project, tmp_path / "p")), tmp_path / "killed.py"
+    script.write_text(KILLED)
+    set_params(root, train={**SMALL, "encoder": "cgcnn", "cgcnn": {"dim": 16, "layers": 1}, "batch_size": 4,
+                            "epochs": 2, "average": 0.9, "save_every_s": 0.0})
+    assert torchrun(str(script), str(root), "1000") == 0
+    expected = (Paths(root).model / checkpoint.WEIGHTS).read_bytes()
+    shutil.rmtree(Paths(root).model)
+    assert torchrun(str(script), str(root), "3") != 0
+    assert list(Paths(root).training.glob("*.pt"))
+    assert torchrun(str(script), str(root), "1000") == 0
+    assert (Paths(root).model / checkpoint.WEIGHTS).read_bytes() == expected
+
+
+def test_a_damaged_state_is_one_line(tmp_path: Path) -> None:
+    resume = Resume(tmp_path, {})
+    resume.path.parent.mkdir(parents=True)
+    resume.path.write_bytes(b"not a state")
+    with pytest.raises(UserError, match="damaged"):
+        resume.load(torch.device("cpu"))
+
+
+def test_the_compiled_loops_take_as_many_threads_as_torch() -> None:
+    code = ("import torch; torch.set_num_threads(1)\n"
+            "from benchmarks.encoders import random_batch\nfrom model import encoders\n"
+            "from model.params import TrainParams\nimport numba\n"
+            "encoders.make(TrainParams())(random_batch()).mean().backward()\n"
+            "assert (torch.get_num_threads(), numba.get_num_threads()) == (1, 1)")
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120, cwd=Path(__file__).parents[2])
