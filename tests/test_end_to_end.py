@@ -91,4 +91,4 @@ def test_predict_a_file_and_count_a_bad_one(project: Path, tmp_path: Path) -> No
 @pytest.mark.slow
 def test_plan_computes_nothing(project: Path) -> None:
     lines = run(project, sys.executable, "-m", "pipelines", "plan").splitlines()
-    assert [line.split()[3] for line in lines[1:]] == ["0"] * 6
+    assert [line.split()[3] for line in lines[1:]] == ["0"] * 7

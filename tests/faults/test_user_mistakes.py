@@ -37,7 +37,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (["features", "sql", "drop view materials"], "only queries are allowed"),
     (["features", "list", "--root", "nowhere"], "there are no tables"),
     (["model", "predict", "x.cif"], "there is no trained model yet"),
-    (["model", "train"], "table 'splits' does not exist"),
+    (["model", "train"], "table 'structures' does not exist"),
 ])
 def test_one_line_and_exit_code_2(project: Path, arguments: list[str], message: str) -> None:
     done = command(*arguments, cwd=project)

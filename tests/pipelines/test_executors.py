@@ -37,6 +37,6 @@ def test_serial() -> None:
 @pytest.mark.slow
 def test_a_crash_and_a_hang_cost_one_row_each() -> None:
     kinds = ["good", "crash", "good", "good", "hang", "good", "bad", "good", "good"]
-    found = outcome(Processes(2), kinds, batch=3, timeout=1.0)
+    found = outcome(Processes(2), kinds, batch=3, timeout=5.0)
     assert found == {"m0": "0", "m1": "crash", "m2": "4", "m3": "6", "m4": "timeout", "m5": "10", "m6": "bad",
                      "m7": "14", "m8": "16"}
