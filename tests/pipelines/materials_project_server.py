@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import csv
 import json
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -26,6 +25,7 @@ import yaml
 from pipelines.params import IngestParams
 from pipelines.sources import read_units
 from tests.conftest import CRYSTALS
+from tests.pipelines.serving import running
 
 KEY = "Zx9" * 10 + "Qw"
 """The only key that the server accepts: 32 characters, as real ones."""
@@ -195,17 +195,8 @@ def serving(database: Database) -> Iterator[Database]:
         pass
 
     Handler.database = database
-    server = _Server(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    database.address = f"http://127.0.0.1:{server.server_port}/"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
+    with running(Handler, _Server) as database.address:
         yield database
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 class _Server(ThreadingHTTPServer):
