@@ -1,4 +1,4 @@
-"""Reading the text of a crystal file, packed or not."""
+"""Reading the text of a crystal file, packed or not, and writing a text whole."""
 
 from __future__ import annotations
 
@@ -25,3 +25,14 @@ def read_text(path: Path) -> str:
 def shown(path: Path) -> str:
     """The file's name; what is not UTF-8 in it shows as �, which no id may hold."""
     return os.fsencode(path.name).decode("utf-8", "replace")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file beside its place and rename it into it: nobody ever sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.new")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)

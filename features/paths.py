@@ -44,6 +44,20 @@ class Paths:
         return self.data / ".training"
 
     @property
+    def refresh(self) -> Path:
+        """What a refresh keeps while it runs."""
+        return self.data / ".refresh"
+
+    @property
+    def runs(self) -> Path:
+        """One line for each run of a stage."""
+        return self.data / ".runs.jsonl"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "dvc.lock"
+
+    @property
     def results(self) -> Path:
         return self.data / "results"
 

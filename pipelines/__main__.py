@@ -1,4 +1,4 @@
-"""`python -m pipelines STAGE`: make one table; `python -m pipelines plan`: what that would compute."""
+"""`python -m pipelines STAGE`: make one table; `plan`: what that would compute; `status`: what the last runs did."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 
 from features.errors import UserError, run_cli
 from features.progress import say
-from pipelines import stages
+from pipelines import runs, stages
 from pipelines.executors import EXECUTORS
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
@@ -22,6 +22,7 @@ Root = Annotated[Path, typer.Option(help="Project folder with params.yaml.")]
 ExecutorName = Annotated[str | None, typer.Option(
     "--executor", help=f"Where rows are computed: {' or '.join(EXECUTORS)}. Default: what suits the stage.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; default: one a core.")]
+Last = Annotated[int | None, typer.Option(min=1, help="Instead, so many of the last runs, one by one.")]
 Retry = Annotated[bool, typer.Option("--retry-rejected", help="Try rejected rows again.")]
 
 
@@ -78,11 +79,71 @@ for _stage in stages.MODEL_STAGES:
 
 @app.command()
 def plan(root: Root = Path()) -> None:
-    """Show what a run would compute, per view, without computing."""
-    print(f"{'stage':<12}{'wanted':>10}{'reused':>10}{'compute':>10}  note")
-    for row in stages.plan(root):
-        shown = ["?" if row[name] is None else f"{row[name]:,}" for name in ("wanted", "reused", "compute")]
-        print(f"{row['stage']:<12}{shown[0]:>10}{shown[1]:>10}{shown[2]:>10}  {row['note']}".rstrip())
+    """Show what a run would compute and why, stage by stage, without computing."""
+    from pipelines import plan as plans
+
+    rows = [(step.stage, *(_count(count) for count in (step.wanted, step.reused, step.compute)),
+             "; ".join(step.reasons) or "up to date") for step in plans.plan(root)]
+    _show(("stage", "wanted", "reused", "compute", "why"), rows)
+
+
+@app.command()
+def status(root: Root = Path(), last: Last = None) -> None:
+    """Show what the last run of each stage did."""
+    if last is None:
+        order = [*stages.STAGES, *stages.MODEL_STAGES, "refresh"]
+        shown = sorted(runs.latest(root).values(), key=lambda run: order.index(run.stage))
+    else:
+        shown = runs.history(root)[-last:]
+    if not shown:
+        raise UserError("no stage has run here yet; run `dvc repro`")
+    rows = [(run.stage, run.started[:19].replace("T", " "), run.outcome,
+             *(_count(run.counts.get(name)) for name in COUNTS),
+             "" if run.seconds is None else f"{run.seconds:.1f}", run.note) for run in shown]
+    _show(("stage", "started (UTC)", "outcome", *COUNTS, "seconds", "note"), rows)
+
+
+COUNTS = ("wanted", "reused", "computed", "rejected")
+
+
+def _count(value: int | None) -> str:
+    return "" if value is None else f"{value:,}"
+
+
+def _show(names: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    """A plain table: numbers to the right, words to the left."""
+    widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
+    words = [any(not row[place].replace(",", "").replace(".", "").isdigit() for row in rows if row[place])
+             for place in range(len(names))]
+    for row in (names, *rows):
+        cells = [cell.ljust(width) if word else cell.rjust(width)
+                 for cell, width, word in zip(row, widths, words, strict=True)]
+        print("  ".join(cells).rstrip())
+
+
+@app.command()
+def refresh(root: Root = Path(),
+            commit: Annotated[bool, typer.Option(help="Commit dvc.lock and params.yaml with git.")] = False,
+            tag: Annotated[bool, typer.Option(help="Commit, and tag the commit data-VERSION.")] = False,
+            push: Annotated[bool, typer.Option(help="Push the data to the DVC remote.")] = False) -> None:
+    """Bring everything up to date, or leave the last good version: what the deployment refresh/nightly runs."""
+    if _prefect_server():
+        from pipelines.refresh import refresh as flow
+
+        flow(str(root), commit, tag, push)
+        return
+    from pipelines import report
+    from pipelines.renewal import Options, renew
+
+    print(report.markdown(renew(root, Options(commit, tag, push))))
+
+
+@app.command("put-back")
+def put_back(root: Root = Path()) -> None:
+    """Put the last good version back after a refresh was killed; the next refresh does without."""
+    from pipelines import renewal
+
+    renewal.put_back(root)
 
 
 @app.command("move-database")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -152,23 +151,24 @@ def _store(store: RowStore, work: Work, pending: list[tuple[list[int], Batch]]) 
     store.append_rejects(list(rejects.values()), list(rejects))
 
 
-def _publish(view: FeatureView[Any], params: Section, paths: Paths, store: RowStore, work: Work,
-             known: set[bytes]) -> str:
+def _marks_by_part(work: Work, known: set[bytes]) -> list[list[bytes]]:
+    """Fingerprints of the rows of each part file."""
     wanted = [mark in known for mark in work.fingerprints]
     parts = placement.number_of_parts(sum(wanted))
-    header = view.header(params)
     bounds = [placement.part_range(part, parts) for part in range(parts)]
-    marks = [[mark for mark, position, is_row in zip(work.fingerprints[first:last], work.positions[first:last],
-                                                     wanted[first:last], strict=True) if is_row]
-             for first, last in (np.searchsorted(work.positions, bound) for bound in bounds)]
+    return [[mark for mark, is_row in zip(work.fingerprints[first:last], wanted[first:last], strict=True) if is_row]
+            for first, last in (np.searchsorted(work.positions, bound) for bound in bounds)]
 
-    def rows() -> Iterator[pa.Table]:
-        for part_marks, (low, high) in zip(marks, bounds, strict=True):
-            yield store.read(part_marks, low, high)
 
-    def footers() -> Iterator[dict[str, Any]]:
-        for part_marks in marks:
-            inputs = hashlib.sha256(b"".join(sorted(part_marks))).hexdigest()
-            yield {**header, "parts": parts, "inputs_digest": inputs}
+def part_digests(work: Work, known: set[bytes]) -> list[str]:
+    """What the footer of each part file says of its inputs."""
+    return [hashlib.sha256(b"".join(sorted(marks))).hexdigest() for marks in _marks_by_part(work, known)]
 
-    return tables.publish(paths.table(view.name), view.schema, view.key, rows(), footers())
+
+def _publish(view: FeatureView[Any], params: Section, paths: Paths, store: RowStore, work: Work,
+             known: set[bytes]) -> str:
+    header = view.header(params)
+    marks = _marks_by_part(work, known)
+    rows = (store.read(part_marks, *placement.part_range(part, len(marks))) for part, part_marks in enumerate(marks))
+    footers = ({**header, "parts": len(marks), "inputs_digest": digest} for digest in part_digests(work, known))
+    return tables.publish(paths.table(view.name), view.schema, view.key, rows, footers)

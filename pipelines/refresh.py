@@ -1,25 +1,32 @@
-"""The deployment `refresh/nightly`: one flow that runs `dvc repro`, so that DVC decides what is stale."""
+"""The deployment `refresh/nightly`: `pipelines.renewal.renew` as a flow, each of its parts a task."""
 
 from __future__ import annotations
 
-import shutil
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from prefect import flow
+from prefect import State, Task, flow
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.states import Completed
 
-from features.errors import UserError
-from pipelines.flows import run_logged
+from pipelines import report
+from pipelines.renewal import Options, renew
 
 
-@flow(name="refresh", log_prints=True)
-def refresh(root: str = ".") -> None:
-    """Bring every table, the model and its report up to date. A failed stage leaves the earlier outputs in DVC's cache.
+def _as_task(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    return Task(function, name=name, cache_policy=NO_CACHE, persist_result=False, log_prints=True)(*arguments)
 
+
+@flow(name="refresh", log_prints=True, persist_result=False)
+def refresh(root: str = ".", commit: bool = False, tag: bool = False, push: bool = False) -> State[Any]:
+    """Bring every table, the model and its report up to date, or leave the last good version in its place.
+
+    Looks for a new version of the Materials Project's database, runs `dvc repro`, checks the tables and compares them
+    with those before; then, if asked for, commits `dvc.lock` and `params.yaml`, tags the commit, pushes the data.
     Stages run as commands of `dvc repro` and become flow runs of their own, since they inherit `PREFECT_API_URL`.
     """
-    beside_python = Path(sys.executable).parent / "dvc"
-    dvc = str(beside_python) if beside_python.exists() else shutil.which("dvc")
-    if dvc is None:
-        raise UserError("dvc is not installed in this environment; run `make setup`")
-    run_logged([dvc, "repro"], cwd=Path(root))
+    done = renew(Path(root), Options(commit, tag, push), _as_task)
+    create_markdown_artifact(report.markdown(done), key="refresh", description=done.headline())
+    return Completed(message=done.headline())

@@ -9,13 +9,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from features import catalog, registry, tables
+from features import catalog, registry
 from features.errors import UserError
 from features.params import STAGES as ALL_STAGES
-from features.params import Section, load_section
+from features.params import Section, load_section, read_params
 from features.view import FeatureView
-from pipelines import executors
-from pipelines.materialize import Report, materialize, read_units, survey
+from pipelines import executors, runs
+from pipelines.materialize import Report, materialize, read_units
 from pipelines.params import IngestParams
 from pipelines.sources import read_units as read_source
 from pipelines.sources import ready as source_ready
@@ -27,14 +27,19 @@ MODEL_STAGES = tuple(stage for stage in ALL_STAGES if stage not in STAGES)
 def run(stage: str, root: Path, executor: str | None = None, workers: int | None = None,
         retry_rejected: bool = False) -> Report:
     """Make one view's table under `root`, with the parameters of its `params.yaml`."""
-    view, params, units = _prepare(stage, root)
-    chosen = executors.make(executor or ("processes" if view.parallel(params) else "serial"), workers)
-    report = materialize(view, params, root, units, chosen, retry_rejected)
-    catalog.refresh(root)
+    read_params(root)  # a folder that is no project gets no record
+    with runs.recorded(root, stage) as record:
+        view, params, units = prepare(stage, root)
+        chosen = executors.make(executor or ("processes" if view.parallel(params) else "serial"), workers)
+        report = materialize(view, params, root, units, chosen, retry_rejected)
+        catalog.refresh(root)
+        record.counts = {name: getattr(report, name) for name in
+                         ("wanted", "reused", "computed", "rejected", "digest")}
     return report
 
 
-def _prepare(stage: str, root: Path) -> tuple[FeatureView[Any], Section, pa.Table]:
+def prepare(stage: str, root: Path) -> tuple[FeatureView[Any], Section, pa.Table]:
+    """View, parameters and units of a stage, as a run would take them."""
     view = registry.view_of(stage)
     if stage == "ingest":
         ingest = load_section(root, stage, IngestParams)
@@ -53,7 +58,7 @@ def _takes_served_texts(stage: str, params: Section) -> bool:
     return stage == "describe" and getattr(params, "source", "") == "materials_project"
 
 
-def _is_here(stage: str, root: Path) -> bool:
+def is_here(stage: str, root: Path) -> bool:
     """Whether the units of a stage can be read without asking a server."""
     if stage == "ingest":
         return source_ready(load_section(root, stage, IngestParams), root)
@@ -66,30 +71,8 @@ def _is_here(stage: str, root: Path) -> bool:
 
 def run_model(stage: str, root: Path) -> None:
     """Run a stage of the model as its own command, since this room does not import the other."""
-    code = subprocess.run([sys.executable, "-m", "model", stage, "--root", str(root)], check=False).returncode
-    if code:
-        raise UserError(f"python -m model {stage} ended with exit code {code}, for the reason above")
-
-
-def plan(root: Path) -> list[dict[str, Any]]:
-    """What a run would compute, per view, from the upstream tables as they are now."""
-    result: list[dict[str, Any]] = []
-    for stage in STAGES:
-        view = registry.view_of(stage)
-        absent = [name for name in view.inputs if not tables.exists(root, name)]
-        if absent:
-            result.append({"stage": stage, "wanted": None, "reused": None, "compute": None,
-                           "note": f"after {' and '.join(absent)}"})
-            continue
-        if not _is_here(stage, root):
-            result.append({"stage": stage, "wanted": None, "reused": None, "compute": None,
-                           "note": "after it has pulled from the server"})
-            continue
-        _, params, units = _prepare(stage, root)
-        work = survey(view, params, root, units)
-        todo = len(work.missing(retry_rejected=False))
-        stale = [row["stage"] for row in result if row["compute"]]
-        upstream = [name for name in stale if registry.view_of(name).name in view.inputs]
-        result.append({"stage": stage, "wanted": len(units), "reused": len(units) - todo, "compute": todo,
-                       "note": f"more after {' and '.join(upstream)}" if upstream else ""})
-    return result
+    read_params(root)
+    with runs.recorded(root, stage):
+        code = subprocess.run([sys.executable, "-m", "model", stage, "--root", str(root)], check=False).returncode
+        if code:
+            raise UserError(f"python -m model {stage} ended with exit code {code}, for the reason above")

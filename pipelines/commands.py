@@ -1,0 +1,73 @@
+"""Running other programs: their output line by line, their end with ours."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+from features.errors import UserError
+
+GRACE_S = 10.0
+"""How long a program that is told to end may take before it is killed."""
+
+
+def run(command: list[str], cwd: Path, line: Callable[[str], None]) -> list[str]:
+    """Run a command and give each line of its output to `line` at once; returns the last ones.
+
+    Raises `UserError` with the program's own words if it fails. Whatever ends this call also ends the program and all
+    that it has started.
+    """
+    tail: deque[str] = deque(maxlen=50)
+    with subprocess.Popen(command, cwd=cwd, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True, errors="replace", start_new_session=True) as process:
+        try:
+            for text in process.stdout or ():
+                if text.strip():
+                    tail.append(text.rstrip())
+                    line(tail[-1])
+            code = process.wait()
+        except BaseException:
+            _end(process)
+            raise
+    if code:
+        raise UserError(f"{Path(command[0]).name} {' '.join(command[1:3])} failed: {_reason(list(tail), code)}")
+    return list(tail)
+
+
+def environment() -> dict[str, str]:
+    """Ours, with the programs of this Python's environment first, whether or not it has been activated."""
+    return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
+
+
+def program(name: str) -> str:
+    """Path of a program: the one of this environment, or else of `PATH`."""
+    beside_python = Path(sys.executable).with_name(name)
+    found = str(beside_python) if beside_python.exists() else shutil.which(name)
+    if found is None:
+        raise UserError(f"the program '{name}' is not installed in this environment; run `make setup`")
+    return found
+
+
+def _reason(lines: list[str], code: int) -> str:
+    """The last line that says `error:`, or else the last one that says more than that a stage failed."""
+    said = [line.split("error: ", 1)[1] for line in lines if "error: " in line]
+    others = [line for line in lines if not line.startswith("ERROR: failed to reproduce")]
+    return (said or others or lines or [f"exit code {code}"])[-1]
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    for how in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):  # it has ended already
+            os.killpg(process.pid, how)
+        try:
+            process.wait(GRACE_S)
+        except subprocess.TimeoutExpired:
+            continue
+        return

@@ -1,0 +1,108 @@
+"""What runs did: two lines for each in `data/.runs.jsonl`, one when it begins and one when it ends.
+
+A run that ended without a word was killed. The file is for people (`python -m pipelines status`): nothing is computed
+from it, and it may be deleted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from features.paths import Paths
+from features.progress import say
+
+RUNNING, DONE, FAILED, KILLED = "running", "done", "failed", "killed"
+
+
+@dataclass
+class Run:
+    """One run of a stage, or of a refresh."""
+
+    id: str
+    stage: str
+    started: str
+    """UTC, to the second."""
+    pid: int
+    host: str
+    outcome: str = RUNNING
+    seconds: float | None = None
+    note: str = ""
+    """Why it failed; what a refresh found."""
+    counts: dict[str, Any] = field(default_factory=dict)
+    """Of a stage: wanted, reused, computed, rejected, digest."""
+
+
+@contextlib.contextmanager
+def recorded(root: Path, stage: str) -> Iterator[Run]:
+    """Record what happens inside. Whoever runs may set `counts` and `note`."""
+    run = Run(uuid.uuid4().hex, stage, datetime.now(UTC).isoformat(timespec="seconds"), os.getpid(), platform.node())
+    began = time.monotonic()
+    _append(root, {name: getattr(run, name) for name in ("id", "stage", "started", "pid", "host")})
+    run.outcome = FAILED
+    try:
+        yield run
+        run.outcome = DONE
+    except BaseException as error:
+        run.note = " ".join(str(error).split())[:500] or type(error).__name__
+        raise
+    finally:
+        run.seconds = round(time.monotonic() - began, 3)
+        _append(root, {name: getattr(run, name) for name in ("id", "outcome", "seconds", "note", "counts")})
+
+
+def history(root: Path) -> list[Run]:
+    """All runs, oldest first."""
+    path = Paths(root).runs
+    found: dict[str, Run] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines() if path.exists() else [], 1):
+        try:
+            content = json.loads(line)
+            if content["id"] in found:
+                found[content["id"]].__dict__.update(content)
+            elif "stage" in content:  # the end of a run whose beginning was cut off says nothing
+                found[content["id"]] = Run(**content)
+        except (ValueError, KeyError, TypeError):
+            say(f"{path}: line {number} is damaged and left out")
+    for run in found.values():
+        if run.outcome == RUNNING and not _is_alive(run):
+            run.outcome = KILLED
+    return list(found.values())
+
+
+def latest(root: Path) -> dict[str, Run]:
+    """The last run of each stage."""
+    return {run.stage: run for run in history(root)}
+
+
+def _is_alive(run: Run) -> bool:
+    """Whether its process is there; a run on another machine is taken to be."""
+    if run.host != platform.node():
+        return True
+    try:
+        os.kill(run.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # it belongs to somebody else
+    return True
+
+
+def _append(root: Path, content: dict[str, Any]) -> None:
+    """One line in one write, so that runs at once do not mix theirs."""
+    path = Paths(root).runs
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(handle, (json.dumps(content, ensure_ascii=False) + "\n").encode())
+    finally:
+        os.close(handle)

@@ -1,0 +1,174 @@
+"""A refresh brings everything up to date, or leaves everything as it was."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from features import tables
+from features.changes import compare
+from features.errors import UserError
+from features.paths import Paths
+from pipelines import commands, report, runs
+from pipelines.last_good import LastGood, outputs
+from pipelines.renewal import Options, put_back, renew
+from tests.conftest import CRYSTALS, make_project, set_params
+
+EIGHT = ["mp-30", "mp-127", "mp-149", "mp-984", "mp-361", "mp-22862", "mp-938", "mp-786"]
+"""The first of them comes later."""
+
+
+def stage(name: str, table: str, dep: str) -> dict[str, object]:
+    return {"cmd": f"python -m pipelines {name} --executor serial", "deps": [dep], "params": [name],
+            "outs": [f"data/features/{table}", f"data/features/rejects/{table}.parquet"]}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with two quick stages that have run once."""
+    root = tmp_path_factory.mktemp("made") / "project"
+    make_project(root, only=EIGHT[1:], split={})
+    stages = {"ingest": stage("ingest", "materials", "data/input"),
+              "split": stage("split", "splits", "data/features/materials")}
+    (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    shutil.copy(Path(__file__).parents[2] / ".dvcignore", root)
+    subprocess.run([commands.program("dvc"), "init", "--no-scm", "--quiet"], cwd=root, check=True)
+    first = renew(root)
+    assert first.headline() == "crystals: 7 added; 2 stages ran"
+    return root
+
+
+@pytest.fixture
+def root(made: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(made, tmp_path / "project"))
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    """Everything that a refresh may change for users."""
+    kept = [path for path in sorted(Paths(root).features.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(root)): path.read_bytes()
+            for path in [*kept, Paths(root).lock, Paths(root).params]}
+
+
+def add_a_crystal(root: Path) -> None:
+    shutil.copy(CRYSTALS / "mp-30.cif", root / "data/input")
+
+
+def test_nothing_new(root: Path) -> None:
+    before = contents(root)
+    done = renew(root)
+    assert (done.headline(), report.markdown(done)) == ("nothing new", "# Nothing new\n")
+    assert contents(root) == before
+    assert not LastGood(root).exists()
+
+
+def test_what_is_new_is_reported(root: Path) -> None:
+    add_a_crystal(root)
+    (root / "data/input/broken.cif").write_text("data_broken\n_cell_length_a oops\n")
+    done = renew(root)
+    assert done.headline() == "crystals: 1 added; 1 newly rejected; 2 stages ran"
+    assert [(change.table, change.added, change.changed, change.removed) for change in done.changes.tables] == [
+        ("materials", ["mp-30"], [], []), ("splits", ["mp-30"], [], [])]
+    assert done.stages["ingest"]["computed"] == 2  # the broken one too
+    assert "volume" in [moved.column for moved in done.changes.tables[0].drift]
+    page = report.markdown(done)
+    assert "Added: mp-30" in page
+    assert "broken" in page
+    assert json.loads((Paths(root).refresh / "report.json").read_text())["stages"]["split"]["computed"] == 1
+    assert runs.latest(root)["refresh"].note == done.headline()
+
+
+def test_a_failed_refresh_leaves_the_last_good_version(root: Path) -> None:
+    before = contents(root)
+    add_a_crystal(root)
+    set_params(root, split={"test": 3.0})
+    params = Paths(root).params.read_text()
+    with pytest.raises(UserError, match=r"dvc repro failed: params.yaml: split.test"):
+        renew(root)
+    assert contents(root) == {**before, "params.yaml": params.encode()}
+    assert tables.read(root, "materials").num_rows == tables.read(root, "splits").num_rows
+    assert {name: run.outcome for name, run in runs.latest(root).items()} == {
+        "ingest": "done", "split": "failed", "refresh": "failed"}
+    set_params(root, split={"test": 0.2})
+    done = renew(root)
+    assert (done.headline(), list(done.stages)) == ("crystals: 1 added; 1 stage ran", ["split"])  # what had run is kept
+
+
+def test_a_killed_refresh_is_put_back_or_finished(root: Path) -> None:
+    before = contents(root)
+    add_a_crystal(root)
+    lines = (root / "dvc.yaml").read_text().replace("pipelines split", "nothing_of_this_name")
+    (root / "dvc.yaml").write_text(lines.replace("cmd: python -m nothing", "cmd: sleep 600 && python -m nothing"))
+    process = subprocess.Popen([sys.executable, "-m", "pipelines", "refresh"], cwd=root, start_new_session=True,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while "ingest" not in {run.stage for run in runs.history(root)[2:] if run.outcome == "done"}:
+        assert process.poll() is None
+        time.sleep(0.1)
+    with pytest.raises(UserError, match="another refresh is running here"):
+        renew(root)
+    for one in [*psutil.Process(process.pid).children(recursive=True), process]:
+        one.kill()
+    process.wait()
+    assert contents(root) != before
+    assert runs.latest(root)["refresh"].outcome == "killed"
+    (root / "dvc.yaml").write_text(lines)
+    with pytest.raises(UserError, match="No module named nothing_of_this_name"):
+        renew(root)  # it fails as well, and goes back to what was before both
+    assert contents(root) == before
+    with pytest.raises(UserError, match="left anything to put back"):
+        put_back(root)
+
+
+def test_a_cancelled_refresh_ends_what_it_started(root: Path) -> None:
+    def raising(line: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        commands.run(["bash", "-c", "echo $$ > pid; echo begun; sleep 600"], root, raising)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((root / "pid").read_text()), 0)
+
+
+def test_commit_tag_and_push(root: Path, tmp_path: Path) -> None:
+    def git(*arguments: str) -> str:
+        return subprocess.run([commands.program("git"), *arguments], cwd=root, check=True, capture_output=True,
+                              text=True).stdout
+
+    for line in ("init --quiet", "config user.name Nobody", "config user.email nobody@localhost",
+                 "add dvc.yaml dvc.lock params.yaml", "commit --quiet -m first"):
+        git(*line.split())
+    subprocess.run([commands.program("dvc"), "remote", "add", "--default", "store", str(tmp_path / "store")], cwd=root,
+                   check=True, capture_output=True)
+    add_a_crystal(root)
+    every = Options(commit=True, tag=True, push=True)
+    renew(root, every)
+    assert git("log", "-1", "--format=%s") == "Refresh: crystals: 1 added; 2 stages ran\n"
+    assert git("status", "--porcelain", "--", "dvc.lock", "params.yaml") == ""
+    (tag,) = git("tag").split()
+    assert tag.startswith("data-")
+    assert len(list((tmp_path / "store").rglob("*"))) > 10
+    assert renew(root, every).nothing_new
+    assert git("tag").split() == [tag]
+
+
+def test_an_output_outside_the_project_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "dvc.lock").write_text("stages: {ingest: {outs: [{path: ../elsewhere}]}}")
+    with pytest.raises(UserError, match="lies outside the project"):
+        outputs(tmp_path)
+
+
+def test_changes_count_crystals_not_rows(root: Path, made: Path) -> None:
+    assert compare(made, root).tables == []
+    set_params(root, split={"seed": 5})
+    renew(root)
+    (change,) = compare(made, root).tables
+    assert (change.table, change.added, change.removed) == ("splits", [], [])
+    assert 0 < len(change.changed) <= change.rows[0] == change.rows[1]
