@@ -127,7 +127,10 @@ def _moved(name: str, before: Numbers, after: Numbers) -> Drift | None:
         return None
     here = before[np.isfinite(before)], after[np.isfinite(after)]
     missing = 1 - len(here[0]) / len(before), 1 - len(here[1]) / len(after)
-    distance = float(ks_2samp(*here, method="asymp").statistic) if all(map(len, here)) else float(missing[0] != missing[1])
+    if all(map(len, here)):
+        distance = float(ks_2samp(*here, method="asymp").statistic)
+    else:
+        distance = float(missing[0] != missing[1])
     if distance == 0 and missing[0] == missing[1]:
         return None
     mean = tuple(float(values.mean()) if len(values) else None for values in here)
