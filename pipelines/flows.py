@@ -1,40 +1,124 @@
 """Each stage as a thin Prefect flow. Used only where `PREFECT_API_URL` names a server; without one nothing is imported.
 
-Parallelism stays inside a stage, and a flow adds what a server is for: a run one can see, its log, its failure.
+Rows are computed where they always are, by the same executor; groups of batches are the flow's tasks, so that a server
+shows how far a stage is, tries again what the machine made fail, and keeps an artifact of what was done. Workers of a
+cluster need neither Prefect nor a way to its server.
 """
 
 from __future__ import annotations
 
-import subprocess
+import itertools
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
-from prefect import flow, get_run_logger
+import pyarrow as pa
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectFuture
+from prefect.states import State
+from prefect.task_runners import ThreadPoolTaskRunner
 
+from features.errors import UserError
+from features.progress import watched
+from features.view import Batch
 from pipelines import stages
+from pipelines.executors import Executor, Job, Pool, scatter
 from pipelines.materialize import Report
 
+TASKS_AT_ONCE = 4
+"""More than one, so that workers have something to do while a task waits for its last row."""
+BATCHES_A_WORKER = 8
+"""Batches of a task for each worker: enough that a server has few tasks to keep."""
 
-@flow(name="stage", flow_run_name="{stage}", log_prints=True)
+
+@dataclass(eq=False)
+class _Group:
+    """What one task computes. Prefect looks into lists and tables that it is given, and into this it does not."""
+
+    pool: Pool
+    batches: list[tuple[int, pa.Table]]
+    over: threading.Event
+    """Set when the pool is gone, so that nothing is tried again."""
+
+
+def _is_worth_another_try(_task: Any, _run: Any, state: State[Any]) -> bool:
+    """Not what a user must put right, nor a stage that is being stopped."""
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, OSError | MemoryError) and not isinstance(error, UserError)
+
+
+@task(name="batches", retries=2, retry_delay_seconds=10, retry_condition_fn=_is_worth_another_try,
+      cache_policy=NO_CACHE, persist_result=False)
+def _compute(group: _Group) -> list[tuple[int, Batch]]:
+    """(number, rows and rejects) of each batch."""
+    if group.over.is_set():
+        return []
+    numbers = [number for number, _ in group.batches]
+    return [(numbers[place], result) for place, result in scatter(group.pool, (units for _, units in group.batches))]
+
+
+class InTasks(Executor):
+    """Another executor, its batches in tasks of the flow that runs."""
+
+    def __init__(self, inner: Executor) -> None:
+        self.inner = inner
+
+    def pool(self, job: Job) -> AbstractContextManager[Pool]:
+        return self.inner.pool(job)
+
+    def map(self, job: Job, batches: Iterable[pa.Table]) -> Iterator[tuple[int, Batch]]:
+        numbered = enumerate(batches)
+        over = threading.Event()
+        waiting: deque[PrefectFuture[list[tuple[int, Batch]]]] = deque()
+        with self.pool(job) as pool:
+            try:
+                size = BATCHES_A_WORKER * pool.width
+                for group in iter(lambda: list(itertools.islice(numbered, size)), []):
+                    waiting.append(_compute.submit(_Group(pool, group, over)))
+                    if len(waiting) == TASKS_AT_ONCE:
+                        yield from waiting.popleft().result()
+                while waiting:
+                    yield from waiting.popleft().result()
+            finally:
+                over.set()
+
+
+class _ProgressArtifact:
+    """Share of the rows that are done, for the server's pages."""
+
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
+        self.artifact: UUID | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        share = 100.0 * done / total
+        if self.artifact is None:
+            self.artifact = create_progress_artifact(share, key=f"progress-{self.stage}",
+                                                     description=f"{total} rows to compute")
+        else:
+            update_progress_artifact(self.artifact, share)
+
+
+@flow(name="stage", flow_run_name="{stage}", log_prints=True, persist_result=False,
+      task_runner=ThreadPoolTaskRunner(max_workers=TASKS_AT_ONCE))
 def run_stage(stage: str, root: Path = Path(), executor: str | None = None, workers: int | None = None,
-              retry_rejected: bool = False) -> Report:
+              retry_rejected: bool = False, address: str | None = None) -> Report:
     """A stage of the pipeline."""
-    report = stages.run(stage, root, executor, workers, retry_rejected)
+    with watched(_ProgressArtifact(stage)):
+        report = stages.run(stage, root, executor, workers, retry_rejected, address, around=InTasks)
+    create_table_artifact([{"rows in": report.wanted, **asdict(report)}], key=f"stage-{stage}", description=str(report))
     get_run_logger().info(str(report))
     return report
 
 
-@flow(name="model-stage", flow_run_name="{stage}", log_prints=True)
+@flow(name="model-stage", flow_run_name="{stage}", log_prints=True, persist_result=False)
 def run_model_stage(stage: str, root: Path = Path()) -> None:
     """A stage of the model."""
     stages.run_model(stage, root)
-
-
-def run_logged(command: list[str], cwd: Path | None) -> None:
-    """Run a command, its output line by line in the flow run's log. Raises `RuntimeError` if it fails."""
-    logger = get_run_logger()
-    with subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        if process.stdout is not None:
-            for line in process.stdout:
-                logger.info(line.rstrip())
-    if process.returncode != 0:
-        raise RuntimeError(f"{' '.join(command[1:])} ended with exit code {process.returncode}")

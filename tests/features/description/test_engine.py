@@ -19,11 +19,9 @@ from features.description.sites import Sites
 from features.descriptions import DescribeParams
 from features.errors import RowError
 from tests.conftest import CRYSTALS
+from tests.features.description import stock
 
 REPO = Path(__file__).parents[3]
-DOZEN = ["mp-22862", "mp-48", "mp-984", "mp-5229", "mp-149", "mp-2700", "mp-20928", "mp-786", "mp-1818", "mp-20066",
-         "mp-19", "mp-10401"]
-"""Frameworks, sheets, chains, molecules, isolated atoms; ionic, covalent and metallic; prototypes and none."""
 
 
 @pytest.fixture(scope="module")
@@ -33,18 +31,22 @@ def structures(structures: dict[str, Any], low_dimensional: dict[str, Any]) -> d
 
 
 def canonical(structures: dict[str, Any], material_id: str) -> Any:
-    return crystal.from_cif(crystal.to_cif(crystal.canonical_structure(structures[material_id])))
+    return stock.canonical(structures[material_id])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("material_id", DOZEN)
-def test_equal_to_stock(structures: dict[str, Any], material_id: str) -> None:
-    structure = canonical(structures, material_id)
-    found = descriptions.describe(structure, DescribeParams())
-    assert found.text == stock_text(structure, DescribeParams())
+@pytest.mark.parametrize(("material_id", "setting"), stock.CASES)
+def test_equal_to_stock(structures: dict[str, Any], material_id: str, setting: str) -> None:
+    found = descriptions.describe(canonical(structures, material_id), stock.SETTINGS[setting])
+    assert found.text == stock.texts()[f"{material_id}, {setting}"]
     expected = {"mp-1818": 0, "mp-20066": 0, "mp-10401": 0, "mp-19": 1, "mp-48": 2, "mp-984": 2, "mp-2700": 3}
     assert found.condensed["dimensionality"] == expected.get(material_id, 3)
     assert ("isolated_atom" in descriptions.flags(found.text)) == (material_id == "mp-10401")
+    assert ("Ti4+" in found.text) == (setting == "ions")
+
+
+@pytest.mark.slow
+def test_stock_still_says_what_is_kept_of_it(structures: dict[str, Any]) -> None:
+    assert stock.stock_text(canonical(structures, "mp-149"), DescribeParams()) == stock.texts()["mp-149, default"]
 
 
 @pytest.mark.slow
@@ -61,7 +63,7 @@ def test_equal_to_stock_where_it_splits_orbits(name: str) -> None:
 
 
 def test_neighbours_come_in_the_order_of_stock(structures: dict[str, Any]) -> None:
-    for material_id in DOZEN:
+    for material_id in stock.DOZEN:
         conventional = SpacegroupAnalyzer(canonical(structures, material_id)).get_conventional_standard_structure()
         neighbours = OrbitNN()
         bonded = neighbours.get_bonded_structure(conventional)
@@ -71,19 +73,9 @@ def test_neighbours_come_in_the_order_of_stock(structures: dict[str, Any]) -> No
             assert sites._neighbours(n, (0, 0, 0)) == expected
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("params", [DescribeParams(oxidation_states="guess", symmetry_labels=False),
-                                    DescribeParams(symmetry_labels=False, decimals=3)], ids=["ions", "no-labels"])
-def test_equal_to_stock_with_other_settings(structures: dict[str, Any], params: DescribeParams) -> None:
-    structure = canonical(structures, "mp-5229")
-    text = descriptions.describe(structure, params).text
-    assert text == stock_text(structure, params)
-    assert ("Ti4+" in text) == (params.oxidation_states == "guess")
-
-
 def test_how_the_file_is_written_changes_no_word(structures: dict[str, Any]) -> None:
     rng = np.random.default_rng(0)
-    for material_id in DOZEN[:6]:
+    for material_id in stock.DOZEN[:6]:
         other = structures[material_id].copy()
         other.make_supercell([2, 1, 1])
         other.translate_sites(range(len(other)), rng.random(3))
@@ -95,10 +87,10 @@ def test_how_the_file_is_written_changes_no_word(structures: dict[str, Any]) -> 
 
 def test_a_crystal_does_not_see_the_one_before(structures: dict[str, Any]) -> None:
     """The condenser is shared; what it remembers must not reach the next text, not even after a failure."""
-    forwards = [descriptions.describe(canonical(structures, i), DescribeParams()).text for i in DOZEN]
+    forwards = [descriptions.describe(canonical(structures, i), DescribeParams()).text for i in stock.DOZEN]
     with pytest.raises(RowError):
         descriptions.describe(None, DescribeParams())
-    backwards = [descriptions.describe(canonical(structures, i), DescribeParams()).text for i in DOZEN[::-1]]
+    backwards = [descriptions.describe(canonical(structures, i), DescribeParams()).text for i in stock.DOZEN[::-1]]
     assert backwards[::-1] == forwards
 
 
