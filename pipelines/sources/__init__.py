@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import itertools
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ import pyarrow as pa
 from features.errors import UserError
 from features.materials import SOURCE_SCHEMA
 from pipelines.params import IngestParams
+
+BATCH = 4096
 
 
 @dataclass(frozen=True)
@@ -58,14 +61,18 @@ def read_units(params: IngestParams, root: Path) -> pa.Table:
     with the smallest hash of their id are taken, so that a larger limit only adds.
     """
     module = importlib.import_module(f"pipelines.sources.{params.source}")
-    entries: list[Entry] = list(module.read(params, root))
-    if not entries:
+    units = _units(module.read(params, root))
+    # a batch at a time, since Python's objects take several times the memory of the table
+    batches = iter(lambda: list(itertools.islice(units, BATCH)), [])
+    table = pa.Table.from_batches([pa.RecordBatch.from_pylist(batch, schema=SOURCE_SCHEMA) for batch in batches],
+                                  schema=SOURCE_SCHEMA)
+    if not len(table):
         raise UserError(f"the source '{params.source}' has no crystals to offer")
     if params.limit is not None and not getattr(module, "SAMPLES", False):
-        ids = [entry.material_id for entry in entries]
+        ids = table["material_id"].to_pylist()
         ranked = sorted(range(len(ids)), key=lambda k: (rank(ids[k]), k))[:params.limit]
-        entries = [entries[index] for index in sorted(ranked)]
-    return pa.Table.from_pylist(list(_units(entries)), schema=SOURCE_SCHEMA)
+        table = table.take(pa.array(sorted(ranked)))
+    return table
 
 
 def ready(params: IngestParams, root: Path) -> bool:

@@ -18,7 +18,6 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from features.errors import UserError
 from features.paths import Paths
@@ -26,7 +25,7 @@ from features.progress import say
 from features.rowstore import write_beside
 from pipelines.params import IngestParams, OptimadeParams
 from pipelines.sources import Entry, moment
-from pipelines.sources.web import Session, host
+from pipelines.sources.web import Session, host, read_kept
 
 FORMAT = 1
 """Raised when the meaning of a kept file changes."""
@@ -74,13 +73,8 @@ def _kept_pages(folder: Path) -> tuple[list[pa.Table], str | None]:
     pages: list[pa.Table] = []
     following: str | None = ""
     while following is not None:
-        path = _path(folder, len(pages) + 1)
-        try:
-            page = pq.read_table(path)
-        except FileNotFoundError:
-            break
-        except pa.ArrowInvalid as error:
-            say(f"ingest: {path.name} is damaged and pulled again ({error})")
+        page = read_kept(_path(folder, len(pages) + 1))
+        if page is None:
             break
         pages.append(page)
         following = page.schema.metadata[NEXT].decode() or None

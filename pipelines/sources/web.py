@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import requests
 from urllib3.exceptions import InvalidHeader, MaxRetryError
 from urllib3.util.retry import Retry
 
 from features.errors import UserError
+from features.progress import say
 from pipelines.params import WebParams
 
 AGAIN = (408, 425, 429, 500, 502, 503, 504)
@@ -69,16 +73,16 @@ class Session(requests.Session):
             return f"answers {status}"
         if 300 <= status < 400:
             raise UserError(f"{where} sends us elsewhere ({status}); set the address it moved to")
-        if status in (401, 403):
+        if status == 401:
             hint = "it does not accept the key in MP_API_KEY" if self.secret else "it wants a login"
-            raise UserError(f"{where} refuses access ({status}): {hint}")
+            raise UserError(f"{where} refuses access (401): {hint}")
         if status >= 400:
             raise UserError(f"{where} refuses the request ({status}): {self.shown(_detail(response))}")
         try:
             content = response.json()
         except ValueError:
             return "gives broken JSON"
-        if not isinstance(content, dict):
+        if not isinstance(content, dict) or not isinstance(content.get("data", []), list):
             return "gives JSON of another kind"
         self.meta = content.get("meta") or {}
         return None
@@ -88,6 +92,20 @@ class Session(requests.Session):
         if self.secret:
             text = text.replace(self.secret, "***")
         return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:300]
+
+
+def read_kept(path: Path, columns: list[str] | None = None) -> pa.Table | None:
+    """A file of what was pulled; None if it is not there, or is damaged and removed, since it only saved work."""
+    try:
+        return pq.read_table(path, columns=columns)
+    except FileNotFoundError:
+        return None
+    except (pa.ArrowInvalid, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the disk's trouble, not the file's
+            raise
+        say(f"ingest: {path.name} is damaged and pulled again ({error})")
+        path.unlink(missing_ok=True)
+        return None
 
 
 def host(url: str) -> str:

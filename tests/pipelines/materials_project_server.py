@@ -44,8 +44,8 @@ class _RefusedError(Exception):
 
 @dataclass
 class Fault:
-    """`kind` is an HTTP status, or slow, truncated (broken JSON), dropped (a body that breaks off), closed (no answer)
-    or short (a document is left out).
+    """`kind` is an HTTP status, or slow, truncated (broken JSON), dropped (a body that breaks off), closed (no answer),
+    short (a document is left out) or other (JSON without documents).
     """
 
     kind: str
@@ -76,6 +76,8 @@ class Database:
     descriptions: dict[str, str] = field(default_factory=dict)
     address: str = ""
     slow_s: float = 0.6
+    letters: bool = False
+    """Whether it writes ids in letters, mp-ft for mp-149; it understands both."""
     on_request: Callable[[Asked], None] | None = None
 
     def move(self, version: str) -> None:
@@ -223,6 +225,8 @@ class _Handler(BaseHTTPRequestHandler):
             status, content = error.status, {"detail": error.detail}
         if fault == "short":
             content["data"] = content["data"][:-1]
+        elif fault == "other":
+            content = {"status": "OK"}
         body = json.dumps(content).encode()
         if fault == "closed":
             self.close_connection = True
@@ -267,7 +271,10 @@ class _Handler(BaseHTTPRequestHandler):
         if asked.length > LONGEST_ADDRESS:
             raise _RefusedError(414, "Request-URI Too Large")
         if asked.path == "/materials/summary/":
-            return _page(search(self.database.versions[self.database.version], asked.params), asked.params)
+            content = _page(search(self.database.versions[self.database.version], asked.params), asked.params)
+            if self.database.letters:
+                content["data"] = [made | {"material_id": in_letters(made["material_id"])} for made in content["data"]]
+            return content
         if asked.path == "/materials/robocrys/":
             ids = asked.params["material_ids"].split(",")
             condensed = {"mineral": {"type": "diamond"}, "dimensionality": 3, "spg_symbol": "Fd-3m"}
@@ -279,6 +286,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: Any) -> None:
         pass
+
+
+def in_letters(material_id: str) -> str:
+    """The id as the Materials Project writes those that it gives out from now on."""
+    from emmet.core.mpid import AlphaID
+
+    return str(AlphaID(material_id, padlen=8))
 
 
 NUMBERS: dict[str, Callable[[Document], Any]] = {

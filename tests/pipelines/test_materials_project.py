@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from features import tables
@@ -49,7 +50,7 @@ def test_a_pull_has_structures_properties_and_provenance(tmp_path: Path, server:
     content = json.loads(silicon["structure"])
     assert content.keys() == {"lattice", "sites"}
     assert [site["species"] for site in content["sites"]] == [[{"element": "Si", "occu": 1}]] * 8
-    assert all(request.key in (KEY, None) for request in server.asked)
+    assert all(request.key == KEY for request in server.asked)  # none past our session, which has the time-outs
     assert {request.path for request in server.asked} == {"/heartbeat", "/materials/summary/"}
 
 
@@ -78,6 +79,21 @@ def test_non_commercial_rows_only_if_asked_for(tmp_path: Path, server: Database)
     assert asked_for["error"] is None
 
 
+def test_a_server_that_gives_no_non_commercial_rows_although_asked(tmp_path: Path, server: Database,
+                                                                    capsys: pytest.CaptureFixture[str]) -> None:
+    units(tmp_path, params(server, include_gnome=True))
+    assert "accepted the terms" not in capsys.readouterr().err
+    units(tmp_path, params(server, include_gnome=True, filters={"elements": ["Si"]}))
+    assert "accepted the terms" in capsys.readouterr().err
+
+
+def test_ids_are_the_same_in_numbers_and_in_letters(tmp_path: Path, server: Database) -> None:
+    clean = units(tmp_path / "numbers", params(server))
+    server.letters = True
+    assert units(tmp_path / "letters", params(server)) == clean
+    assert {i for chunk in server.structure_requests() for i in chunk} <= ALL
+
+
 def test_a_batch_that_the_server_does_not_hold_back_is_dropped_here(tmp_path: Path, server: Database,
                                                                     versions: dict[str, Any]) -> None:
     leaky = [{**made, "builder_meta": {**made["builder_meta"], "batch_id": None}} for made in versions[OLD]]
@@ -89,8 +105,6 @@ def test_what_was_withdrawn_is_a_reject_with_the_reason(tmp_path: Path, server: 
     root = project(tmp_path, server)
     report = stages.run("ingest", root, "serial")
     assert (report.wanted, report.rejected) == (len(ALL), 1)
-    import pyarrow.parquet as pq
-
     assert pq.read_table(Paths(root).rejects("materials")).to_pylist() == [
         {"view": "materials", "material_id": ALWAYS_DEPRECATED, "error": "deprecated",
          "message": "the Materials Project has withdrawn it: no valid calculation"}]
@@ -163,14 +177,14 @@ def test_slow_answers_are_asked_for_again(tmp_path: Path, server: Database) -> N
 
 @pytest.mark.parametrize("kind", ["500", "dropped", "truncated"])
 def test_a_heartbeat_with_a_hiccup(tmp_path: Path, server: Database, kind: str) -> None:
-    # the first is ours, the third is the one that mp-api asks for on a way of its own
     server.faults += [Fault(kind, path="/heartbeat"), Fault(kind, after=1, path="/heartbeat")]
     assert len(units(tmp_path, params(server))) == len(ALL)
 
 
 @pytest.mark.parametrize(("kind", "message"), [
     ("429", "answers 429, asked 3 times"), ("truncated", "gives broken JSON"), ("dropped", "breaks off"),
-    ("short", "page 1 of the listing is incomplete, asked 3 times"),
+    ("short", "gives 9 documents where it counts 10, asked 3 times"),
+    ("other", "gives something else than documents"), ("403", "refuses the request (403): upstream request failed"),
     ("401", "does not accept the key in MP_API_KEY"), ("302", "sends us elsewhere"), ("404", "(404): upstream"),
 ])
 def test_a_fault_that_stays_is_one_clear_line(tmp_path: Path, server: Database, kind: str, message: str) -> None:
@@ -259,6 +273,25 @@ def test_a_damaged_checkpoint_is_pulled_again(tmp_path: Path, server: Database) 
         path.write_bytes(path.read_bytes()[:40])
     assert units(tmp_path, params(server)) == clean
     assert not list((tmp_path / "data").rglob("*.tmp"))
+
+
+def test_a_damage_that_only_reading_the_structures_shows(tmp_path: Path, server: Database) -> None:
+    clean = units(tmp_path, params(server))
+    folder = tmp_path / "data/.downloads/materials_project/structures"
+    path = max(folder.iterdir(), key=lambda path: path.stat().st_size)
+    content = bytearray(path.read_bytes())
+    column = pq.ParquetFile(path).metadata.row_group(0).column(2)
+    content[column.dictionary_page_offset:column.dictionary_page_offset + 400] = b"x" * 400
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="was damaged or removed; run again"):  # not a table without these crystals
+        units(tmp_path, params(server))
+    assert units(tmp_path, params(server)) == clean
+
+
+def test_an_answer_about_chosen_ids_that_lacks_one_is_asked_for_again(tmp_path: Path, server: Database) -> None:
+    chosen = params(server, material_ids=["mp-149", "mp-22862"])
+    server.faults.append(Fault("short"))
+    assert [unit["error"] for unit in units(tmp_path, chosen).values()] == [None, None]
 
 
 def test_one_crystal_without_a_structure_stops_nobody(tmp_path: Path, server: Database,

@@ -1,7 +1,6 @@
 """The pinned version of the database: another one on the server, moving to it, and what the commands say."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +13,9 @@ from features import tables
 from features.errors import UserError
 from features.paths import Paths
 from pipelines import stages
+from pipelines.__main__ import app
 from pipelines.sources import read_units
-from pipelines.sources.materials_project.move import move
+from pipelines.sources.materials_project.move import Move, move, pin
 from tests.pipelines.materials_project_server import (
     ADDED,
     ALWAYS_DEPRECATED,
@@ -63,7 +63,8 @@ def test_a_move_pulls_what_changed_and_equals_a_clean_pull(tmp_path: Path, serve
     server.asked.clear()
     assert stages.run("ingest", root, "serial").computed == 0  # the pinned version lies here
     assert server.asked == []
-    assert move(root) == NEW
+    moved = move(root)
+    assert (moved.old, moved.new, moved.compared) == (OLD, NEW, True)
     report = stages.run("ingest", root, "serial")
     assert [i for chunk in server.structure_requests() for i in chunk] == sorted([ADDED, RESHAPED])
     # a withdrawn one is a reject that must be made; a removed one is gone
@@ -86,16 +87,30 @@ def test_a_move_changes_one_value_and_records_what_it_does(tmp_path: Path, serve
     path = root / "params.yaml"
     text = path.read_text().replace(f"database_version: {OLD}", f"database_version: {OLD}   # pinned")
     path.write_text(text)
-    assert move(root) == OLD
+    assert move(root) == Move(OLD, OLD)
     assert "nothing to move to" in capsys.readouterr().err
     read_units(params(server), root)
     server.move(NEW)
-    move(root)
+    assert move(root) == Move(OLD, NEW, True, (ADDED,), tuple(sorted([RESHAPED, REVALUED])), (WITHDRAWN,), (REMOVED,))
     assert path.read_text() == text.replace(f"database_version: {OLD} ", f"database_version: '{NEW}' ")
     record = json.loads((root / f"data/.downloads/materials_project/moves/{OLD}-{NEW}.json").read_text())
     assert record == {"from": OLD, "to": NEW, "added": [ADDED], "changed": sorted([RESHAPED, REVALUED]),
                       "deprecated": [WITHDRAWN], "removed": [REMOVED]}
     assert "removed 1: mp-938" in capsys.readouterr().err
+
+
+def test_a_pin_can_be_put_back_and_changes_nothing_else(tmp_path: Path, server: Database) -> None:
+    path = project(tmp_path, server) / "params.yaml"
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    path.chmod(0o640)
+    before = path.read_bytes()
+    pin(tmp_path, NEW)
+    assert path.read_bytes() == before.replace(f" {OLD}".encode(), f" '{NEW}'".encode())
+    pin(tmp_path, None)
+    assert path.read_bytes() == before.replace(f" {OLD}".encode(), b" null")
+    assert path.stat().st_mode & 0o777 == 0o640
+    server.move(NEW)
+    assert move(tmp_path) == Move(None, NEW)
 
 
 def test_a_move_of_the_project_s_own_params(tmp_path: Path, server: Database) -> None:
@@ -136,26 +151,20 @@ def test_a_move_that_cannot_be_written_safely(tmp_path: Path, server: Database) 
     assert server.searches() == []
 
 
-def command(root: Path, *arguments: str, key: str | None = KEY) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if name not in ("PREFECT_API_URL", "MP_API_KEY")}
-    if key is not None:
-        environment["MP_API_KEY"] = key
-    return subprocess.run([sys.executable, "-m", "pipelines", *arguments, "--root", str(root)], capture_output=True,
-                          text=True, check=False, env=environment, timeout=120)
-
-
-def test_commands_end_with_one_line_and_no_secret(tmp_path: Path, server: Database) -> None:
+def test_commands_end_with_one_line_and_no_secret(tmp_path: Path, server: Database,
+                                                  capfd: pytest.CaptureFixture[str]) -> None:
     server.move(NEW)
     root = project(tmp_path, server)
-    done = command(root, "ingest")
+    done = subprocess.run([sys.executable, "-m", "pipelines", "ingest", "--root", str(root)], capture_output=True,
+                          text=True, check=False, timeout=120)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (f"error: ingest.materials_project.database_version is {OLD}, but the server has {NEW} and "
                            "no other: `python -m pipelines move-database` moves to it\n")
-    done = command(root, "move-database")
-    assert done.returncode == 0, done.stderr
-    assert "database_version is now" in done.stderr
-    assert KEY not in done.stdout + done.stderr
+    app(["move-database", "--root", str(root)], standalone_mode=False)
     read_units(params(server, database_version=NEW), root)
+    printed = "".join(capfd.readouterr())
+    assert "database_version is now" in printed
+    assert KEY not in printed
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(files) > 5
     assert not [path for path in files if KEY.encode() in path.read_bytes()]

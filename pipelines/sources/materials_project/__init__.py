@@ -12,7 +12,6 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from features.errors import UserError
 from pipelines.params import IngestParams
 from pipelines.sources import Entry
 from pipelines.sources.materials_project import documents
@@ -30,19 +29,16 @@ def ready(params: IngestParams, root: Path) -> bool:
 
 
 def read(params: IngestParams, root: Path) -> Iterator[Entry]:
-    """Entries by id. Raises `UserError` without a key, or if the server has another version or does not answer."""
+    """Entries, once all is here. Raises `UserError` without a key, or if the server is silent or at another version."""
     pull = _pull(params, root)
-    if not pull.is_complete(params.limit):
+    records = pull.records()
+    if records is None or pull.missing(sample(records, params.limit)):
         client = Client(params.materials_project)
         with pull.locked():
-            pull.fetch(client, sample(pull.make_listing(client), params.limit))
-    records = pull.records()
-    if records is None:
-        raise UserError(f"{pull.listing_file} is gone; run again to pull it anew")
-    chosen = sample(records, params.limit)
-    structures = pull.structures(kept for kept in chosen if not kept["deprecated"])
-    for kept in chosen:
-        yield _entry(kept, structures.get(kept["material_id"]), pull.version)
+            records = pull.make_listing(client)
+            pull.fetch(client, sample(records, params.limit))
+    for kept, structure in pull.with_structures(sample(records, params.limit)):
+        yield _entry(kept, structure, pull.version)
     listed = {kept["material_id"] for kept in records}
     for material_id in sorted(set(params.materials_project.material_ids) - listed):
         yield Entry(material_id, "", "json", NAME, pull.version, documents.LICENSES["BY-C"], documents.MP_DOI,

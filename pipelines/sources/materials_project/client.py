@@ -17,9 +17,8 @@ import typing
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, TypeVar
+from typing import Any
 
-import requests
 from pydantic import TypeAdapter, ValidationError
 
 from features.errors import UserError
@@ -38,13 +37,8 @@ ONE_AT_A_TIME = ("crystal_system", "spacegroup_number", "spacegroup_symbol")
 """Filters of which the API takes one value; a list of values becomes several searches."""
 WHERE = "ingest.materials_project"
 
-T = TypeVar("T")
 Query = dict[str, Any]
 Document = dict[str, Any]
-
-
-class IncompleteError(Exception):
-    """The server left out what it has: asking again may help."""
 
 
 def api_key() -> str:
@@ -104,15 +98,8 @@ class Client:
 
     def page(self, query: Query, deprecated: bool, number: int, fields: Sequence[str]) -> tuple[list[Document], int]:
         """Page `number` (from 1) of a search, by rising id, and the number of documents on all pages."""
-        def ask() -> tuple[list[Document], int]:
-            found = self._search(query, deprecated=deprecated, include_gnome=self.params.include_gnome,
-                                 fields=list(fields), chunk_size=PAGE, _page=number, _sort_fields="material_id")
-            total = self._session.meta.get("total_doc")
-            if not isinstance(total, int) or len(found) != min(PAGE, max(total - (number - 1) * PAGE, 0)):
-                raise IncompleteError(f"page {number} of the listing is incomplete")
-            return found, total
-
-        return self._whole(ask)
+        found = self._search(query, deprecated, fields, PAGE, number, _page=number, _sort_fields="material_id")
+        return found, int(self._session.meta["total_doc"])
 
     def by_ids(self, query: Query, ids: Sequence[str], deprecated: bool, fields: Sequence[str],
                all_there: bool = False) -> dict[str, Document]:
@@ -120,39 +107,42 @@ class Client:
 
         `all_there` says that the server should have all of them: what is left out is asked for again.
         """
-        askable = [material_id for material_id in ids if self._is_id(material_id)]
+        askable = [material_id for material_id in ids if _validated(material_id) == material_id]
         found: dict[str, Document] = {}
         for _ in range(self.params.attempts if askable else 0):
-            documents = self._search(query, material_ids=askable, deprecated=deprecated,
-                                     include_gnome=self.params.include_gnome, fields=list(fields),
-                                     chunk_size=len(askable))
-            found = {document["material_id"]: document for document in documents
-                     if document.get("material_id") in askable}
+            documents = self._search(query, deprecated, fields, len(askable), material_ids=askable)
+            found = {document["material_id"]: document for document in documents if document["material_id"] in askable}
             if not all_there or len(found) == len(askable):
                 break
         return found
 
-    def _is_id(self, material_id: str) -> bool:
-        """Whether mp-api asks for this very id; it reads some other texts as ids as well."""
-        from mp_api.client.core.utils import validate_ids
-
-        try:
-            return bool(validate_ids([material_id]) == [material_id])
-        except ValueError:
-            return False
-
     def descriptions(self, ids: Sequence[str]) -> dict[str, Document]:
         """What the Materials Project says of these crystals in words, of those that it describes."""
-        askable = [material_id for material_id in ids if self._is_id(material_id)]
+        askable = [material_id for material_id in ids if _validated(material_id) == material_id]
         if not askable:
             return {}
-        found = self._asked(lambda: self._robocrys.search_docs(
+        found = self._whole(lambda: self._robocrys.search_docs(
             material_ids=askable, all_fields=False, num_chunks=1, chunk_size=len(askable),
-            fields=["material_id", "description", "condensed_structure", "robocrys_version"]))
-        return {document["material_id"]: document for document in found if document.get("material_id") in askable}
+            fields=["material_id", "description", "condensed_structure", "robocrys_version"]), len(askable))
+        return {document["material_id"]: document for document in found if document["material_id"] in askable}
 
-    def _search(self, query: Query, **options: Any) -> list[Document]:
-        return self._asked(lambda: self._summary.search(**query, **options, all_fields=False, num_chunks=1))
+    def _search(self, query: Query, deprecated: bool, fields: Sequence[str], size: int, number: int = 1,
+                **options: Any) -> list[Document]:
+        return self._whole(lambda: self._summary.search(
+            **query, **options, deprecated=deprecated, include_gnome=self.params.include_gnome, fields=list(fields),
+            all_fields=False, num_chunks=1, chunk_size=size), size, number)
+
+    def _whole(self, search: Callable[[], Any], size: int, number: int = 1) -> list[Document]:
+        """The documents of page `number`, asked for again until all that the answer counts are there."""
+        came = expected = 0
+        for _ in range(self.params.attempts):
+            documents, total = self._asked(search), self._session.meta.get("total_doc")
+            if isinstance(total, int):
+                came, expected = len(documents), min(size, max(total - (number - 1) * size, 0))
+                if came == expected:
+                    return documents
+        raise UserError(f"{host(self.params.endpoint)} gives {came} documents where it counts {expected}, asked "
+                        f"{self.params.attempts} times; what was pulled is kept, run the command again to go on")
 
     def _asked(self, search: Callable[[], Any]) -> list[Document]:
         from mp_api.client import MPRestError
@@ -160,10 +150,15 @@ class Client:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # each search advertises its documentation
             try:
-                return list(search())
+                documents = list(search())
             except MPRestError as error:
                 text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
                 raise UserError(f"{WHERE}: mp-api refuses the search: {self._session.shown(text)}") from None
+            except KeyError:
+                documents = [None]
+        if not all(isinstance(document, dict) for document in documents):
+            raise UserError(f"{host(self.params.endpoint)} gives something else than documents")
+        return [document | {"material_id": _canonical(document.get("material_id"))} for document in documents]
 
     @functools.cached_property
     def _summary(self) -> Any:
@@ -178,34 +173,37 @@ class Client:
         return self._made(RobocrysRester)
 
     def _made(self, route: Any) -> Any:
-        """The client of one route; mp-api's `MPRester` would ask for the heartbeat twice more and set no time-out."""
+        """The client of one route; mp-api's `MPRester` would ask for more than is needed here."""
         class Route(route):
-            """mp-api makes its list of fields anew, in half a second, for every request."""
-
             @functools.cached_property
             def available_fields(self) -> list[str]:
+                """mp-api makes this list anew, in half a second, for every request."""
                 return list(super().available_fields)
 
-        def make() -> Any:
-            try:
-                return Route(api_key=self._session.secret, endpoint=self.params.endpoint, session=self._session,
-                             use_document_model=False, mute_progress_bars=True)
-            except (requests.RequestException, ValueError, KeyError):  # the one request that goes its own way
-                raise IncompleteError("the heartbeat is broken") from None
+            @staticmethod
+            def _get_heartbeat_info(_: str) -> tuple[str, list[str]]:
+                """mp-api asks for the version without a time-out, past the session; here `database_version` does."""
+                return "", []
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return self._whole(make)
+            return Route(api_key=self._session.secret, endpoint=self.params.endpoint, session=self._session,
+                         use_document_model=False, mute_progress_bars=True)
 
-    def _whole(self, ask: Callable[[], T]) -> T:
-        for attempt in itertools.count(1):
-            try:
-                return ask()
-            except IncompleteError as error:
-                if attempt >= self.params.attempts:
-                    raise UserError(f"{host(self.params.endpoint)}: {error}, asked {attempt} times; what was pulled "
-                                    "is kept, run the command again to go on") from None
-        raise AssertionError
+
+def _validated(material_id: Any) -> str | None:
+    """The id as mp-api writes it, None if it is none."""
+    from mp_api.client.core.utils import validate_ids
+
+    try:
+        return str(validate_ids([material_id])[0])
+    except ValueError:
+        return None
+
+
+def _canonical(material_id: Any) -> Any:
+    """The id under which a crystal is kept, mp-149: the API may also give it in letters, mp-ft or mp-aaaaaaft."""
+    return _validated(material_id) or material_id
 
 
 def id_chunks(ids: Sequence[str], size: int) -> Iterator[list[str]]:

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import filelock
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from features.errors import UserError
 from features.paths import Paths
@@ -30,6 +29,7 @@ from pipelines.sources import rank
 from pipelines.sources.materials_project import documents
 from pipelines.sources.materials_project.client import PAGE, Client, Document, Query, id_chunks
 from pipelines.sources.materials_project.documents import RECORD_SCHEMA, Record
+from pipelines.sources.web import read_kept
 
 FORMAT = 1
 """Raised when the meaning of a kept file changes."""
@@ -67,7 +67,7 @@ class Pull:
     def is_complete(self, limit: int | None) -> bool:
         """Whether everything that `limit` asks for lies here, so that no server is needed."""
         records = self.records()
-        return records is not None and not self._missing(sample(records, limit))
+        return records is not None and not self.missing(sample(records, limit))
 
     def records(self) -> list[Record] | None:
         """The whole listing, by id; None if it is not there yet. `deprecated` tells what was withdrawn."""
@@ -89,6 +89,9 @@ class Pull:
                     if self.params.include_gnome or documents.is_commercial(kept):
                         found.setdefault(kept["material_id"], kept | {"deprecated": deprecated})
         records = [found[material_id] for material_id in sorted(found)]
+        if self.params.include_gnome and all(map(documents.is_commercial, records)):
+            say("ingest: include_gnome is set, but the server gives no non-commercial crystals for this query; it does "
+                "so to accounts that accepted the terms for them: https://next-gen.materialsproject.org/about/terms")
         write_beside(pa.Table.from_pylist(records, schema=LISTING_SCHEMA), self.listing_file)
         shutil.rmtree(self.folder / "pages", ignore_errors=True)
         self._forget_unfinished()
@@ -96,7 +99,7 @@ class Pull:
 
     def fetch(self, client: Client, records: Sequence[Record]) -> None:
         """Fetch the structures that are not here yet, and keep them chunk by chunk."""
-        marks = {kept["material_id"]: kept["mark"] for kept in self._missing(records)}
+        marks = {kept["material_id"]: kept["mark"] for kept in self.missing(records)}
         if not marks:
             return
         self.expect_version(client)
@@ -112,16 +115,19 @@ class Pull:
                             for i in chunk if i in found])
                 progress.advance(len(chunk))
 
-    def structures(self, records: Iterable[Record]) -> dict[str, str]:
-        """The structures of these documents by id, as far as they are here."""
-        marks = {kept["material_id"]: kept["mark"] for kept in records}
-        found: dict[str, str] = {}
+    def with_structures(self, records: Iterable[Record]) -> Iterator[tuple[Record, str | None]]:
+        """Each document with its structure, file by file; last those of which no structure is here."""
+        waiting = {kept["material_id"]: kept for kept in records}
         for path in sorted(self.structures_folder.glob("*.parquet")):
             table = read_kept(path)
-            for row in [] if table is None else table.to_pylist():
-                if marks.get(row["material_id"]) == row["mark"]:
-                    found[row["material_id"]] = row["structure"]
-        return found
+            if table is None:
+                raise UserError(f"{path} was damaged or removed; run again to pull anew what it held")
+            for row in table.to_pylist():
+                kept = waiting.get(row["material_id"])
+                if kept is not None and not kept["deprecated"] and kept["mark"] == row["mark"]:
+                    yield waiting.pop(row["material_id"]), row["structure"]
+        for kept in waiting.values():
+            yield kept, None
 
     def expect_version(self, client: Client) -> None:
         """Stop if the server has another version than the pinned one."""
@@ -172,7 +178,8 @@ class Pull:
         write_beside(table, path)
         return table
 
-    def _missing(self, records: Sequence[Record]) -> list[Record]:
+    def missing(self, records: Iterable[Record]) -> list[Record]:
+        """The documents whose structures are still to be fetched."""
         known: set[tuple[str, str]] = set()
         for path in self.structures_folder.glob("*.parquet"):
             table = read_kept(path, ["material_id", "mark"])
@@ -209,15 +216,3 @@ def sample(records: Sequence[Record], limit: int | None) -> list[Record]:
     live = sorted(rank(kept["material_id"]) for kept in records if not kept["deprecated"])
     last = live[min(limit, len(live)) - 1] if live and limit < len(live) else None
     return [kept for kept in records if last is None or rank(kept["material_id"]) <= last]
-
-
-def read_kept(path: Path, columns: list[str] | None = None) -> pa.Table | None:
-    """A kept file; None if it is not there or damaged, since it only saved work."""
-    try:
-        return pq.read_table(path, columns=columns)
-    except FileNotFoundError:
-        return None
-    except pa.ArrowInvalid as error:
-        say(f"ingest: {path.name} is damaged and pulled again ({error})")
-        path.unlink(missing_ok=True)
-        return None

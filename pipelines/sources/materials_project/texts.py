@@ -21,7 +21,8 @@ from features.progress import Progress
 from features.rowstore import write_beside
 from pipelines.params import IngestParams
 from pipelines.sources.materials_project.client import Client, Document, id_chunks
-from pipelines.sources.materials_project.pull import Pull, pinned, read_kept
+from pipelines.sources.materials_project.pull import Pull, pinned
+from pipelines.sources.web import read_kept
 
 SCHEMA = pa.schema([pa.field("material_id", pa.string()), pa.field("served", pa.string())])
 
