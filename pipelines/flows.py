@@ -16,9 +16,9 @@ from pipelines.materialize import Report
 
 @flow(name="stage", flow_run_name="{stage}", log_prints=True)
 def run_stage(stage: str, root: Path = Path(), executor: str | None = None, workers: int | None = None,
-              retry_rejected: bool = False) -> Report:
+              retry_rejected: bool = False, address: str | None = None) -> Report:
     """A stage of the pipeline."""
-    report = stages.run(stage, root, executor, workers, retry_rejected)
+    report = stages.run(stage, root, executor, workers, retry_rejected, address)
     get_run_logger().info(str(report))
     return report
 

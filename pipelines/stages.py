@@ -25,10 +25,13 @@ MODEL_STAGES = tuple(stage for stage in ALL_STAGES if stage not in STAGES)
 
 
 def run(stage: str, root: Path, executor: str | None = None, workers: int | None = None,
-        retry_rejected: bool = False) -> Report:
-    """Make one view's table under `root`, with the parameters of its `params.yaml`."""
+        retry_rejected: bool = False, address: str | None = None) -> Report:
+    """Make one view's table under `root`, with the parameters of its `params.yaml`.
+
+    `executor`, `workers` and `address` are those of `executors.make`; the default executor is what suits the view.
+    """
     view, params, units = _prepare(stage, root)
-    chosen = executors.make(executor or ("processes" if view.parallel(params) else "serial"), workers)
+    chosen = executors.make(executor or ("processes" if view.parallel(params) else "serial"), workers, address)
     report = materialize(view, params, root, units, chosen, retry_rejected)
     catalog.refresh(root)
     return report
