@@ -93,8 +93,19 @@ def weights_digest(folder: Path) -> str:
 
 def identity(params: EncoderParams) -> str:
     """What decides the vectors besides the parameters: weights and arithmetic."""
-    precision = str(pick_precision(params.precision, pick_device(params.device))).removeprefix("torch.")
-    return f"{weights_digest(locate(params.encoder, params.revision))} {precision}"
+    return f"{weights_digest(locate(params.encoder, params.revision))} {_arithmetic(params)}"
+
+
+def _arithmetic(params: EncoderParams) -> str:
+    """Name of the precision. One that is named needs no device here: the encoder may run on another machine."""
+    if params.precision != "auto":
+        return params.precision
+    try:
+        device = pick_device(params.device)
+    except UserError as error:
+        raise UserError(f"{error}; or, to use the GPUs of a cluster, name embed.precision, since what auto means is "
+                        "seen only on a GPU") from None
+    return str(pick_precision("auto", device)).removeprefix("torch.")
 
 
 def same_weights(params: EncoderParams, known: str) -> bool:

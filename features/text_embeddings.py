@@ -124,5 +124,6 @@ VIEW = FeatureView(
     digest=identity,
     batch_size=32,
     parallel=lambda params: pick_device(params.device) == "cpu",
+    gpu=lambda params: params.device.startswith("cuda"),
     preload=("torch", "transformers.models.auto", "features.text_encoder"),
 )

@@ -97,6 +97,8 @@ class FeatureView(Generic[S]):
     """Whether the section asks for the view at all; if not, its table is empty."""
     parallel: Callable[[S], bool] = lambda _params: True
     """Whether worker processes help; if not, the default executor is `serial`."""
+    gpu: Callable[[S], bool] = lambda _params: False
+    """Whether it needs a GPU; a cluster then gives it only to workers that have one."""
     preload: tuple[str, ...] = field(default=())
     """Modules that a worker imports before its first unit."""
 

@@ -20,8 +20,12 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 
 Root = Annotated[Path, typer.Option(help="Project folder with params.yaml.")]
 ExecutorName = Annotated[str | None, typer.Option(
-    "--executor", help=f"Where rows are computed: {' or '.join(EXECUTORS)}. Default: what suits the stage.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Worker processes; default: one a core.")]
+    "--executor", envvar="CPF_EXECUTOR",
+    help=f"Where rows are computed: {', '.join(EXECUTORS)}. Default: what suits the stage.")]
+Workers = Annotated[int | None, typer.Option(
+    min=1, envvar="CPF_WORKERS", help="Worker processes on this machine; default: one a core.")]
+Address = Annotated[str | None, typer.Option(
+    envvar="CPF_ADDRESS", help="A running cluster: its scheduler (tcp://HOST:8786) or its head (HOST:6379).")]
 Last = Annotated[int | None, typer.Option(min=1, help="Instead, so many of the last runs, one by one.")]
 Retry = Annotated[bool, typer.Option("--retry-rejected", help="Try rejected rows again.")]
 
@@ -43,15 +47,13 @@ def _prefect_server() -> bool:
 
 def _command(stage: str) -> Callable[..., None]:
     def command(root: Root = Path(), executor: ExecutorName = None, workers: Workers = None,
-                retry: Retry = False) -> None:
-        if executor is not None and executor not in EXECUTORS:
-            raise UserError(f"no executor '{executor}'; there are: {', '.join(EXECUTORS)}")
+                retry: Retry = False, address: Address = None) -> None:
         if _prefect_server():
             from pipelines import flows  # its import takes seconds
 
-            report = flows.run_stage(stage, root, executor, workers, retry)
+            report = flows.run_stage(stage, root, executor, workers, retry, address)
         else:
-            report = stages.run(stage, root, executor, workers, retry)
+            report = stages.run(stage, root, executor, workers, retry, address)
         say(str(report))
 
     command.__doc__ = f"Make the table of stage '{stage}'."

@@ -18,11 +18,10 @@ from typing import Any
 from uuid import UUID
 
 import pyarrow as pa
-from prefect import flow, get_run_logger, task
+from prefect import State, flow, get_run_logger, task
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
-from prefect.states import State
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from features.errors import UserError
@@ -100,14 +99,14 @@ class _ProgressArtifact:
     def __call__(self, done: int, total: int) -> None:
         share = 100.0 * done / total
         if self.artifact is None:
-            self.artifact = create_progress_artifact(share, key=f"progress-{self.stage}",
-                                                     description=f"{total} rows to compute")
+            self.artifact = create_progress_artifact(  # type: ignore[assignment] (a coroutine only in async code)
+                share, key=f"progress-{self.stage}", description=f"{total} rows to compute")
         else:
             update_progress_artifact(self.artifact, share)
 
 
 @flow(name="stage", flow_run_name="{stage}", log_prints=True, persist_result=False,
-      task_runner=ThreadPoolTaskRunner(max_workers=TASKS_AT_ONCE))
+      task_runner=ThreadPoolTaskRunner(max_workers=TASKS_AT_ONCE))  # type: ignore[arg-type]
 def run_stage(stage: str, root: Path = Path(), executor: str | None = None, workers: int | None = None,
               retry_rejected: bool = False, address: str | None = None) -> Report:
     """A stage of the pipeline."""

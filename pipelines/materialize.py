@@ -19,7 +19,7 @@ from features.paths import Paths
 from features.progress import Progress
 from features.rowstore import RowStore
 from features.view import Batch, FeatureView, Reject
-from pipelines.executors import Executor
+from pipelines.executors import Executor, Job
 
 TRANSIENT = ("timeout", "crash")
 """Rejects that say something of the machine as well: the next run tries them again."""
@@ -119,13 +119,12 @@ def _compute(view: FeatureView[Any], params: Section, store: RowStore, work: Wor
     if not todo:
         return
     groups = [todo[first:first + view.batch_size] for first in range(0, len(todo), view.batch_size)]
-    batches = [work.units.take(pa.array(group)) for group in groups]
-    function = functools.partial(_call, view.compute, params)
+    batches = (work.units.take(pa.array(group)) for group in groups)
     pending: list[tuple[list[int], Batch]] = []
     stored = time.monotonic()
     with Progress(view.stage, len(todo)) as progress:
         try:
-            for index, result in executor.map(function, batches, view.timeout_s(params), view.preload):
+            for index, result in executor.map(job_of(view, params), batches):
                 pending.append((groups[index], result))
                 progress.advance(len(groups[index]))
                 if sum(len(group) for group, _ in pending) >= SEGMENT_ROWS or time.monotonic() - stored > SEGMENT_S:
@@ -133,6 +132,14 @@ def _compute(view: FeatureView[Any], params: Section, store: RowStore, work: Wor
                     pending, stored = [], time.monotonic()
         finally:
             _store(store, work, pending)  # also on Ctrl-C: finished rows are kept
+
+
+def job_of(view: FeatureView[Any], params: Section) -> Job:
+    """What executors need to know of a view."""
+    header = view.header(params)
+    return Job(compute=functools.partial(_call, view.compute, params), timeout_s=view.timeout_s(params),
+               preload=view.preload, gpu=view.gpu(params), libraries=header["libraries"], digest=header["digest"],
+               find_digest=functools.partial(view.digest, params))
 
 
 def _call(compute: Any, params: Section, batch: pa.Table) -> Batch:

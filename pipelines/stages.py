@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from features.params import STAGES as ALL_STAGES
 from features.params import Section, load_section, read_params
 from features.view import FeatureView
 from pipelines import executors, runs
+from pipelines.executors import Executor
 from pipelines.materialize import Report, materialize, read_units
 from pipelines.params import IngestParams
 from pipelines.sources import read_units as read_source
@@ -25,13 +27,18 @@ MODEL_STAGES = tuple(stage for stage in ALL_STAGES if stage not in STAGES)
 
 
 def run(stage: str, root: Path, executor: str | None = None, workers: int | None = None,
-        retry_rejected: bool = False) -> Report:
-    """Make one view's table under `root`, with the parameters of its `params.yaml`."""
+        retry_rejected: bool = False, address: str | None = None,
+        around: Callable[[Executor], Executor] = lambda executor: executor) -> Report:
+    """Make one view's table under `root`, with the parameters of its `params.yaml`.
+
+    `executor`, `workers` and `address` are those of `executors.make`; the default executor is what suits the view.
+    `around` may wrap it.
+    """
     read_params(root)  # a folder that is no project gets no record
     with runs.recorded(root, stage) as record:
         view, params, units = prepare(stage, root)
-        chosen = executors.make(executor or ("processes" if view.parallel(params) else "serial"), workers)
-        report = materialize(view, params, root, units, chosen, retry_rejected)
+        chosen = executors.make(executor or ("processes" if view.parallel(params) else "serial"), workers, address)
+        report = materialize(view, params, root, units, around(chosen), retry_rejected)
         catalog.refresh(root)
         record.counts = {name: getattr(report, name) for name in
                          ("wanted", "reused", "computed", "rejected", "digest")}

@@ -71,7 +71,7 @@ def contents(root: Path) -> dict[str, bytes]:
     """The bytes of everything that DVC tracks, of its lock and of the parameters."""
     found = [root / "dvc.lock", root / "params.yaml"]
     for path in outputs(root):
-        found += [root / path] if (root / path).is_file() else [file for file in (root / path).rglob("*") if file.is_file()]
+        found += [file for file in [root / path, *(root / path).rglob("*")] if file.is_file()]
     return {str(path.relative_to(root)): path.read_bytes() for path in found}
 
 

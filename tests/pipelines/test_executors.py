@@ -4,7 +4,7 @@ import functools
 
 import pytest
 
-from pipelines.executors import Executor, Processes, Serial
+from pipelines.executors import Executor, Job, Processes, Serial
 from tests.pipelines import toy
 from tests.pipelines.toy import ToyParams, units
 
@@ -19,7 +19,7 @@ def outcome(executor: Executor, kinds: list[str], batch: int, timeout: float = 2
     batches = [table.slice(first, batch) for first in range(0, len(table), batch)]
     function = functools.partial(call, ToyParams())
     found: dict[str, str] = {}
-    for index, result in executor.map(function, batches, timeout, ()):  # type: ignore[arg-type]
+    for index, result in executor.map(Job(compute=function, timeout_s=timeout), batches):  # type: ignore[arg-type]
         for owner, row in zip(result.owners, result.rows.to_pylist(), strict=True):
             assert batches[index]["material_id"][owner].as_py() == row["material_id"]
             found[row["material_id"]] = f"{row['value']:g}"

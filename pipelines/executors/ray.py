@@ -1,0 +1,81 @@
+"""Executor `ray`: the nodes of a Ray cluster, or a Ray of its own on this machine."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from features.errors import UserError
+from pipelines.executors.remote import RETRIES, Answer, RemotePool, needed, work
+from pipelines.executors.scatter import Executor, Job, Pool
+
+
+class Ray(Executor):
+    """Ray tasks, one core each. A batch whose worker or node dies is computed by another one."""
+
+    def __init__(self, workers: int | None = None, address: str | None = None) -> None:
+        self.workers = workers
+        self.address = address
+
+    @contextlib.contextmanager
+    def pool(self, job: Job) -> Iterator[Pool]:
+        ray = needed("ray")
+        with _connected(ray, self.workers, self.address):
+            pool = _RayPool(job, ray, self.address)
+            pool.ready()
+            yield pool
+
+
+@contextlib.contextmanager
+def _connected(ray: Any, workers: int | None, address: str | None) -> Iterator[None]:
+    """Ray in this process; one that is there already stays."""
+    if ray.is_initialized():
+        yield
+        return
+    from pipelines.executors import available_cores
+
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's next default; saying so ends its warning
+    try:
+        if address is None:
+            # "local": without it, Ray would join whatever RAY_ADDRESS or a running Ray of this machine says
+            ray.init(address="local", num_cpus=workers or available_cores(), include_dashboard=False, **quiet)
+        else:
+            ray.init(address=address, **quiet)
+    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+        raise UserError(f"no Ray cluster answers at {address or 'this machine'} "
+                        f"({' '.join(str(error).split())[:200]}); start one with: ray start --head") from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+class _RayPool(RemotePool):
+    def __init__(self, job: Job, ray: Any, address: str | None) -> None:
+        super().__init__(job)
+        self.ray = ray
+        self.task = ray.remote(work).options(num_cpus=1, num_gpus=1 if job.gpu else 0, max_retries=RETRIES)
+        self.cluster = f"the Ray cluster at {address}" if address else "Ray on this machine"
+        self.how_to_add = (f"start a node with: ray start --address={address or 'HEAD:6379'}"
+                           f"{' --num-gpus=1' if job.gpu else ''}")
+
+    def count(self) -> int:
+        try:
+            return int(self.ray.cluster_resources().get("GPU" if self.gpu else "CPU", 0))
+        except self.ray.exceptions.RayError as error:
+            raise OSError(str(error)) from None
+
+    def send(self, units: bytes) -> concurrent.futures.Future[Answer]:
+        future: concurrent.futures.Future[Answer] = self.task.remote(self.job, units, 1).future()
+        return future
+
+    def lost(self, error: BaseException) -> bool:
+        gone = self.ray.exceptions
+        return isinstance(error, (gone.WorkerCrashedError, gone.NodeDiedError, gone.LocalRayletDiedError,
+                                  gone.OutOfMemoryError, gone.ObjectLostError, gone.TaskCancelledError))

@@ -1,0 +1,267 @@
+"""What executors on other machines share: how a batch travels, what a worker does with it, when waiting is in vain.
+
+Batches travel as Arrow, and the rows come back to the one process that writes. A worker computes in child processes of
+its own (as `processes` does), so that a crash or a hang costs one row there too and not the worker.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import functools
+import hashlib
+import importlib
+import importlib.metadata
+import multiprocessing
+import multiprocessing.util
+import pickle
+import socket
+import threading
+import time
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+import features
+from features.errors import UserError
+from features.view import Batch, Reject
+from pipelines.executors.local import Processes, ProcessPool
+from pipelines.executors.scatter import BatchError, Job, Pool, chained
+
+PATIENCE_S = 30.0
+"""How long no worker at all may be there: one that died is soon replaced, one that was never started is not."""
+REFRESH_S = 5.0
+IDLE_S = 60.0
+"""A worker's child processes end when they have had nothing to do for this long."""
+RETRIES = 3
+"""How often a cluster tries a batch again whose worker died, before it is tried row by row."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a worker made of a batch. An error is a value here, so that no cluster wraps it or tries it again."""
+
+    rows: bytes = b""
+    """As Arrow."""
+    owners: list[int] = field(default_factory=list)
+    rejects: dict[int, Reject] = field(default_factory=dict)
+    error: Exception | None = None
+
+
+def needed(executor: str) -> Any:
+    """The package behind an executor. Raises `UserError` that says how to get it."""
+    try:
+        return importlib.import_module("distributed" if executor == "dask" else executor)
+    except ImportError:
+        raise UserError(f"executor '{executor}' needs the package {executor}: "
+                        f"pip install 'multimodal-cpf[{executor}]'") from None
+
+
+class RemotePool(Pool):
+    """The side of the process that hands out batches and writes rows."""
+
+    cluster: str
+    """What it is, in words."""
+    how_to_add: str
+    """How a worker of the kind that the job needs is started."""
+
+    def __init__(self, job: Job) -> None:
+        self.gpu = job.gpu
+        self.job = pickle.dumps((job, code_digest()))
+        self.lock = threading.Lock()
+        self.capacity = 0
+        self.looked = self.seen = -float("inf")
+
+    @abstractmethod
+    def count(self) -> int:
+        """How many batches the workers that may do this job take at once. Raises `OSError` if nobody answers."""
+
+    @abstractmethod
+    def send(self, units: bytes) -> concurrent.futures.Future[Answer]:
+        """Have `work` done somewhere."""
+
+    @abstractmethod
+    def lost(self, error: BaseException) -> bool:
+        """Whether the cluster gave a batch up because its workers died."""
+
+    @property
+    def width(self) -> int:
+        self._look()
+        return max(1, self.capacity)
+
+    def submit(self, units: pa.Table) -> concurrent.futures.Future[Batch]:
+        return chained(self.send(to_bytes(units)), self._read)
+
+    def ready(self) -> None:
+        """Wait for the first worker. Raises `UserError` if there is none."""
+        self.seen = time.monotonic()
+        while not self.capacity:
+            self.check()
+            time.sleep(0.2)
+            self._look(0.0)
+
+    def check(self) -> None:
+        self._look()
+        if time.monotonic() - self.seen > PATIENCE_S:
+            kind = "worker with a GPU" if self.gpu else "worker"
+            raise UserError(f"{self.cluster} has had no {kind} for {PATIENCE_S:g} s; {self.how_to_add}")
+
+    def _look(self, every_s: float = REFRESH_S) -> None:
+        """See how many workers there are, now and then: a cluster may grow and shrink during a run."""
+        with self.lock:
+            now = time.monotonic()
+            if now - self.looked < every_s:
+                return
+            self.looked = now
+            try:
+                self.capacity = self.count()
+            except OSError as error:
+                raise UserError(f"{self.cluster} does not answer any more ({error})") from None
+            if self.capacity:
+                self.seen = now
+
+    def _read(self, done: concurrent.futures.Future[Answer]) -> Batch:
+        try:
+            answer = done.result()
+        except concurrent.futures.CancelledError:
+            raise UserError(f"{self.cluster} is gone; what was finished is kept, start it and run again") from None
+        except ImportError as error:
+            raise UserError(f"a worker of {self.cluster} cannot import this project ({error}); install the same commit "
+                            "there") from None
+        except Exception as error:
+            if self.lost(error):
+                raise BatchError("crash", f"the workers that had it died ({type(error).__name__})") from None
+            raise
+        if answer.error is not None:
+            raise answer.error
+        return Batch(from_bytes(answer.rows), answer.owners, answer.rejects)
+
+
+def to_bytes(table: pa.Table) -> bytes:
+    """A table as an Arrow stream: of a slice only the slice, which pickle does not do."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+def from_bytes(data: bytes) -> pa.Table:
+    """The table of an Arrow stream."""
+    with pa.ipc.open_stream(data) as reader:
+        return reader.read_all()
+
+
+@functools.cache
+def code_digest() -> str:
+    """sha256 over the code of the features: a worker with another commit would write other values."""
+    folder = Path(features.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+# From here on, what runs on a worker.
+
+
+def work(job: bytes, units: bytes, width: int) -> Answer:
+    """Compute a batch in one of `width` child processes, which stay for the next batches of the job."""
+    if multiprocessing.current_process().daemon:
+        return Answer(error=UserError(
+            f"worker {socket.gethostname()} is a daemon process, which may not have child processes; start it with "
+            "DASK_DISTRIBUTED__WORKER__DAEMON=False in its environment, or with --no-nanny"))
+    try:
+        with _children(job, width) as pool:
+            batch = pool.submit(from_bytes(units)).result()
+        return Answer(to_bytes(batch.rows), batch.owners, batch.rejects)
+    except UserError as error:
+        return Answer(error=UserError(f"worker {socket.gethostname()}: {error}"))
+    except Exception as error:  # it is raised again where the answer is read
+        return Answer(error=error)
+
+
+def check_machine(job: Job, code: str) -> None:
+    """Raise `UserError` if rows made here would not be those that their fingerprints promise."""
+    for name, wanted in job.libraries.items():
+        try:
+            have = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            have = "missing"
+        if have != wanted:
+            raise UserError(f"{name} is {have}, and {wanted} where the run was started; install the same versions "
+                            "(constraints.txt)")
+    if code_digest() != code:
+        raise UserError("the code of features/ is not that of the run; install the same commit")
+    if job.find_digest is not None and job.find_digest() != job.digest:
+        raise UserError("it has other weights or arithmetic than the run was started with; fetch the same weights, "
+                        "and name embed.precision instead of auto")
+
+
+@dataclass
+class _Kept:
+    """Child processes for one job."""
+
+    pool: ProcessPool
+    ending: contextlib.ExitStack
+    users: int = 0
+    timer: threading.Timer | None = field(default=None)
+
+
+_lock = threading.Lock()
+_kept: dict[bytes, _Kept] = {}
+
+
+@contextlib.contextmanager
+def _children(job: bytes, width: int) -> Iterator[ProcessPool]:
+    """The child processes for a job, started and checked once."""
+    with _lock:
+        kept = _kept.get(job) or _start(job, width)
+        kept.users += 1
+        if kept.timer is not None:
+            kept.timer.cancel()
+    broken = False
+    try:
+        yield kept.pool
+    except (concurrent.futures.BrokenExecutor, RuntimeError):  # pebble's two ways to say that it has given up
+        broken = True
+        raise BatchError("crash", "the worker's child processes died") from None
+    finally:
+        with _lock:
+            kept.users -= 1
+            if broken and _kept.get(job) is kept:
+                del _kept[job]
+            if not kept.users:
+                kept.timer = threading.Timer(0.0 if broken else IDLE_S, _end, [job, kept])
+                kept.timer.daemon = True
+                kept.timer.start()
+
+
+def _start(pickled: bytes, width: int) -> _Kept:
+    job, code = pickle.loads(pickled)  # noqa: S301 (from the process that gave this worker its work)
+    with contextlib.ExitStack() as stack:
+        pool = stack.enter_context(Processes(1 if job.gpu else width).pool(job))
+        pool.call(check_machine, job, code)
+        if not _kept:
+            # a worker that ends would wait for its children
+            multiprocessing.util.Finalize(None, _end_all, exitpriority=100)
+        kept = _kept[pickled] = _Kept(pool, stack.pop_all())
+    return kept
+
+
+def _end(job: bytes, kept: _Kept) -> None:
+    with _lock:
+        if kept.users:
+            return
+        if _kept.get(job) is kept:
+            del _kept[job]
+    kept.ending.close()
+
+
+def _end_all() -> None:
+    for kept in list(_kept.values()):
+        kept.ending.close()
