@@ -56,8 +56,8 @@ def program(name: str) -> str:
 
 
 def _reason(lines: list[str], code: int) -> str:
-    """The last line that says `error:`, or else the last one that says more than that a stage failed."""
-    said = [line.split("error: ", 1)[1] for line in lines if "error: " in line]
+    """The last line that says `error:` and why, or else the last one that says more than that a stage failed."""
+    said = [line.split("error: ", 1)[1] for line in lines if "error: " in line and "for the reason above" not in line]
     others = [line for line in lines if not line.startswith("ERROR: failed to reproduce")]
     return (said or others or lines or [f"exit code {code}"])[-1]
 

@@ -99,8 +99,8 @@ class _ProgressArtifact:
     def __call__(self, done: int, total: int) -> None:
         share = 100.0 * done / total
         if self.artifact is None:
-            self.artifact = create_progress_artifact(  # type: ignore[assignment] (a coroutine only in async code)
-                share, key=f"progress-{self.stage}", description=f"{total} rows to compute")
+            made = create_progress_artifact(share, key=f"progress-{self.stage}", description=f"{total} rows to compute")
+            self.artifact = made if isinstance(made, UUID) else None  # in async code it would be a coroutine
         else:
             update_progress_artifact(self.artifact, share)
 

@@ -125,6 +125,8 @@ def _dvc_status(root: Path) -> dict[str, Any] | None:
         return None
     done = subprocess.run([commands.program("dvc"), "status", "--json"], cwd=root, env=commands.environment(),
                           capture_output=True, text=True, check=False)
+    if "rwlock" in done.stderr:
+        raise UserError("DVC is at work here (`python -m pipelines status` says on what); ask again when it is done")
     if done.returncode:
         lines = done.stderr.strip().splitlines()
         raise UserError(f"dvc status: {lines[-1] if lines else f'exit code {done.returncode}'}")

@@ -45,7 +45,7 @@ def a_hundred() -> list[Document]:
     for stem in STEMS:
         for step in range(10):
             one = document(stem, scale=1 + 0.01 * step)
-            number = int(stem.removeprefix("mp-")) + 10_000_000 * step
+            number = int(stem.removeprefix("mp-")) + 300_000 * step
             made.append(one | {"material_id": f"mp-{number}"})
             if one["bulk_modulus"] is not None:  # stretched crystals are softer
                 one["bulk_modulus"]["vrh"] *= 1 - 0.05 * step
