@@ -96,6 +96,12 @@ class Client:
             if name not in known:
                 raise UserError(f"{WHERE}.fields: '{name}' is no numeric field of the API{_suggest(name, known)}")
 
+    def check_ids(self, ids: Sequence[str]) -> None:
+        """Say in one line if an id is written in another way than that under which its crystal is kept."""
+        for material_id in ids:
+            if _canonical(material_id) != material_id:
+                raise UserError(f"{WHERE}.material_ids: write {_canonical(material_id)} for {material_id}")
+
     def page(self, query: Query, deprecated: bool, number: int, fields: Sequence[str]) -> tuple[list[Document], int]:
         """Page `number` (from 1) of a search, by rising id, and the number of documents on all pages."""
         found = self._search(query, deprecated, fields, PAGE, number, _page=number, _sort_fields="material_id")

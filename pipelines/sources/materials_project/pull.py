@@ -81,6 +81,7 @@ class Pull:
             return known
         self.expect_version(client)
         client.check_fields(self.properties)
+        client.check_ids(self.params.material_ids)
         found: dict[str, Record] = {}
         for number, query in enumerate(client.queries()):
             for deprecated in (False, True):
