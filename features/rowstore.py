@@ -27,6 +27,7 @@ REJECT_SCHEMA = pa.schema([
     pa.field("error", pa.string()),
     pa.field("message", pa.string()),
 ])
+LOSS = "its rows are computed again"
 
 
 class RowStore:
@@ -58,11 +59,11 @@ class RowStore:
         """Fingerprints of all finished rows, and all rejects by fingerprint."""
         rows: set[bytes] = set()
         for segment in self._segments("rows"):
-            if (table := _read(segment, [FINGERPRINT])) is not None:
+            if (table := read_sound(segment, LOSS, [FINGERPRINT])) is not None:
                 rows.update(table[FINGERPRINT].to_pylist())
         rejects: dict[bytes, Reject] = {}
         for segment in self._segments("rejects"):
-            table = _read(segment)
+            table = read_sound(segment, LOSS)
             for row in [] if table is None else table.to_pylist():
                 mark = row.pop(FINGERPRINT)
                 rejects[mark] = Reject(**row)
@@ -88,7 +89,7 @@ class RowStore:
             first, last = (int(text, 16) for text in segment.stem.split("-")[1:3])
             if last < low or first >= high:
                 continue
-            table = _read(segment, [FINGERPRINT])
+            table = read_sound(segment, LOSS, [FINGERPRINT])
             if table is None:
                 continue
             marks = table[FINGERPRINT]
@@ -99,7 +100,9 @@ class RowStore:
             if here & seen:  # the same unit computed twice: take the first segment's rows
                 keep = pc.and_(keep, pc.invert(pc.is_in(marks, value_set=pa.array(list(seen), pa.binary(32)))))
             seen |= here
-            found.append(pq.read_table(segment).filter(keep).drop_columns([FINGERPRINT]))
+            if (whole := read_sound(segment, LOSS)) is None:
+                raise UserError(f"row store: {segment.name} was damaged and is dropped; run again to compute its rows")
+            found.append(whole.filter(keep).drop_columns([FINGERPRINT]))
         return pa.concat_tables(found) if found else self.schema.empty_table()
 
     def _segments(self, kind: str) -> list[Path]:
@@ -112,13 +115,19 @@ class RowStore:
         write_beside(table, self.folder / name)
 
 
-def _read(segment: Path, columns: list[str] | None = None) -> pa.Table | None:
-    """A segment; a damaged one is dropped, since it only saved work."""
+def read_sound(path: Path, loss: str, columns: list[str] | None = None) -> pa.Table | None:
+    """A file that only saves work. None if it is not there, or if it is damaged: then it is removed, and `loss` says
+    what that costs. Raises `OSError` for trouble of the disk.
+    """
     try:
-        return pq.read_table(segment, columns=columns)
-    except pa.ArrowInvalid as error:
-        say(f"row store: {segment.name} is damaged and dropped, its rows are computed again ({error})")
-        segment.unlink(missing_ok=True)
+        return pq.read_table(path, columns=columns)
+    except FileNotFoundError:
+        return None
+    except (pa.ArrowInvalid, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the disk's trouble, not the file's
+            raise
+        say(f"{path.name} is damaged and dropped, {loss} ({error})")
+        path.unlink(missing_ok=True)
         return None
 
 

@@ -7,13 +7,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import requests
 from urllib3.exceptions import InvalidHeader, MaxRetryError
 from urllib3.util.retry import Retry
 
 from features.errors import UserError
-from features.progress import say
+from features.rowstore import read_sound
 from pipelines.params import WebParams
 
 AGAIN = (408, 425, 429, 500, 502, 503, 504)
@@ -96,16 +95,7 @@ class Session(requests.Session):
 
 def read_kept(path: Path, columns: list[str] | None = None) -> pa.Table | None:
     """A file of what was pulled; None if it is not there, or is damaged and removed, since it only saved work."""
-    try:
-        return pq.read_table(path, columns=columns)
-    except FileNotFoundError:
-        return None
-    except (pa.ArrowInvalid, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # the disk's trouble, not the file's
-            raise
-        say(f"ingest: {path.name} is damaged and pulled again ({error})")
-        path.unlink(missing_ok=True)
-        return None
+    return read_sound(path, "it is pulled again", columns)
 
 
 def host(url: str) -> str:

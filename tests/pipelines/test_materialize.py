@@ -172,6 +172,22 @@ def test_a_damaged_segment_costs_its_rows(tmp_path: Path) -> None:
     assert contents(tmp_path) == before
 
 
+def test_damage_inside_a_segment_is_not_taken_for_rows(tmp_path: Path) -> None:
+    rows = units({f"m{k}": k for k in range(200)})
+    run(tmp_path, rows)
+    before = contents(tmp_path)
+    (segment,) = Paths(tmp_path).rowstore("toys").rglob("rows-*.parquet")
+    column = pq.read_metadata(segment).row_group(0).column(2)  # the value; fingerprints are whole
+    damaged = bytearray(segment.read_bytes())
+    start = column.dictionary_page_offset or column.data_page_offset
+    damaged[start + 20:start + column.total_compressed_size] = b"x" * (column.total_compressed_size - 20)
+    segment.write_bytes(damaged)
+    with pytest.raises(UserError, match="was damaged and is dropped; run again"):
+        run(tmp_path, rows)
+    assert run(tmp_path, rows).computed == 200
+    assert contents(tmp_path) == before
+
+
 def test_a_kill_between_the_renames_restores_the_old_table(tmp_path: Path) -> None:
     rows = units({"a": 1})
     run(tmp_path, rows)
