@@ -37,7 +37,7 @@ repro: setup ## Run the whole chain: dvc repro
 
 # a test process has one thread, so that two of them do not wait for each other's
 test: setup ## Run all tests, two at a time
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup ## ruff and mypy
 	$(BIN)/ruff check .

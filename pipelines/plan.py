@@ -58,9 +58,11 @@ def _view_step(root: Path, stage: str, before: list[Step], told: dict[str, Any] 
     work = survey(view, params, root, units)
     todo = len(work.missing(retry_rejected=False))
     stale = [step.stage for step in before if step.reasons and registry.view_of(step.stage).name in view.inputs]
-    reasons = [*_table_reasons(view, params, root, work, todo), *_dvc_reasons(root, stage, told or {}),
-               *([f"more after {', '.join(stale)}"] if stale else [])]
-    return Step(stage, len(units), len(units) - todo, todo, tuple(dict.fromkeys(reasons)))
+    reasons = list(_table_reasons(view, params, root, work, todo))
+    known = {why.split(" ")[0] for why in reasons}  # a table knows the default of what params.yaml does not name
+    reasons += [why for why in _dvc_reasons(root, stage, told or {}) if why.split(" ")[0] not in known]
+    reasons += [f"more after {', '.join(stale)}"] if stale else []
+    return Step(stage, len(units), len(units) - todo, todo, tuple(reasons))
 
 
 def _table_reasons(view: FeatureView[Any], params: Section, root: Path, work: Work, todo: int) -> Iterator[str]:

@@ -87,13 +87,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     new = [document(CHANGED, scale=1.02, last_updated="2025-08-01T00:00:00Z") if one["material_id"] == CHANGED else one
            for one in old]
     new[0]["builder_meta"] |= {"database_version": NEW}
-    database = Database({OLD: old, NEW: new, LATER: new[:-1]})
+    database = Database({OLD: old, NEW: new, LATER: [*new, document("mp-48")]})
     with serving(database):
         settings = {"endpoint": database.address, "database_version": None, **QUICK, "chunk_size": 200}
         (root / "params.yaml").write_text(yaml.safe_dump({
             "ingest": {"source": "materials_project", "path": "data/input", "materials_project": settings},
-            "train": SMALL | {"epochs": 2}, "explain": {"crystals": 1}, **{stage: {} for stage in (
-                "describe", "paraphrase", "embed", "tensorize", "chgnet", "split", "evaluate")}}))
+            "train": SMALL | {"epochs": 2}, "explain": {"crystals": 1}, "paraphrase": {"variants": 1},
+            **{stage: {} for stage in ("describe", "embed", "tensorize", "chgnet", "split", "evaluate")}}))
         home = tmp_path_factory.mktemp("prefect")
         with as_the_readme_says(root, home, MP_API_KEY=KEY) as nightly:
             nightly.shell("dvc init --no-scm --quiet")
@@ -152,11 +152,10 @@ def test_the_third_night_computes_what_changed(world: World) -> None:
 def test_a_night_that_fails_leaves_the_last_good_version(world: World) -> None:
     before = contents(world.root)
     world.database.move(LATER)
-    world.database.faults = [Fault("500", times=1000, after=2)]
-    assert "the Materials Project" in world.nightly.refresh("FAILED")
+    world.database.faults = [Fault("500", times=1000, after=2)]  # it lists the new crystal, and does not give it
+    assert "500" in world.nightly.refresh("FAILED")
+    assert Paths(world.root).params.read_bytes() == before["params.yaml"]  # the version was pinned meanwhile
     assert contents(world.root) == before
-    world.database.faults = []
-    world.database.move(NEW)
     assert runs.latest(world.root)["refresh"].outcome == "failed"
 
 
