@@ -99,6 +99,7 @@ def materialize(view: FeatureView[Any], params: Section, root: Path, units: pa.T
         work = survey(view, params, root, units)
         todo = work.missing(retry_rejected)
         _compute(view, params, store, work, todo, executor)
+        store.compact()
         rows, rejects = store.known()
         lost = [mark for mark in work.fingerprints if mark not in rows and mark not in rejects]
         if lost:

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import requests
 from urllib3.exceptions import InvalidHeader, MaxRetryError
 from urllib3.util.retry import Retry
@@ -95,7 +96,7 @@ class Session(requests.Session):
 
 def read_kept(path: Path, columns: list[str] | None = None) -> pa.Table | None:
     """A file of what was pulled; None if it is not there, or is damaged and removed, since it only saved work."""
-    return read_sound(path, "it is pulled again", columns)
+    return read_sound(path, "it is pulled again", lambda file: pq.read_table(file, columns=columns))
 
 
 def host(url: str) -> str:

@@ -188,6 +188,58 @@ def test_damage_inside_a_segment_is_not_taken_for_rows(tmp_path: Path) -> None:
     assert contents(tmp_path) == before
 
 
+@settings(deadline=None, max_examples=12)
+@given(st.lists(ROWS, min_size=1, max_size=8), st.integers(1, 3))
+def test_merging_segments_changes_no_byte(tmp_path_factory: pytest.TempPathFactory, runs: list[dict[str, Any]],
+                                          copies: int) -> None:
+    """Many small runs, whose segments are merged again and again, against one."""
+    many, one = tmp_path_factory.mktemp("many"), tmp_path_factory.mktemp("one")
+    params = ToyParams(copies=copies)
+    everything: dict[str, Any] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipelines.materialize.SEGMENT_ROWS", 3)
+        patch.setattr("features.rowstore.MERGED", 3)
+        patch.setattr("features.rowstore.WINDOW_ROWS", 4)
+        patch.setattr("features.rowstore.GROUP_ROWS", 2)
+        for rows in runs:
+            everything |= rows
+            run(many, as_units(everything), params)
+        assert len(list(Paths(many).rowstore("toys").rglob("rows-*.parquet"))) <= 3 * 6
+        assert run(many, as_units(everything), params).computed == 0
+    run(one, as_units(everything), params)
+    assert contents(many) == contents(one)
+
+
+def test_a_kill_while_merging_leaves_rows_twice_and_changes_nothing(tmp_path: Path,
+                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.materialize.SEGMENT_ROWS", 4)
+    monkeypatch.setattr("features.rowstore.MERGED", 4)
+    rows = units({f"m{k}": k for k in range(100)})
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", lambda *_, **__: None)
+        patch.setattr(RowStore, "compact", lambda store: store._merge(store._segments("rows")))
+        run(tmp_path, rows)
+    before = contents(tmp_path)
+    assert run(tmp_path, rows).computed == 0
+    assert contents(tmp_path) == before
+    run(tmp_path / "other", rows)
+    assert contents(tmp_path / "other") == before
+
+
+def test_damage_is_met_while_merging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = {f"m{k}": k for k in range(40)}
+    monkeypatch.setattr("pipelines.materialize.SEGMENT_ROWS", 4)
+    run(tmp_path, units(rows))
+    before = contents(tmp_path)
+    segment = next(Paths(tmp_path).rowstore("toys").rglob("rows-*.parquet"))
+    segment.write_bytes(segment.read_bytes()[:4] + b"x" * 40 + segment.read_bytes()[44:])
+    monkeypatch.setattr("features.rowstore.MERGED", 4)
+    with pytest.raises(UserError, match="damaged and is dropped; run again"):
+        run(tmp_path, units(rows))
+    assert run(tmp_path, units(rows)).computed == 4
+    assert contents(tmp_path) == before
+
+
 def test_a_kill_between_the_renames_restores_the_old_table(tmp_path: Path) -> None:
     rows = units({"a": 1})
     run(tmp_path, rows)
