@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from features.errors import UserError
-from pipelines.executors.remote import RETRIES, Answer, RemotePool, needed, work
+from pipelines.executors.remote import RETRIES, Answer, RemotePool, needed, reach, work
 from pipelines.executors.scatter import Executor, Job, Pool
 
 
@@ -38,6 +38,8 @@ def _connected(ray: Any, workers: int | None, address: str | None) -> Iterator[N
         return
     from pipelines.executors import available_cores
 
+    if address not in (None, "auto"):
+        reach(address, "the head of a Ray cluster", "start one with: ray start --head")
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's next default; saying so ends its warning
@@ -49,7 +51,7 @@ def _connected(ray: Any, workers: int | None, address: str | None) -> Iterator[N
             ray.init(address=address, **quiet)
     except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
         raise UserError(f"no Ray cluster answers at {address or 'this machine'} "
-                        f"({' '.join(str(error).split())[:200]}); start one with: ray start --head") from None
+                        f"({' '.join(str(error).split())[:300]})") from None
     try:
         yield
     finally:
