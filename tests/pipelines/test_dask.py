@@ -64,9 +64,9 @@ def test_a_killed_worker_costs_nothing(dask: Executor, client: Any, tmp_path: Pa
 
 
 def test_workers_with_other_libraries_are_refused(dask: Executor) -> None:
-    with pytest.raises(UserError, match="worker .*: numpy is .*, and 0.1 where the run was started"):
+    with pytest.raises(UserError, match=r"worker .*: numpy is .*, and 0.1 where the run was started"):
         outcome(dask, KINDS[:1], job=toy_job(libraries={"numpy": "0.1"}))
-    with pytest.raises(UserError, match="worker .*: it has other weights or arithmetic"):
+    with pytest.raises(UserError, match=r"worker .*: it has other weights or arithmetic"):
         outcome(dask, KINDS[:1], job=toy_job(digest="these", find_digest=functools.partial(str, "those")))
 
 
@@ -74,7 +74,7 @@ def test_work_for_a_gpu_goes_to_the_worker_that_has_one(dask: Executor, client: 
                                                         monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(remote, "PATIENCE_S", 0.5)
-        with pytest.raises(UserError, match='no worker with a GPU for 0.5 s; start one with: .* --resources "GPU=1"'):
+        with pytest.raises(UserError, match=r'no worker with a GPU for 0.5 s; start one with: .* --resources "GPU=1"'):
             outcome(dask, ["where"], job=toy_job(gpu=True))
     address = client.scheduler.address
     with worker(address, "--nthreads", "1", "--resources", "GPU=1", TOY_WORKER="7", **NO_DAEMON) as started:
@@ -95,7 +95,7 @@ def test_a_cluster_that_ends_is_one_line(tmp_path: Path) -> None:
             address = client.scheduler.address
         with worker(address, "--nthreads", "2", "--no-nanny") as started:
             dask = executors.make("dask", None, address)
-            with pytest.raises(UserError, match="the Dask cluster at .* is gone"):
+            with pytest.raises(UserError, match=r"the Dask cluster at .* is gone"):
                 survives(dask, scheduler.kill, tmp_path)
             started.kill()
 

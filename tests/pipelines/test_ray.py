@@ -61,7 +61,7 @@ def test_a_killed_worker_costs_nothing(ray: Executor, tmp_path: Path) -> None:
 
 
 def test_workers_with_other_libraries_are_refused(ray: Executor) -> None:
-    with pytest.raises(UserError, match="worker .*: numpy is .*, and 0.1 where the run was started"):
+    with pytest.raises(UserError, match=r"worker .*: numpy is .*, and 0.1 where the run was started"):
         outcome(ray, KINDS[:1], job=toy_job(libraries={"numpy": "0.1"}))
 
 
@@ -69,7 +69,7 @@ def test_work_for_a_gpu_goes_to_the_node_that_has_one(ray: Executor, cluster: An
                                                       monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(remote, "PATIENCE_S", 0.5)
-        with pytest.raises(UserError, match="no worker with a GPU for 0.5 s; start a node with: .* --num-gpus=1"):
+        with pytest.raises(UserError, match=r"no worker with a GPU for 0.5 s; start a node with: .* --num-gpus=1"):
             outcome(ray, ["where"], job=toy_job(gpu=True))
     monkeypatch.setenv("TOY_WORKER", "7")
     node = cluster.add_node(num_cpus=2, num_gpus=1, object_store_memory=10**8)

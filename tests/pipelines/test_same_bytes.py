@@ -10,7 +10,7 @@ from tests.conftest import CRYSTALS, make_project
 from tests.pipelines.scattered import contents
 
 STAGES = ("ingest", "describe", "paraphrase", "embed", "tensorize", "split")
-NAMES = ["mp-30", "mp-149", "mp-22862", "mp-2741", "mp-856", "mp-1143", "mp-11714", "mp-2657"]
+NAMES = ["mp-30", "mp-149", "mp-22862", "mp-361", "mp-2305", "mp-48", "mp-127", "mp-165"]
 
 
 def build(root: Path, executor: str, address: str | None = None) -> None:
@@ -26,7 +26,7 @@ def test_dask_makes_the_bytes_of_serial(tmp_path: Path) -> None:
     clean = make_project(tmp_path / "clean", only=NAMES)
     grown = make_project(tmp_path / "grown", only=NAMES[:-1])
     changed = grown / "data" / "input" / f"{NAMES[0]}.cif"
-    shutil.copy(CRYSTALS / f"{NAMES[1]}.cif", changed)
+    shutil.copy(CRYSTALS / f"{NAMES[-1]}.cif", changed)
     with dask.config.set({"distributed.worker.daemon": False}), \
             LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
         build(grown, "dask", cluster.scheduler_address)
