@@ -6,6 +6,7 @@ import concurrent.futures
 import contextlib
 import logging
 import os
+import secrets
 from collections.abc import Iterator
 from typing import Any
 
@@ -42,6 +43,9 @@ def _connected(ray: Any, workers: int | None, address: str | None) -> Iterator[N
         reach(address, "the head of a Ray cluster", "start one with: ray start --head")
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if address is None and not os.environ.keys() & {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
+        # Ray guards its ports with a token; without one it would write one into the home directory, to stay there
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's next default; saying so ends its warning
     try:
         if address is None:
@@ -50,8 +54,9 @@ def _connected(ray: Any, workers: int | None, address: str | None) -> Iterator[N
         else:
             ray.init(address=address, **quiet)
     except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
-        raise UserError(f"no Ray cluster answers at {address or 'this machine'} "
-                        f"({' '.join(str(error).split())[:300]})") from None
+        raise UserError(f"no Ray cluster answers at {address or 'this machine'} ({' '.join(str(error).split())[:300]}); "
+                        "one with token authentication wants RAY_AUTH_MODE=token and its RAY_AUTH_TOKEN here too"
+                        ) from None
     try:
         yield
     finally:
