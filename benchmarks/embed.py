@@ -24,7 +24,7 @@ from benchmarks.paraphrase import read
 from features import catalog, sentences, tables, text_embeddings, text_encoder
 from features.encoder_weights import locate
 from features.text_embeddings import EmbedParams
-from pipelines.executors import Processes, available_cores, join
+from pipelines.executors import Job, Processes, available_cores, join
 
 LENGTH = 512
 
@@ -90,10 +90,10 @@ def ours(params: EmbedParams, texts: list[tuple[str, str]], workers: int) -> tup
     warm = [units.slice(index % len(units), 1) for index in range(2 * workers)]
     parts = []
     begin = time.perf_counter()
-    compute = functools.partial(text_embeddings.compute, params=params)
+    job = Job(compute=functools.partial(text_embeddings.compute, params=params), preload=text_embeddings.VIEW.preload)
     started = 0.0
     # each worker loads its weights with its first text; the clock starts when the first worker has done so
-    for index, part in Processes(workers).map(compute, [*warm, *batches], None, text_embeddings.VIEW.preload):
+    for index, part in Processes(workers).map(job, [*warm, *batches]):
         if index >= len(warm):
             parts.append((sum(len(batch) for batch in batches[:index - len(warm)]), part))
         elif not started:

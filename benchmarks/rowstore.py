@@ -43,7 +43,7 @@ def main() -> None:
         store.compact()
         merging = time.perf_counter() - began
         after = seconds(store, wanted, parts)
-    print(f"row store: {arguments.rows:,} rows, {parts} parts: {before:.1f} s before, {after:.1f} s after merging, which "
+    print(f"row store: {arguments.rows:,} rows, {parts} parts: {before:.1f} s, {after:.1f} s after merging, which "
           f"took {merging:.1f} s; ratio {before / after:.1f}")
 
 

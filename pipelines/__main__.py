@@ -12,7 +12,7 @@ import typer
 
 from features.errors import UserError, run_cli
 from features.progress import say
-from pipelines import runs, stages
+from pipelines import executors, runs, stages
 from pipelines.executors import EXECUTORS
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
@@ -48,6 +48,7 @@ def _prefect_server() -> bool:
 def _command(stage: str) -> Callable[..., None]:
     def command(root: Root = Path(), executor: ExecutorName = None, workers: Workers = None,
                 retry: Retry = False, address: Address = None) -> None:
+        executors.check(executor or "processes", workers, address)  # before a source is asked for anything
         if _prefect_server():
             from pipelines import flows  # its import takes seconds
 

@@ -31,13 +31,7 @@ def make(name: str, workers: int | None = None, address: str | None = None) -> E
     `address` is that of a running cluster; without one, `dask` and `ray` start their own on this machine.
     Raises `UserError` for what does not go together.
     """
-    if name not in EXECUTORS:
-        raise UserError(f"no executor '{name}'; there are: {', '.join(EXECUTORS)}")
-    if address is not None and name in ("serial", "processes"):
-        raise UserError(f"--address {address} (or CPF_ADDRESS) is of a cluster, and executor '{name}' uses this "
-                        "machine alone; take --executor dask or ray")
-    if address is not None and workers is not None:
-        raise UserError(f"--workers (or CPF_WORKERS) is for this machine; the cluster at {address} has its own workers")
+    check(name, workers, address)
     if name == "serial":
         return Serial()
     if name == "processes":
@@ -49,6 +43,17 @@ def make(name: str, workers: int | None = None, address: str | None = None) -> E
     from pipelines.executors.ray import Ray
 
     return Ray(workers, address)
+
+
+def check(name: str, workers: int | None, address: str | None) -> None:
+    """Raise `UserError` for an executor that does not exist, or for options that do not go together."""
+    if name not in EXECUTORS:
+        raise UserError(f"no executor '{name}'; there are: {', '.join(EXECUTORS)}")
+    if address is not None and name in ("serial", "processes"):
+        raise UserError(f"--address {address} (or CPF_ADDRESS) is of a cluster, and executor '{name}' uses this "
+                        "machine alone; take --executor dask or ray")
+    if address is not None and workers is not None:
+        raise UserError(f"--workers (or CPF_WORKERS) is for this machine; the cluster at {address} has its own workers")
 
 
 def available_cores() -> int:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from features.errors import UserError
-from pipelines.executors.remote import PATIENCE_S, RETRIES, Answer, RemotePool, needed, work
+from pipelines.executors import remote
+from pipelines.executors.remote import RETRIES, Answer, RemotePool, needed, reach, work
 from pipelines.executors.scatter import Executor, Job, Pool
 
 GPU = "GPU"
@@ -27,12 +28,12 @@ class Dask(Executor):
         distributed = needed("dask")
         with contextlib.ExitStack() as stack:
             address = self.address or stack.enter_context(self._own_cluster(job))
+            reach(address, "a Dask scheduler", "start one with: dask scheduler")
             try:
                 client = stack.enter_context(
-                    distributed.Client(address, timeout=PATIENCE_S, set_as_default=False))
-            except (OSError, ValueError, TypeError) as error:
-                raise UserError(f"no Dask scheduler answers at {address} ({' '.join(str(error).split())[:200]}); "
-                                "start one with: dask scheduler") from None
+                    distributed.Client(address, timeout=remote.PATIENCE_S, set_as_default=False))
+            except OSError as error:
+                raise UserError(f"what listens at {address} is not a Dask scheduler ({error})") from None
             pool = _DaskPool(job, client, address)
             pool.ready()
             yield pool

@@ -6,11 +6,12 @@ import concurrent.futures
 import contextlib
 import logging
 import os
+import secrets
 from collections.abc import Iterator
 from typing import Any
 
 from features.errors import UserError
-from pipelines.executors.remote import RETRIES, Answer, RemotePool, needed, work
+from pipelines.executors.remote import RETRIES, Answer, RemotePool, needed, reach, work
 from pipelines.executors.scatter import Executor, Job, Pool
 
 
@@ -38,22 +39,33 @@ def _connected(ray: Any, workers: int | None, address: str | None) -> Iterator[N
         return
     from pipelines.executors import available_cores
 
+    if address not in (None, "auto"):
+        reach(address, "the head of a Ray cluster", "start one with: ray start --head")
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if address is None and not os.environ.keys() & {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
+        # Ray guards its ports with a token; without one it would write one into the home directory, to stay there.
+        # It stays in this process, since Ray remembers the first one it has seen.
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's next default; saying so ends its warning
     try:
         if address is None:
             # "local": without it, Ray would join whatever RAY_ADDRESS or a running Ray of this machine says
             ray.init(address="local", num_cpus=workers or available_cores(), include_dashboard=False, **quiet)
         else:
-            ray.init(address=address, **quiet)
-    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
-        raise UserError(f"no Ray cluster answers at {address or 'this machine'} "
-                        f"({' '.join(str(error).split())[:200]}); start one with: ray start --head") from None
-    try:
+            _join(ray, address, quiet)
         yield
     finally:
         ray.shutdown()
+
+
+def _join(ray: Any, address: str, options: dict[str, Any]) -> None:
+    try:
+        ray.init(address=address, **options)
+    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+        why = " ".join(str(error).split())[:300]
+        raise UserError(f"no Ray cluster answers at {address} ({why}); one with token authentication wants "
+                        "RAY_AUTH_MODE=token and its RAY_AUTH_TOKEN here too") from None
 
 
 class _RayPool(RemotePool):

@@ -18,6 +18,7 @@ import pickle
 import socket
 import threading
 import time
+import urllib.parse
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -59,6 +60,29 @@ def needed(executor: str) -> Any:
     except ImportError:
         raise UserError(f"executor '{executor}' needs the package {executor}: "
                         f"pip install 'multimodal-cpf[{executor}]'") from None
+
+
+def reach(address: str, what: str, how: str) -> None:
+    """Wait until something listens at HOST:PORT, with or without a scheme. Raises `UserError` if nothing does.
+
+    The clients of clusters wait for minutes, or print pages, where this is one line.
+    """
+    parts = urllib.parse.urlsplit(address if "//" in address else f"//{address}")
+    try:
+        place = parts.hostname, parts.port
+    except ValueError:
+        place = None, None
+    if None in place:
+        raise UserError(f"--address {address} (or CPF_ADDRESS) is not HOST:PORT of {what}")
+    last = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            socket.create_connection(place, timeout=PATIENCE_S).close()
+            return
+        except OSError as error:
+            if time.monotonic() > last:
+                raise UserError(f"{what} does not answer at {address} ({error}); {how}") from None
+        time.sleep(0.5)
 
 
 class RemotePool(Pool):
@@ -120,15 +144,19 @@ class RemotePool(Pool):
             try:
                 self.capacity = self.count()
             except OSError as error:
-                raise UserError(f"{self.cluster} does not answer any more ({error})") from None
+                raise self._gone(error) from None
             if self.capacity:
                 self.seen = now
+
+    def _gone(self, error: BaseException) -> UserError:
+        return UserError(f"{self.cluster} is gone ({str(error) or type(error).__name__}); what was finished is kept, "
+                         "start it and run again")
 
     def _read(self, done: concurrent.futures.Future[Answer]) -> Batch:
         try:
             answer = done.result()
-        except concurrent.futures.CancelledError:
-            raise UserError(f"{self.cluster} is gone; what was finished is kept, start it and run again") from None
+        except concurrent.futures.CancelledError as error:
+            raise self._gone(error) from None
         except ImportError as error:
             raise UserError(f"a worker of {self.cluster} cannot import this project ({error}); install the same commit "
                             "there") from None

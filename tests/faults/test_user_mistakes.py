@@ -17,9 +17,9 @@ from tests.conftest import CRYSTALS, make_project, set_params
 NO_SERVER = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
 
 
-def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def command(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", *arguments], cwd=cwd, capture_output=True, text=True, check=False,
-                          env=NO_SERVER, timeout=120)
+                          env={**NO_SERVER, **environment}, timeout=120)
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +31,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("arguments", "message"), [
     (["pipelines", "ingest", "--executor", "slurm"], "no executor 'slurm'; there are: serial, processes"),
+    (["pipelines", "ingest", "--address", "tcp://host:8786"], "executor 'processes' uses this machine alone"),
+    (["pipelines", "ingest", "--executor", "dask", "--address", "tcp://host:8786", "--workers", "2"],
+     "the cluster at tcp://host:8786 has its own workers"),
     (["pipelines", "ingest", "--root", "nowhere"], "params.yaml does not exist"),
     (["pipelines", "embed"], "table 'descriptions' does not exist"),
     (["features", "describe", "nothing"], "no table 'nothing'; there are: materials"),
@@ -46,6 +49,15 @@ def test_one_line_and_exit_code_2(project: Path, arguments: list[str], message: 
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("error: ")
     assert message in done.stderr
+
+
+def test_where_a_stage_runs_can_stand_in_the_environment(project: Path) -> None:
+    """So that `dvc repro` runs on a cluster as it is."""
+    for name, value, message in (("CPF_EXECUTOR", "slurm", "no executor 'slurm'"),
+                                 ("CPF_ADDRESS", "tcp://host:8786", "--address tcp://host:8786 (or CPF_ADDRESS)"),
+                                 ("CPF_WORKERS", "none", "Invalid value for '--workers'")):
+        done = command("pipelines", "ingest", cwd=project, **{name: value})
+        assert (done.returncode, message in done.stderr) == (2, True), done.stderr
 
 
 @pytest.mark.parametrize("arguments", [["pipelines", "nonsense"], ["features", "list", "--nonsense"],

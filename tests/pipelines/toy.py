@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import time
 from typing import Any
 
 import pyarrow as pa
@@ -39,6 +40,10 @@ def compute(unit: dict[str, Any], params: ToyParams) -> list[dict[str, Any]]:
     if unit["what"] == "hang":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         ctypes.PyDLL(None).sleep(600)  # in C, with the interpreter's lock held, deaf to the first signal
+    if unit["what"] == "slow":
+        time.sleep(0.05)
+    if unit["what"] == "where":  # not a pure function: it says which worker this is
+        return [{"material_id": unit["material_id"], "copy": 0, "value": float(os.environ.get("TOY_WORKER", "0"))}]
     return [{"material_id": unit["material_id"], "copy": copy, "value": unit["number"] * params.factor}
             for copy in range(params.copies)]
 
