@@ -58,7 +58,7 @@ def main() -> None:
     print(f"{'stage':<11}{'start s':>9}{'core s a crystal':>18}{'bytes a crystal':>17}{'peak GB':>9}"
           + "".join(f"{f'core h, {size:,}':>22}" for size in SIZES))
     for stage in STAGES:
-        each = (many[stage].seconds - few[stage].seconds) / more
+        each = max(0.0, (many[stage].seconds - few[stage].seconds) / more)  # the cheapest drowns in noise
         size = (many[stage].bytes - few[stage].bytes) / more
         hours = "".join(f"{each * count / 3600:>22,.1f}" for count in SIZES)
         print(f"{stage:<11}{few[stage].seconds - each * arguments.few:>9.1f}{each:>18.4f}{size:>17,.0f}"
