@@ -56,6 +56,8 @@ def publish(folder: Path, schema: pa.Schema, key: Sequence[str], parts: Iterator
             folder.rename(old)
         draft.rename(folder)
     finally:
+        if old.exists() and not folder.exists():
+            old.rename(folder)  # stopped between the two
         shutil.rmtree(draft, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
     return digest.hexdigest()

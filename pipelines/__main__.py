@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -95,7 +96,8 @@ def status(root: Root = Path(), last: Last = None) -> None:
     """Show what the last run of each stage did."""
     if last is None:
         order = [*stages.STAGES, *stages.MODEL_STAGES, "refresh"]
-        shown = sorted(runs.latest(root).values(), key=lambda run: order.index(run.stage))
+        latest = runs.latest(root)
+        shown = [latest[stage] for stage in [*order, *sorted(set(latest) - set(order))] if stage in latest]
     else:
         shown = runs.history(root)[-last:]
     if not shown:
@@ -130,6 +132,8 @@ def refresh(root: Root = Path(),
             tag: Annotated[bool, typer.Option(help="Commit, and tag the commit data-VERSION.")] = False,
             push: Annotated[bool, typer.Option(help="Push the data to the DVC remote.")] = False) -> None:
     """Bring everything up to date, or leave the last good version: what the deployment refresh/nightly runs."""
+    for kind in (signal.SIGTERM, signal.SIGHUP):  # from systemd, timeout, a closed terminal: like Ctrl-C
+        signal.signal(kind, signal.default_int_handler)
     if _prefect_server():
         from pipelines.refresh import refresh as flow
 

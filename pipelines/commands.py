@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from features.errors import UserError
 
@@ -21,8 +23,8 @@ GRACE_S = 10.0
 def run(command: list[str], cwd: Path, line: Callable[[str], None]) -> list[str]:
     """Run a command and give each line of its output to `line` at once; returns the last ones.
 
-    Raises `UserError` with the program's own words if it fails. Whatever ends this call also ends the program and all
-    that it has started.
+    Raises `UserError` with the program's own words if it fails. An exception that ends this call also ends the program
+    and all that it has started.
     """
     tail: deque[str] = deque(maxlen=50)
     with subprocess.Popen(command, cwd=cwd, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -55,11 +57,24 @@ def program(name: str) -> str:
     return found
 
 
+def dvc_status(root: Path) -> dict[str, Any]:
+    """What DVC has to say of each stage; nothing of those that are up to date. Raises `UserError` if DVC is at work."""
+    done = subprocess.run([program("dvc"), "status", "--json"], cwd=root, env=environment(), capture_output=True,
+                          text=True, check=False)
+    if done.returncode and ("rwlock" in done.stderr or "Unable to acquire lock" in done.stderr):
+        raise UserError("DVC is at work here (`python -m pipelines status` says on what); try again when it is done")
+    if done.returncode:
+        raise UserError(f"dvc status: {_reason(done.stderr.splitlines(), done.returncode)}")
+    content: dict[str, Any] = json.loads(done.stdout or "{}")
+    return content
+
+
 def _reason(lines: list[str], code: int) -> str:
-    """The last line that says `error:` and why, or else the last one that says more than that a stage failed."""
-    said = [line.split("error: ", 1)[1] for line in lines if "error: " in line and "for the reason above" not in line]
-    others = [line for line in lines if not line.startswith("ERROR: failed to reproduce")]
-    return (said or others or lines or [f"exit code {code}"])[-1]
+    """Why a program failed, in its own words: our `error:`, else DVC's `ERROR:`, else its last line."""
+    ours = [line.split("error: ", 1)[1] for line in lines if "error: " in line and "for the reason above" not in line]
+    theirs = [line for line in lines if line.startswith("ERROR: ") and "failed to reproduce" not in line]
+    others = [line for line in lines if line.strip() and "failed to reproduce" not in line]
+    return (ours[-1:] or theirs[:1] or others[-1:] or [f"exit code {code}"])[0]
 
 
 def _end(process: subprocess.Popen[str]) -> None:

@@ -8,8 +8,8 @@ cluster need neither Prefect nor a way to its server.
 from __future__ import annotations
 
 import itertools
+import queue
 import threading
-from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -37,14 +37,21 @@ BATCHES_A_WORKER = 8
 """Batches of a task for each worker: enough that a server has few tasks to keep."""
 
 
+Finished = tuple[int, Batch]
+"""Number of a batch, its rows and rejects."""
+
+
 @dataclass(eq=False)
 class _Group:
     """What one task computes. Prefect looks into lists and tables that it is given, and into this it does not."""
 
     pool: Pool
-    batches: list[tuple[int, pa.Table]]
+    batches: dict[int, pa.Table]
+    """By number; what is finished is taken out, so that another try does not compute it again."""
+    results: queue.SimpleQueue[Finished | PrefectFuture[None]]
+    """Where a batch goes as soon as it is finished, and the task's future at its end."""
     over: threading.Event
-    """Set when the pool is gone, so that nothing is tried again."""
+    """Set when nobody waits for results any more."""
 
 
 def _is_worth_another_try(_task: Any, _run: Any, state: State[Any]) -> bool:
@@ -55,12 +62,15 @@ def _is_worth_another_try(_task: Any, _run: Any, state: State[Any]) -> bool:
 
 @task(name="batches", retries=2, retry_delay_seconds=10, retry_condition_fn=_is_worth_another_try,
       cache_policy=NO_CACHE, persist_result=False)
-def _compute(group: _Group) -> list[tuple[int, Batch]]:
-    """(number, rows and rejects) of each batch."""
-    if group.over.is_set():
-        return []
-    numbers = [number for number, _ in group.batches]
-    return [(numbers[place], result) for place, result in scatter(group.pool, (units for _, units in group.batches))]
+def _compute(group: _Group) -> None:
+    if group.over.is_set():  # another task has failed for good
+        return
+    numbers = list(group.batches)
+    for place, result in scatter(group.pool, [group.batches[number] for number in numbers]):
+        if group.over.is_set():
+            return
+        del group.batches[numbers[place]]
+        group.results.put((numbers[place], result))
 
 
 class InTasks(Executor):
@@ -72,19 +82,27 @@ class InTasks(Executor):
     def pool(self, job: Job) -> AbstractContextManager[Pool]:
         return self.inner.pool(job)
 
-    def map(self, job: Job, batches: Iterable[pa.Table]) -> Iterator[tuple[int, Batch]]:
+    def map(self, job: Job, batches: Iterable[pa.Table]) -> Iterator[Finished]:
         numbered = enumerate(batches)
+        results: queue.SimpleQueue[Finished | PrefectFuture[None]] = queue.SimpleQueue()
         over = threading.Event()
-        waiting: deque[PrefectFuture[list[tuple[int, Batch]]]] = deque()
         with self.pool(job) as pool:
+            groups = iter(lambda: dict(itertools.islice(numbered, BATCHES_A_WORKER * pool.width)), {})
+            running = 0
             try:
-                size = BATCHES_A_WORKER * pool.width
-                for group in iter(lambda: list(itertools.islice(numbered, size)), []):
-                    waiting.append(_compute.submit(_Group(pool, group, over)))
-                    if len(waiting) == TASKS_AT_ONCE:
-                        yield from waiting.popleft().result()
-                while waiting:
-                    yield from waiting.popleft().result()
+                while True:
+                    while running < TASKS_AT_ONCE and (group := next(groups, None)) is not None:
+                        future = _compute.submit(_Group(pool, group, results, over))
+                        future.add_done_callback(results.put)
+                        running += 1
+                    if not running:
+                        return
+                    found = results.get()
+                    if isinstance(found, tuple):
+                        yield found
+                    else:
+                        running -= 1
+                        found.result()  # raises what made the task fail
             finally:
                 over.set()
 

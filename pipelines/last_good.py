@@ -50,14 +50,14 @@ class LastGood:
     def keep(self) -> None:
         """Link all outputs that `dvc.lock` knows, and note the pinned database version."""
         self.drop()
-        outs = outputs(self.root)
-        for path in outs:
+        had_lock = Paths(self.root).lock.exists()
+        for path in outputs(self.root):
             _link(self.root / path, self.files / path)
-        if Paths(self.root).lock.exists():
+        if had_lock:
             self.files.mkdir(parents=True, exist_ok=True)
             shutil.copy2(Paths(self.root).lock, Paths(self.files).lock)
         # written last: without it nothing is taken for kept
-        write_text(self.note, yaml.safe_dump({"outputs": outs, "database_version": _pinned(self.root)}))
+        write_text(self.note, yaml.safe_dump({"had_lock": had_lock, "database_version": _pinned(self.root)}))
 
     def database_version(self) -> str | None:
         """The version of the Materials Project's database that was pinned."""
@@ -69,18 +69,22 @@ class LastGood:
         old, new = (Paths(where).lock for where in (self.files, self.root))
         return old.exists() and new.exists() and old.read_bytes() == new.read_bytes()
 
-    def put_back(self) -> None:
-        """Make everything as it was when `keep` was called. May be repeated if it was broken off."""
+    def put_back(self) -> bool:
+        """Make everything as it was when `keep` was called. May be repeated if it was broken off.
+
+        Says whether there was a version to put back; before the first one, what has been made so far stays.
+        """
+        had_lock: bool = self._note()["had_lock"]
+        if had_lock:
+            for path in sorted({*outputs(self.root), *outputs(self.files)}):
+                _remove(self.root / path)  # also what was not there before
+                _link(self.files / path, self.root / path)
+            write_text(Paths(self.root).lock, Paths(self.files).lock.read_text(encoding="utf-8"))
+        # last, since a params.yaml that is broken meanwhile stops it
         if self.database_version() != _pinned(self.root):
             pin(self.root, self.database_version())
-        for path in self._note()["outputs"]:
-            if (self.files / path).exists():
-                _remove(self.root / path)
-                _link(self.files / path, self.root / path)
-        lock = Paths(self.files).lock
-        if lock.exists():
-            write_text(Paths(self.root).lock, lock.read_text(encoding="utf-8"))
         self.drop()
+        return had_lock
 
     def _note(self) -> dict[str, Any]:
         content: dict[str, Any] = yaml.safe_load(self.note.read_text(encoding="utf-8"))
@@ -97,7 +101,8 @@ def outputs(root: Path) -> list[str]:
     """All outputs of the stages that `dvc.lock` knows, relative to the project."""
     lock = Paths(root).lock
     content = yaml.safe_load(lock.read_text(encoding="utf-8")) if lock.exists() else {}
-    found = [out["path"] for stage in content.get("stages", {}).values() for out in stage.get("outs", [])]
+    stages = (content or {}).get("stages") or {}
+    found = [out["path"] for stage in stages.values() for out in stage.get("outs", [])]
     outside = [path for path in found if Path(path).is_absolute() or ".." in Path(path).parts]
     if outside:
         raise UserError(f"dvc.lock: the output {outside[0]} lies outside the project")

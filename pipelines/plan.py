@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,6 @@ import pyarrow.parquet as pq
 import yaml
 
 from features import registry, tables
-from features.errors import UserError
 from features.params import Section, read_params
 from features.paths import Paths
 from features.view import FeatureView
@@ -73,14 +71,23 @@ def _table_reasons(view: FeatureView[Any], params: Section, root: Path, work: Wo
     footers = [tables.footer(path) for path in tables.files(root, view.name)]
     other = list(differences(footers[0], view.header(params), view.stage))
     yield from other
-    moved = list(_input_reasons(view, root, work.units, 0 if other else todo))
-    yield from moved
-    if todo and not other and not moved:
-        yield f"{todo} unfinished"
-    if not todo and not other and not moved:
-        digests = part_digests(work, work.rows)
-        if digests != [footer.get("inputs_digest") for footer in footers]:
-            yield "inputs are as they were at an earlier run; its rows are known"
+    if other:
+        return
+    again = sum(mark in work.rejects for mark in (work.fingerprints[index] for index in work.missing(False)))
+    if again:
+        yield f"{again} timed out or crashed and will be tried again"
+    came = _came_and_went(view, root, work.units)
+    changed = max(0, todo - again - came["added"])
+    made = [footer.get("inputs_digest") for footer in footers]
+    if changed and made == part_digests(work, work.rows | set(work.fingerprints) - set(work.rejects)):
+        yield f"{changed} finished rows are not kept any more (data/.rowstore)"
+        changed = 0
+    came["changed"] = changed
+    shown = [f"{count} {kind}" for kind, count in came.items() if count]
+    if shown:
+        yield f"inputs: {', '.join(shown)}"
+    elif not todo and made != part_digests(work, work.rows):
+        yield "inputs are as they were at an earlier run; its rows are known"
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], section: str) -> Iterator[str]:
@@ -107,33 +114,36 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:39]}…"
 
 
-def _input_reasons(view: FeatureView[Any], root: Path, units: pa.Table, todo: int) -> Iterator[str]:
-    """How many ids came, went, or stayed with other content."""
+def _came_and_went(view: FeatureView[Any], root: Path, units: pa.Table) -> dict[str, int]:
+    """How many ids the table does not know yet, and how many of it are wanted no more."""
     wanted = set(units["material_id"].to_pylist())
     known = set(tables.read(root, view.name, ["material_id"])["material_id"].to_pylist())
     rejects = Paths(root).rejects(view.name)
     if rejects.exists():
         known |= set(pq.read_table(rejects, columns=["material_id"])["material_id"].to_pylist())
-    added, removed = len(wanted - known), len(known - wanted)
-    counts = {"added": added, "removed": removed, "changed": max(0, todo - added)}
-    shown = [f"{count} {kind}" for kind, count in counts.items() if count]
-    if shown:
-        yield f"inputs: {', '.join(shown)}"
+    return {"added": len(wanted - known), "removed": len(known - wanted)}
+
+
+def unseen(root: Path) -> list[str]:
+    """Stages whose tables were made with other libraries, weights or view versions than there are now.
+
+    DVC knows files and parameters, and takes them for up to date.
+    """
+    found = []
+    for stage in stages.STAGES:
+        view = registry.view_of(stage)
+        if tables.exists(root, view.name):
+            params = stages.params_of(stage, root)
+            if any(differences(tables.footer(tables.files(root, view.name)[0]), view.header(params), stage)):
+                found.append(stage)
+    return found
 
 
 def _dvc_status(root: Path) -> dict[str, Any] | None:
     """What DVC has to say of each stage; None outside a DVC project."""
     if not (root / "dvc.yaml").exists() or not (root / ".dvc").is_dir():
         return None
-    done = subprocess.run([commands.program("dvc"), "status", "--json"], cwd=root, env=commands.environment(),
-                          capture_output=True, text=True, check=False)
-    if "rwlock" in done.stderr:
-        raise UserError("DVC is at work here (`python -m pipelines status` says on what); ask again when it is done")
-    if done.returncode:
-        lines = done.stderr.strip().splitlines()
-        raise UserError(f"dvc status: {lines[-1] if lines else f'exit code {done.returncode}'}")
-    content: dict[str, Any] = json.loads(done.stdout or "{}")
-    return content
+    return commands.dvc_status(root)
 
 
 def _changed(told: dict[str, Any], stage: str, kind: str) -> dict[str, Any]:
@@ -153,6 +163,8 @@ def _dvc_reasons(root: Path, stage: str, told: dict[str, Any]) -> Iterator[str]:
     code = [path for path in changed if not path.startswith("data/") and path != params]
     if code:
         yield f"code: {', '.join(code)}"
+    if "changed command" in told.get(stage, []):
+        yield "its command in dvc.yaml"
     for path, how in _changed(told, stage, "outs").items():
         yield f"{path} is {how} since dvc.lock was written"
 

@@ -20,6 +20,7 @@ from features.progress import say
 from pipelines import commands, runs
 from pipelines.last_good import LastGood
 from pipelines.params import IngestParams
+from pipelines.plan import unseen
 
 METRICS = "metrics.json"
 Metrics = dict[str, tuple[float | None, float | None]]
@@ -86,7 +87,9 @@ def renew(root: Path, options: Options | None = None, step: Callable[..., Any] =
     good = LastGood(root)
     with good.locked(), runs.recorded(root, "refresh") as record:
         began = time.monotonic()
-        step("keep the last good version", _keep, root, good)
+        _nobody_at_work(root)
+        _can_publish(root, options)
+        step("keep the last good version", _keep, good)
         try:
             database = step("look for a new database version", _move, root, good)
             stages = step("dvc repro", _reproduce, root)
@@ -94,8 +97,7 @@ def renew(root: Path, options: Options | None = None, step: Callable[..., Any] =
             nothing_new = good.same_lock()
             changes, metrics = (Changes([], []), {}) if nothing_new else step("compare", _compare, root, good)
         except BaseException as error:
-            _put_back(root, good)
-            say(f"the last good version is back in its place ({type(error).__name__})")
+            _put_back_after(error, root, good)
             raise
         good.drop()
         result = Renewal(database, stages, changes, metrics, nothing_new, time.monotonic() - began)
@@ -106,31 +108,49 @@ def renew(root: Path, options: Options | None = None, step: Callable[..., Any] =
 
 
 def put_back(root: Path) -> None:
-    """Put back what a killed refresh has left. Raises `UserError` if there is nothing."""
+    """Put back what a killed refresh has left. Raises `UserError` if there is nothing, or if DVC is at work."""
+    read_params(root)
     good = LastGood(root)
     with good.locked():
         if not good.exists():
             raise UserError("no refresh has left anything to put back")
+        _nobody_at_work(root)
         _put_back(root, good)
 
 
+def _nobody_at_work(root: Path) -> None:
+    """Nothing is touched while somebody's `dvc repro` runs, or a stage that a killed refresh has left behind."""
+    for run in runs.history(root):
+        if run.outcome == runs.RUNNING and run.stage != "refresh":
+            raise UserError(f"stage '{run.stage}' is at work here since {run.started} (process {run.pid} on "
+                            f"{run.host}); wait for it or stop it")
+    commands.dvc_status(root)
+
+
 def _put_back(root: Path, good: LastGood) -> None:
-    good.put_back()
-    if Paths(root).features.exists():
+    if good.put_back():
         catalog.refresh(root)
+        say("the last good version is back in its place")
+    else:
+        say("there was no version before this one to put back; what was made so far stays")
 
 
-def _keep(root: Path, good: LastGood) -> None:
-    """Keep what stands here, unless it is the half-finished work of a refresh that was killed."""
-    if good.exists() and not _is_up_to_date(root):
+def _put_back_after(error: BaseException, root: Path, good: LastGood) -> None:
+    """Put back, and never let what goes wrong with it hide why it was needed."""
+    try:
+        _put_back(root, good)
+    except (UserError, OSError) as second:
+        why = " ".join(str(error).split()) or type(error).__name__
+        say(f"the refresh failed ({why}), and the last good version is kept, but not yet back in its place ({second}): "
+            "python -m pipelines put-back")
+
+
+def _keep(good: LastGood) -> None:
+    """Keep what stands here, unless it is the unchecked work of a refresh that was killed."""
+    if good.exists():
         say("a refresh was killed here; it goes on, and goes back to the version before it if it fails")
-        return
-    good.keep()
-
-
-def _is_up_to_date(root: Path) -> bool:
-    return subprocess.run([commands.program("dvc"), "status", "--quiet"], cwd=root, env=commands.environment(),
-                          check=False).returncode == 0
+    else:
+        good.keep()
 
 
 def _move(root: Path, good: LastGood) -> tuple[str | None, str | None]:
@@ -145,7 +165,16 @@ def _move(root: Path, good: LastGood) -> tuple[str | None, str | None]:
 def _reproduce(root: Path) -> dict[str, dict[str, Any]]:
     """Run what is stale; counts of the stages that ran."""
     before = {run.id for run in runs.history(root)}
-    commands.run([commands.program("dvc"), "repro"], root, say)
+
+    def repro(*arguments: str) -> None:
+        commands.run([commands.program("dvc"), "repro", *arguments], root, say)
+
+    repro()
+    if stale := unseen(root):
+        for stage in stale:
+            repro("--force", "--single-item", stage)
+        repro()
+    catalog.refresh(root)  # DVC may have taken tables from its cache
     return {run.stage: {**run.counts, "seconds": run.seconds} for run in runs.history(root)
             if run.id not in before and run.stage != "refresh"}
 
@@ -170,32 +199,52 @@ def _numbers(path: Path) -> dict[str, float]:
     return found
 
 
+def _can_publish(root: Path, options: Options) -> None:
+    """Whether what is asked for at the end can be done, before anything long begins."""
+    if options.commit or options.tag:
+        _git(root, "rev-parse", "--git-dir")
+    if options.push:
+        remotes = subprocess.run([commands.program("dvc"), "remote", "list"], cwd=root, env=commands.environment(),
+                                 capture_output=True, text=True, check=False)
+        if not remotes.stdout.strip():
+            raise UserError("push: there is no DVC remote; add one with: dvc remote add --default NAME ADDRESS")
+
+
 def publish(root: Path, options: Options, result: Renewal) -> None:
     """Commit, tag and push, as far as it is asked for. What is done already is not done again."""
     if options.commit or options.tag:
-        _commit(root, options, result)
+        _commit(root, result)
+    if options.tag:
+        _tag(root, result)
     if options.push:
         commands.run([commands.program("dvc"), "push"], root, say)
 
 
-def _commit(root: Path, options: Options, result: Renewal) -> None:
-    git = commands.program("git")
-    files = [str(path.relative_to(root)) for path in (Paths(root).lock, Paths(root).params)]
-    changed = subprocess.run([git, "status", "--porcelain", "--", *files], cwd=root, capture_output=True, text=True,
-                             check=False)
-    if changed.returncode:
-        raise UserError(f"commit: {changed.stderr.strip() or 'git status failed'}")
-    if not changed.stdout.strip():
+def _commit(root: Path, result: Renewal) -> None:
+    files = [Paths(root).lock.name, Paths(root).params.name]
+    if not _git(root, "status", "--porcelain", "--", *files):
         return
-    commands.run([git, "add", "--", *files], root, say)
-    commands.run([git, "commit", "--quiet", "-m", f"Refresh: {result.headline()}", "--", *files], root, say)
-    if options.tag:
-        commands.run([git, "tag", _free_tag(root, git, result)], root, say)
+    if stale := commands.dvc_status(root):
+        raise UserError(f"commit: parameters or code were changed while the refresh ran ({', '.join(sorted(stale))} "
+                        "would run again); nothing is committed, run it again")
+    _git(root, "add", "--", *files)
+    _git(root, "commit", "--quiet", "-m", f"Refresh: {result.headline()}", "--", *files)
 
 
-def _free_tag(root: Path, git: str, result: Renewal) -> str:
-    """`data-<version>`, with a number behind it if there is one already."""
-    known = subprocess.run([git, "tag", "--list", "data-*"], cwd=root, capture_output=True, text=True,
-                           check=True).stdout.split()
+def _tag(root: Path, result: Renewal) -> None:
+    """`data-<version>`, with a number behind it if there is one already, on the commit that last changed `dvc.lock`."""
+    commit = _git(root, "log", "-1", "--format=%H", "--", Paths(root).lock.name)
+    if not commit or _git(root, "tag", "--points-at", commit, "--list", "data-*"):
+        return
+    known = _git(root, "tag", "--list", "data-*").split()
     name = f"data-{result.database[1] or time.strftime('%Y-%m-%d', time.gmtime())}"
-    return next(tag for tag in (name, *(f"{name}.{number}" for number in range(2, len(known) + 3))) if tag not in known)
+    names = (name, *(f"{name}.{number}" for number in range(2, len(known) + 3)))
+    _git(root, "tag", next(tag for tag in names if tag not in known), commit)
+
+
+def _git(root: Path, *arguments: str) -> str:
+    """What a git command prints."""
+    done = subprocess.run([commands.program("git"), *arguments], cwd=root, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"git {arguments[0]}: {done.stderr.strip() or f'exit code {done.returncode}'}")
+    return done.stdout.strip()

@@ -64,7 +64,10 @@ def history(root: Path) -> list[Run]:
     """All runs, oldest first."""
     path = Paths(root).runs
     found: dict[str, Run] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines() if path.exists() else [], 1):
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line:
+            continue
         try:
             content = json.loads(line)
             if content["id"] in found:
@@ -89,20 +92,21 @@ def _is_alive(run: Run) -> bool:
     if run.host != platform.node():
         return True
     try:
-        os.kill(run.pid, 0)
+        with contextlib.suppress(PermissionError):  # it is there, and belongs to somebody else
+            os.kill(run.pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
-        return True  # it belongs to somebody else
-    return True
+    state = Path(f"/proc/{run.pid}/stat")
+    # a zombie has ended; its name may hold anything but ends with the last parenthesis
+    return not state.exists() or state.read_text(errors="replace").rpartition(")")[2].split()[0] != "Z"
 
 
 def _append(root: Path, content: dict[str, Any]) -> None:
-    """One line in one write, so that runs at once do not mix theirs."""
+    """One line in one write, so that runs at once do not mix theirs; a new one, even after half a line."""
     path = Paths(root).runs
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
-        os.write(handle, (json.dumps(content, ensure_ascii=False) + "\n").encode())
+        os.write(handle, f"\n{json.dumps(content, ensure_ascii=False)}\n".encode())
     finally:
         os.close(handle)

@@ -45,14 +45,20 @@ def run(stage: str, root: Path, executor: str | None = None, workers: int | None
     return report
 
 
-def prepare(stage: str, root: Path) -> tuple[FeatureView[Any], Section, pa.Table]:
-    """View, parameters and units of a stage, as a run would take them."""
+def params_of(stage: str, root: Path) -> Section:
+    """The parameters that a stage's view gets."""
     view = registry.view_of(stage)
     if stage == "ingest":
-        ingest = load_section(root, stage, IngestParams)
-        params: Section = view.params.model_validate({"timeout_s": ingest.timeout_s})
-        return view, params, read_source(ingest, root)
-    params = load_section(root, stage, view.params)
+        params: Section = view.params.model_validate({"timeout_s": load_section(root, stage, IngestParams).timeout_s})
+        return params
+    return load_section(root, stage, view.params)
+
+
+def prepare(stage: str, root: Path) -> tuple[FeatureView[Any], Section, pa.Table]:
+    """View, parameters and units of a stage, as a run would take them."""
+    view, params = registry.view_of(stage), params_of(stage, root)
+    if stage == "ingest":
+        return view, params, read_source(load_section(root, stage, IngestParams), root)
     units = read_units(view, root)
     if _takes_served_texts(stage, params):
         from pipelines.sources.materials_project import texts

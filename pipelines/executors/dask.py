@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from features.errors import UserError
 from pipelines.executors import remote
 from pipelines.executors.remote import RETRIES, Answer, RemotePool, needed, reach, work
 from pipelines.executors.scatter import Executor, Job, Pool
@@ -28,15 +27,18 @@ class Dask(Executor):
         distributed = needed("dask")
         with contextlib.ExitStack() as stack:
             address = self.address or stack.enter_context(self._own_cluster(job))
-            reach(address, "a Dask scheduler", "start one with: dask scheduler")
-            try:
-                client = stack.enter_context(
-                    distributed.Client(address, timeout=remote.PATIENCE_S, set_as_default=False))
-            except OSError as error:
-                raise UserError(f"what listens at {address} is not a Dask scheduler ({error})") from None
+            reach(address, "a Dask scheduler", "start one with: dask scheduler --host ADDRESS (whoever reaches it can "
+                  "run code as you)")
+            client = stack.enter_context(remote.within(
+                remote.PATIENCE_S + 5,
+                lambda: distributed.Client(address, timeout=remote.PATIENCE_S, set_as_default=False),
+                f"what listens at {address} is not a Dask scheduler"))
             pool = _DaskPool(job, client, address)
-            pool.ready()
-            yield pool
+            try:
+                pool.ready()
+                yield pool
+            finally:
+                pool.closed = True
 
     @contextlib.contextmanager
     def _own_cluster(self, job: Job) -> Iterator[str]:
@@ -58,6 +60,7 @@ class _DaskPool(RemotePool):
         super().__init__(job)
         self.client = client
         self.executor = client.get_executor(pure=False, **({"resources": {GPU: 1}} if job.gpu else {}))
+        self.work = _by_value()
         self.cluster = f"the Dask cluster at {address}"
         tag = f' --nthreads 1 --resources "{GPU}=1"' if job.gpu else ""
         self.how_to_add = (f"start one with: DASK_DISTRIBUTED__WORKER__DAEMON=False dask worker {address}{tag}")
@@ -65,17 +68,27 @@ class _DaskPool(RemotePool):
     def count(self) -> int:
         if self.client.status != "running":
             raise OSError(f"the client is {self.client.status}")
-        workers = self.client.scheduler_info()["workers"].values()
+        workers = self.client.scheduler_info(n_workers=-1)["workers"].values()
         return sum(int(worker["resources"].get(GPU, 0)) if self.gpu else worker["nthreads"] for worker in workers)
 
     def send(self, units: bytes) -> concurrent.futures.Future[Answer]:
-        future: concurrent.futures.Future[Answer] = self.executor.submit(_work, self.job, units)
+        future: concurrent.futures.Future[Answer] = self.executor.submit(self.work, self.job, units)
         return future
 
     def lost(self, error: BaseException) -> bool:
         from distributed.scheduler import KilledWorker
 
         return isinstance(error, KilledWorker)
+
+
+def _by_value() -> Callable[[bytes, bytes], Answer]:
+    """A function that travels whole and imports there: without this project the task fails, and not the worker."""
+    def run(job: bytes, units: bytes) -> Answer:
+        from pipelines.executors.dask import _work
+
+        return _work(job, units)
+
+    return run
 
 
 def _work(job: bytes, units: bytes) -> Answer:

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from features.errors import UserError
@@ -27,8 +27,11 @@ class Ray(Executor):
         ray = needed("ray")
         with _connected(ray, self.workers, self.address):
             pool = _RayPool(job, ray, self.address)
-            pool.ready()
-            yield pool
+            try:
+                pool.ready()
+                yield pool
+            finally:
+                pool.closed = True
 
 
 @contextlib.contextmanager
@@ -40,7 +43,8 @@ def _connected(ray: Any, workers: int | None, address: str | None) -> Iterator[N
     from pipelines.executors import available_cores
 
     if address not in (None, "auto"):
-        reach(address, "the head of a Ray cluster", "start one with: ray start --head")
+        reach(address, "the head of a Ray cluster",
+              "start one with: RAY_AUTH_MODE=token RAY_AUTH_TOKEN=… ray start --head")
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if address is None and not os.environ.keys() & {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
@@ -68,11 +72,21 @@ def _join(ray: Any, address: str, options: dict[str, Any]) -> None:
                         "RAY_AUTH_MODE=token and its RAY_AUTH_TOKEN here too") from None
 
 
+def _by_value() -> Callable[[bytes, bytes, int], Answer]:
+    """A function that travels whole and imports there, so that a node without this project says so."""
+    def run(job: bytes, units: bytes, width: int) -> Answer:
+
+        return work(job, units, width)
+
+    return run
+
+
 class _RayPool(RemotePool):
     def __init__(self, job: Job, ray: Any, address: str | None) -> None:
         super().__init__(job)
         self.ray = ray
-        self.task = ray.remote(work).options(num_cpus=1, num_gpus=1 if job.gpu else 0, max_retries=RETRIES)
+        self.task = ray.remote(_by_value()).options(name="work", num_cpus=1, num_gpus=1 if job.gpu else 0,
+                                                        max_retries=RETRIES)
         self.cluster = f"the Ray cluster at {address}" if address else "Ray on this machine"
         self.how_to_add = (f"start a node with: ray start --address={address or 'HEAD:6379'}"
                            f"{' --num-gpus=1' if job.gpu else ''}")

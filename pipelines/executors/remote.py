@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import functools
 import hashlib
 import importlib
 import importlib.metadata
@@ -20,10 +19,10 @@ import threading
 import time
 import urllib.parse
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
@@ -33,6 +32,7 @@ from features.view import Batch, Reject
 from pipelines.executors.local import Processes, ProcessPool
 from pipelines.executors.scatter import BatchError, Job, Pool, chained
 
+T = TypeVar("T")
 PATIENCE_S = 30.0
 """How long no worker at all may be there: one that died is soon replaced, one that was never started is not."""
 REFRESH_S = 5.0
@@ -95,7 +95,8 @@ class RemotePool(Pool):
 
     def __init__(self, job: Job) -> None:
         self.gpu = job.gpu
-        self.job = pickle.dumps((job, code_digest()))
+        self.job = pickle.dumps((job, CODE))
+        self.closed = False
         self.lock = threading.Lock()
         self.capacity = 0
         self.looked = self.seen = -float("inf")
@@ -118,6 +119,8 @@ class RemotePool(Pool):
         return max(1, self.capacity)
 
     def submit(self, units: pa.Table) -> concurrent.futures.Future[Batch]:
+        if self.closed:  # a thread that has not noticed; Ray would start anew for it
+            raise RuntimeError(f"{self.cluster}: the run is over")
         return chained(self.send(to_bytes(units)), self._read)
 
     def ready(self) -> None:
@@ -157,13 +160,12 @@ class RemotePool(Pool):
             answer = done.result()
         except concurrent.futures.CancelledError as error:
             raise self._gone(error) from None
-        except ImportError as error:
-            raise UserError(f"a worker of {self.cluster} cannot import this project ({error}); install the same commit "
-                            "there") from None
-        except Exception as error:
+        except Exception as error:  # what a row did is in the answer: this is the cluster's or the worker's
             if self.lost(error):
                 raise BatchError("crash", f"the workers that had it died ({type(error).__name__})") from None
-            raise
+            why = " ".join(str(error).split())[-300:]
+            raise UserError(f"a worker of {self.cluster} cannot do it ({type(error).__name__}: {why}); is the same "
+                            "commit of this project installed there?") from None
         if answer.error is not None:
             raise answer.error
         return Batch(from_bytes(answer.rows), answer.owners, answer.rejects)
@@ -184,7 +186,6 @@ def from_bytes(data: bytes) -> pa.Table:
         return reader.read_all()
 
 
-@functools.cache
 def code_digest() -> str:
     """sha256 over the code of the features: a worker with another commit would write other values."""
     folder = Path(features.__file__).parent
@@ -192,6 +193,29 @@ def code_digest() -> str:
     for path in sorted(folder.rglob("*.py")):
         digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
+
+
+CODE = code_digest()
+"""Of the code that this process has loaded, which may be older than what lies on the disk by now."""
+
+
+def within(seconds: float, function: Callable[[], T], failure: str) -> T:
+    """What a function gives that may never come back. Raises `UserError` with `failure` if it fails or takes longer."""
+    made: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+    def call() -> None:
+        try:
+            made.set_result(function())
+        except BaseException as error:  # it is raised where the result is asked for
+            made.set_exception(error)
+
+    threading.Thread(target=call, daemon=True).start()
+    try:
+        return made.result(seconds)
+    except concurrent.futures.TimeoutError:
+        raise UserError(f"{failure} (no answer within {seconds:g} s)") from None
+    except Exception as error:
+        raise UserError(f"{failure} ({' '.join(str(error).split())[:300] or type(error).__name__})") from None
 
 
 # From here on, what runs on a worker.
@@ -223,7 +247,7 @@ def check_machine(job: Job, code: str) -> None:
         if have != wanted:
             raise UserError(f"{name} is {have}, and {wanted} where the run was started; install the same versions "
                             "(constraints.txt)")
-    if code_digest() != code:
+    if code != CODE:
         raise UserError("the code of features/ is not that of the run; install the same commit")
     if job.find_digest is not None and job.find_digest() != job.digest:
         raise UserError("it has other weights or arithmetic than the run was started with; fetch the same weights, "
@@ -270,10 +294,23 @@ def _children(job: bytes, width: int) -> Iterator[ProcessPool]:
 
 
 def _start(pickled: bytes, width: int) -> _Kept:
-    job, code = pickle.loads(pickled)  # noqa: S301 (from the process that gave this worker its work)
+    from pebble import ProcessExpired
+
     with contextlib.ExitStack() as stack:
-        pool = stack.enter_context(Processes(1 if job.gpu else width).pool(job))
-        pool.call(check_machine, job, code)
+        try:
+            job, code = pickle.loads(pickled)  # noqa: S301 (from the process that gave this worker its work)
+            if code != CODE:
+                raise UserError("the code of features/ that it has loaded is not that of the run; install the same "
+                                "commit and restart it")
+            pool = stack.enter_context(Processes(1 if job.gpu else width).pool(job))
+            pool.call(check_machine, job, code)
+        except ProcessExpired:
+            raise BatchError("crash", "the worker's child process died before its first row") from None
+        except UserError:
+            raise
+        except Exception as error:  # no row has been looked at yet, so that none may be rejected for it
+            raise UserError(f"it cannot start the job ({type(error).__name__}: {error}); install the same commit and "
+                            "packages there") from None
         if not _kept:
             # a worker that ends would wait for its children
             multiprocessing.util.Finalize(None, _end_all, exitpriority=100)

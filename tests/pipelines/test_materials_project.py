@@ -13,6 +13,7 @@ from features.errors import UserError
 from features.paths import Paths
 from pipelines import stages
 from pipelines.params import MaterialsProjectParams
+from pipelines.plan import Step, plan
 from pipelines.sources import moment, read_units
 from pipelines.sources.materials_project import client as client_module
 from pipelines.sources.materials_project import documents
@@ -320,11 +321,10 @@ def test_two_pulls_at_once_are_told_so(tmp_path: Path, server: Database) -> None
 
 def test_plan_asks_no_server(tmp_path: Path, server: Database) -> None:
     root = project(tmp_path, server)
-    assert stages.plan(root)[0] == {"stage": "ingest", "wanted": None, "reused": None, "compute": None,
-                                    "note": "after it has pulled from the server"}
+    assert plan(root)[0] == Step("ingest", None, None, None, ("after it has pulled from the server",))
     assert server.asked == []
     stages.run("ingest", root, "serial")
-    assert stages.plan(root)[0]["reused"] == len(ALL)
+    assert plan(root)[0].reused == len(ALL)
 
 
 def test_moments() -> None:

@@ -1,5 +1,7 @@
 """A refresh brings everything up to date, or leaves everything as it was."""
 
+import contextlib
+import importlib.metadata
 import json
 import os
 import shutil
@@ -7,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -18,6 +21,7 @@ from features.errors import UserError
 from features.paths import Paths
 from pipelines import commands, report, runs
 from pipelines.last_good import LastGood, outputs
+from pipelines.plan import unseen
 from pipelines.renewal import Options, put_back, renew
 from tests.conftest import CRYSTALS, make_project, set_params
 
@@ -102,18 +106,36 @@ def test_a_failed_refresh_leaves_the_last_good_version(root: Path) -> None:
     assert (done.headline(), list(done.stages)) == ("crystals: 1 added; 1 stage ran", ["split"])  # what had run is kept
 
 
-def test_a_killed_refresh_is_put_back_or_finished(root: Path) -> None:
-    before = contents(root)
-    add_a_crystal(root)
+def alive(process: psutil.Process) -> bool:
+    """Not ended; where nobody collects orphans, they stay as zombies."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def slow_split(root: Path) -> str:
+    """Let the second stage take long and then fail; gives `dvc.yaml` with a stage that fails at once."""
     lines = (root / "dvc.yaml").read_text().replace("pipelines split", "nothing_of_this_name")
     (root / "dvc.yaml").write_text(lines.replace("cmd: python -m nothing", "cmd: sleep 600 && python -m nothing"))
-    process = subprocess.Popen([sys.executable, "-m", "pipelines", "refresh"], cwd=root, start_new_session=True,
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while "ingest" not in {run.stage for run in runs.history(root)[2:] if run.outcome == "done"}:
+    return lines
+
+
+def in_the_middle(root: Path, *command: str) -> subprocess.Popen[bytes]:
+    """Run a command until its first stage is done."""
+    seen = len(runs.history(root))
+    process = subprocess.Popen(command, cwd=root, env=commands.environment(), stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL)
+    while not [run for run in runs.history(root)[seen:] if (run.stage, run.outcome) == ("ingest", "done")]:
         assert process.poll() is None
         time.sleep(0.1)
-    with pytest.raises(UserError, match="another refresh is running here"):
-        renew(root)
+    return process
+
+
+def test_a_killed_refresh_is_finished_or_put_back(root: Path) -> None:
+    before = contents(root)
+    add_a_crystal(root)
+    lines = slow_split(root)
+    process = in_the_middle(root, sys.executable, "-m", "pipelines", "refresh")
     for one in [*psutil.Process(process.pid).children(recursive=True), process]:
         one.kill()
     process.wait()
@@ -125,6 +147,79 @@ def test_a_killed_refresh_is_put_back_or_finished(root: Path) -> None:
     assert contents(root) == before
     with pytest.raises(UserError, match="left anything to put back"):
         put_back(root)
+
+
+def test_a_refresh_that_is_told_to_end_puts_everything_back(root: Path) -> None:
+    before = contents(root)
+    add_a_crystal(root)
+    slow_split(root)
+    process = in_the_middle(root, sys.executable, "-m", "pipelines", "refresh")
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.terminate()
+    assert process.wait() == 130
+    assert not any(map(alive, children))
+    assert contents(root) == before
+
+
+def test_nothing_is_touched_while_dvc_is_at_work(root: Path) -> None:
+    slow_split(root)
+    add_a_crystal(root)
+    process = in_the_middle(root, commands.program("dvc"), "repro")
+    while Paths(root).table("splits").exists():  # DVC removes what the next stage will make
+        time.sleep(0.05)
+    before = contents(root)
+    with pytest.raises(UserError, match="DVC is at work here"):
+        renew(root)
+    with runs.recorded(root, "split"), pytest.raises(UserError, match="stage 'split' is at work here since"):
+        renew(root)
+    assert contents(root) == before
+    assert not LastGood(root).exists()
+    for one in [*psutil.Process(process.pid).children(recursive=True), process]:
+        one.kill()
+    process.wait()
+
+
+def test_what_was_not_there_is_not_there_afterwards(root: Path) -> None:
+    """As in a fresh clone: `dvc.lock` is there, the data are not."""
+    shutil.rmtree(root / "data/features")
+    shutil.rmtree(root / ".dvc/cache")
+    lock = Paths(root).lock.read_bytes()
+    (root / "dvc.yaml").write_text((root / "dvc.yaml").read_text().replace("pipelines split", "nothing_of_this_name"))
+    with pytest.raises(UserError, match="nothing_of_this_name"):
+        renew(root)
+    assert not list(Paths(root).features.rglob("part-*.parquet"))
+    assert Paths(root).lock.read_bytes() == lock
+
+
+def test_broken_parameters_do_not_keep_the_tables_from_being_put_back(root: Path) -> None:
+    before = contents(root)
+    add_a_crystal(root)
+
+    def breaking(name: str, function: Any, *arguments: Any) -> Any:
+        if name == "validate":
+            Paths(root).params.write_text("ingest: {")
+            raise UserError("not valid")
+        return function(*arguments)
+
+    with pytest.raises(UserError, match="not valid"):
+        renew(root, step=breaking)
+    after = contents(root)
+    assert {name for name in after if after[name] != before.get(name)} == {"params.yaml"}
+    Paths(root).params.write_bytes(before["params.yaml"])
+    put_back(root)
+    assert contents(root) == before
+    assert not LastGood(root).exists()
+
+
+def test_what_dvc_does_not_see_is_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert unseen(root) == []
+    version = importlib.metadata.version
+    with monkeypatch.context() as patch:
+        patch.setattr("importlib.metadata.version", lambda name: "99.0" if name == "spglib" else version(name))
+        assert unseen(root) == ["ingest"]
+    monkeypatch.setattr("pipelines.renewal.unseen", lambda _: ["split"])
+    done = renew(root)
+    assert (list(done.stages), done.nothing_new) == (["split"], True)  # it ran, and made the same bytes
 
 
 def test_a_cancelled_refresh_ends_what_it_started(root: Path) -> None:
@@ -149,14 +244,25 @@ def test_commit_tag_and_push(root: Path, tmp_path: Path) -> None:
                    check=True, capture_output=True)
     add_a_crystal(root)
     every = Options(commit=True, tag=True, push=True)
-    renew(root, every)
+    renew(root, Options(commit=True))
     assert git("log", "-1", "--format=%s") == "Refresh: crystals: 1 added; 2 stages ran\n"
     assert git("status", "--porcelain", "--", "dvc.lock", "params.yaml") == ""
+    assert git("tag") == ""
+    assert renew(root, every).nothing_new  # what was not done is done now
     (tag,) = git("tag").split()
     assert tag.startswith("data-")
     assert len(list((tmp_path / "store").rglob("*"))) > 10
     assert renew(root, every).nothing_new
     assert git("tag").split() == [tag]
+
+
+def test_what_cannot_be_published_is_said_before_anything_runs(root: Path) -> None:
+    add_a_crystal(root)
+    with pytest.raises(UserError, match="git rev-parse: fatal: not a git repository"):
+        renew(root, Options(commit=True))
+    with pytest.raises(UserError, match="there is no DVC remote"):
+        renew(root, Options(push=True))
+    assert not LastGood(root).exists()
 
 
 def test_an_output_outside_the_project_is_refused(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_a_damaged_line_costs_itself(tmp_path: Path, capsys: pytest.CaptureFixtu
     whole = path.read_text()
     path.write_text(whole + whole[:40] + "\n")
     assert [run.outcome for run in history(tmp_path)] == ["done"]
-    assert "line 3 is damaged and left out" in capsys.readouterr().err
+    assert "line 6 is damaged and left out" in capsys.readouterr().err
 
 
 def test_a_folder_that_is_no_project_gets_no_record(tmp_path: Path) -> None:

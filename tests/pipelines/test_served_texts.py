@@ -10,6 +10,7 @@ from features.descriptions import VIEW, DescribeParams
 from features.errors import UserError
 from pipelines import stages
 from pipelines.materialize import read_units
+from pipelines.plan import plan
 from pipelines.sources.materials_project.texts import with_served
 from tests.conftest import set_params
 from tests.pipelines.materials_project_server import NEW, Database, Fault, project
@@ -34,7 +35,7 @@ def texts_asked_for(server: Database) -> list[str]:
 
 
 def test_served_texts_keep_their_provenance_and_missing_ones_are_computed(root: Path, server: Database) -> None:
-    assert stages.plan(root)[1]["note"] == "after it has pulled from the server"
+    assert plan(root)[1].reasons == ("after it has pulled from the server",)
     report = stages.run("describe", root, "serial")
     assert (report.wanted, report.rejected) == (2, 0)
     rows = {row["material_id"]: row for row in tables.read(root, "descriptions").to_pylist()}
