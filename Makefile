@@ -35,9 +35,9 @@ repro: setup ## Run the whole chain: dvc repro
 	@$(BIN)/python -m model check
 	$(BIN)/dvc repro
 
-# a test process has one thread, so that two of them do not wait for each other's
-test: setup ## Run all tests, two at a time
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# a test process has one thread, so that they do not wait for each other's; one of three mostly waits for a server
+test: setup ## Run all tests, three at a time
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 lint: setup ## ruff and mypy
 	$(BIN)/ruff check .
