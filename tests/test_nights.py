@@ -6,8 +6,6 @@ Takes some seven minutes, and a Prefect server beside other tests on two cores n
 import copy
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +18,7 @@ from features import catalog
 from features.paths import Paths
 from pipelines import runs, stages
 from pipelines.last_good import outputs
-from tests.conftest import CRYSTALS, set_params
+from tests.conftest import set_params
 from tests.model.small import SMALL
 from tests.nightly import Nightly, as_the_readme_says
 from tests.pipelines.materials_project_server import (
@@ -161,24 +159,6 @@ def test_a_night_that_fails_leaves_the_last_good_version(world: World) -> None:
     assert Paths(world.root).params.read_bytes() == before["params.yaml"]  # the version was pinned meanwhile
     assert contents(world.root) == before
     assert runs.latest(world.root)["refresh"].outcome == "failed"
-
-
-@pytest.mark.slow
-def test_predict_a_file_and_count_a_bad_one(world: World, tmp_path: Path) -> None:
-    page = tmp_path / "why.html"
-    (tmp_path / "bad.cif").write_text("nothing")
-    out = subprocess.run(
-        [sys.executable, "-m", "model", "predict", str(CRYSTALS / "mp-30.cif"), str(tmp_path / "bad.cif"), "--json",
-         "--html", str(page)], cwd=world.root, env=world.nightly.env, capture_output=True, text=True, check=False,
-        timeout=200)
-    assert out.returncode == 2
-    assert out.stderr.splitlines()[-1].startswith("error: 1 of 2 files could not be used")
-    good, bad = json.loads(out.stdout)
-    assert (good["formula"], good["unit"]) == ("Cu", "GPa")
-    assert good["value"] > 0
-    assert good["text"].startswith("Cu is Copper structured")
-    assert bad["error"].startswith("unreadable")
-    assert "Cu(1)" in page.read_text()
 
 
 def steps(world: World) -> dict[str, str]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from pipelines.executors import remote
-from pipelines.executors.remote import RETRIES, Answer, RemotePool, needed, reach, work
+from pipelines.executors.remote import RETRIES, Answer, RemotePool, by_value, needed, reach, work
 from pipelines.executors.scatter import Executor, Job, Pool
 
 GPU = "GPU"
@@ -60,7 +60,7 @@ class _DaskPool(RemotePool):
         super().__init__(job)
         self.client = client
         self.executor = client.get_executor(pure=False, **({"resources": {GPU: 1}} if job.gpu else {}))
-        self.work = _by_value()
+        self.work = by_value(_work)
         self.cluster = f"the Dask cluster at {address}"
         tag = f' --nthreads 1 --resources "{GPU}=1"' if job.gpu else ""
         self.how_to_add = (f"start one with: DASK_DISTRIBUTED__WORKER__DAEMON=False dask worker {address}{tag}")
@@ -79,16 +79,6 @@ class _DaskPool(RemotePool):
         from distributed.scheduler import KilledWorker
 
         return isinstance(error, KilledWorker)
-
-
-def _by_value() -> Callable[[bytes, bytes], Answer]:
-    """A function that travels whole and imports there: without this project the task fails, and not the worker."""
-    def run(job: bytes, units: bytes) -> Answer:
-        from pipelines.executors.dask import _work
-
-        return _work(job, units)
-
-    return run
 
 
 def _work(job: bytes, units: bytes) -> Answer:

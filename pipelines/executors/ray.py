@@ -7,11 +7,11 @@ import contextlib
 import logging
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from features.errors import UserError
-from pipelines.executors.remote import RETRIES, Answer, RemotePool, needed, reach, work
+from pipelines.executors.remote import RETRIES, Answer, RemotePool, by_value, needed, reach, work
 from pipelines.executors.scatter import Executor, Job, Pool
 
 
@@ -72,20 +72,11 @@ def _join(ray: Any, address: str, options: dict[str, Any]) -> None:
                         "RAY_AUTH_MODE=token and its RAY_AUTH_TOKEN here too") from None
 
 
-def _by_value() -> Callable[[bytes, bytes, int], Answer]:
-    """A function that travels whole and imports there, so that a node without this project says so."""
-    def run(job: bytes, units: bytes, width: int) -> Answer:
-
-        return work(job, units, width)
-
-    return run
-
-
 class _RayPool(RemotePool):
     def __init__(self, job: Job, ray: Any, address: str | None) -> None:
         super().__init__(job)
         self.ray = ray
-        self.task = ray.remote(_by_value()).options(name="work", num_cpus=1, num_gpus=1 if job.gpu else 0,
+        self.task = ray.remote(by_value(work)).options(name="work", num_cpus=1, num_gpus=1 if job.gpu else 0,
                                                         max_retries=RETRIES)
         self.cluster = f"the Ray cluster at {address}" if address else "Ray on this machine"
         self.how_to_add = (f"start a node with: ray start --address={address or 'HEAD:6379'}"

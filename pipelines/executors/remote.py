@@ -171,6 +171,19 @@ class RemotePool(Pool):
         return Batch(from_bytes(answer.rows), answer.owners, answer.rejects)
 
 
+def by_value(function: Callable[..., Answer]) -> Callable[..., Answer]:
+    """A function that travels whole and looks up the other one there: without this project the task fails, and not the
+    worker that would have to unpickle it.
+    """
+    module, name = function.__module__, function.__name__
+
+    def run(*arguments: Any) -> Answer:
+        answer: Answer = getattr(importlib.import_module(module), name)(*arguments)
+        return answer
+
+    return run
+
+
 def to_bytes(table: pa.Table) -> bytes:
     """A table as an Arrow stream: of a slice only the slice, which pickle does not do."""
     sink = pa.BufferOutputStream()
