@@ -74,9 +74,10 @@ def as_the_readme_says(root: Path, home: Path, **env: str) -> Iterator[Nightly]:
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"})
     try:
         for line in lines:
-            if line.endswith("&"):
-                with (home / "worker.log").open("wb") as log:
-                    started.append(subprocess.Popen(["bash", "-c", line[:-1]], cwd=root, env=project.env, stdout=log,  # noqa: S607
+            command = line.split("#")[0].rstrip()
+            if command.endswith("&"):
+                with (home / f"{command.split()[1]}.log").open("wb") as log:
+                    started.append(subprocess.Popen(["bash", "-c", command[:-1]], cwd=root, env=project.env, stdout=log,  # noqa: S607
                                                     stderr=log))
             else:
                 project.shell(line)

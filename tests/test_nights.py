@@ -1,6 +1,6 @@
 """The whole chain as users run it: four nights of a deployment, in a project whose Materials Project is a stand-in.
 
-Takes some seven minutes, and a Prefect server beside other tests on two cores now and then dies: `make nights` runs it.
+Takes some seven minutes: `make nights` runs it.
 """
 
 import copy
