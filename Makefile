@@ -15,7 +15,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup repro test nights lint bench
+.PHONY: help setup repro test lint bench
 .DEFAULT_GOAL := help
 
 help: ## Show the targets
@@ -39,9 +39,6 @@ repro: setup ## Run the whole chain: dvc repro
 # a test process has one thread, so that two of them do not wait for each other's
 test: setup ## Run the tests, two at a time
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
-
-nights: setup ## Run four nights of the deployment with a real server, 7 minutes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m nights tests/test_nights.py
 
 lint: setup ## ruff and mypy
 	$(BIN)/ruff check .

@@ -1,95 +1,190 @@
-"""The whole chain as a user runs it: `dvc repro` in a project with a folder of CIFs, one of them broken."""
+"""The whole chain as users run it: four nights of a deployment, in a project whose Materials Project is a stand-in."""
 
+import copy
 import json
-import os
 import shutil
-import subprocess
-import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from features import catalog
-from tests.conftest import CRYSTALS, make_project, set_params
+from features.paths import Paths
+from pipelines import runs, stages
+from pipelines.last_good import outputs
+from tests.conftest import CRYSTALS, set_params
 from tests.model.small import SMALL
+from tests.nightly import Nightly, as_the_readme_says
+from tests.pipelines.materials_project_server import (
+    KEY,
+    NEW,
+    OLD,
+    QUICK,
+    Database,
+    Document,
+    Fault,
+    document,
+    serving,
+)
 
 REPO = Path(__file__).parents[1]
-TWENTY = sorted(path.stem for path in CRYSTALS.glob("*.cif"))[:20]
-ENV = {**{name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"},
-       "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
+STEMS = ("mp-30", "mp-127", "mp-149", "mp-22862", "mp-938", "mp-361", "mp-1135", "mp-165", "mp-2305", "mp-169")
+CHANGED = "mp-30"
+BROKEN = "mp-999999"
+LATER = "2026.02.20"
 
 
-def run(root: Path, *command: str, code: int = 0) -> str:
-    done = subprocess.run(list(command), cwd=root, env=ENV, capture_output=True, text=True, check=False, timeout=400)
-    assert done.returncode == code, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout + done.stderr
+def a_hundred() -> list[Document]:
+    """Ten real crystals as they are and under nine strains, and one with two atoms in one place."""
+    made = []
+    for stem in STEMS:
+        for step in range(10):
+            one = document(stem, scale=1 + 0.01 * step)
+            number = int(stem.removeprefix("mp-")) + 300_000 * step
+            made.append(one | {"material_id": f"mp-{number}"})
+            if one["bulk_modulus"] is not None:  # stretched crystals are softer
+                one["bulk_modulus"]["vrh"] *= 1 - 0.05 * step
+    broken = document("mp-149") | {"material_id": BROKEN}
+    sites = broken["structure"]["sites"]
+    sites[1] = copy.deepcopy(sites[0])
+    return [*made, broken]
+
+
+@dataclass
+class World:
+    """A project, its deployment, and the Materials Project that it asks."""
+
+    nightly: Nightly
+    database: Database
+
+    @property
+    def root(self) -> Path:
+        return self.nightly.root
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    """The bytes of everything that DVC tracks, of its lock and of the parameters."""
+    found = [root / "dvc.lock", root / "params.yaml"]
+    for path in outputs(root):
+        found += [file for file in [root / path, *(root / path).rglob("*")] if file.is_file()]
+    return {str(path.relative_to(root)): path.read_bytes() for path in found}
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     root = tmp_path_factory.mktemp("end") / "project"
-    make_project(root, only=TWENTY, train=SMALL, explain={"crystals": 1})
-    (root / "data" / "input" / "broken.cif").write_text("data_broken\n_cell_length_a oops\n")
     for name in ("features", "pipelines", "model"):
         shutil.copytree(REPO / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("dvc.yaml", ".dvcignore"):
+    for name in ("dvc.yaml", "prefect.yaml", ".dvcignore"):
         shutil.copy(REPO / name, root / name)
-    content = (root / "params.yaml").read_text().replace("source: cif_folder", "source: cif_folder\n  path: data/input")
-    every = ("describe", "paraphrase", "embed", "tensorize", "chgnet", "split", "evaluate")
-    (root / "params.yaml").write_text(content + "".join(f"{stage}: {{}}\n" for stage in every))
-    run(root, "dvc", "init", "--no-scm", "--quiet")
-    run(root, "dvc", "repro")
-    return root
+    (root / "data/input").mkdir(parents=True)
+    old = a_hundred()
+    new = [document(CHANGED, scale=1.02, last_updated="2025-08-01T00:00:00Z") if one["material_id"] == CHANGED else one
+           for one in old]
+    new[0]["builder_meta"] |= {"database_version": NEW}
+    database = Database({OLD: old, NEW: new, LATER: [*new, document("mp-48")]})
+    with serving(database):
+        settings = {"endpoint": database.address, "database_version": None, **QUICK, "chunk_size": 200}
+        (root / "params.yaml").write_text(yaml.safe_dump({
+            "ingest": {"source": "materials_project", "path": "data/input", "materials_project": settings},
+            "train": SMALL | {"epochs": 2}, "explain": {"crystals": 1}, "paraphrase": {"variants": 1},
+            **{stage: {} for stage in ("describe", "embed", "tensorize", "chgnet", "split", "evaluate")}}))
+        home = tmp_path_factory.mktemp("prefect")
+        with as_the_readme_says(root, home, MP_API_KEY=KEY) as nightly:
+            nightly.shell("dvc init --no-scm --quiet")
+            yield World(nightly, database)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(420)
-def test_repro_makes_everything(project: Path) -> None:
-    metrics = json.loads((project / "data/results/metrics.json").read_text())
-    assert sum(metrics["split"].values()) == 20
+@pytest.mark.timeout(600)
+def test_the_first_night_makes_everything(world: World) -> None:
+    assert world.nightly.refresh() == (f"database None → {OLD}; crystals: 100 added; 1 newly rejected; 10 stages ran")
+    root = world.root
+    assert sum(json.loads((root / "data/results/metrics.json").read_text())["split"].values()) == 100
     for name in ("report.html", "explanations.html", "parity.csv"):
-        assert (project / "data/results" / name).stat().st_size > 0
-    assert "broken" in run(project, sys.executable, "-m", "features", "rejects")
-    rows = catalog.query(project, "select m.formula, m.k_vrh, d.text from materials m join descriptions d "
-                                  "using (material_id) order by k_vrh desc limit 3").to_pylist()
-    known = [line.split(",") for line in (CRYSTALS / "properties.csv").read_text().splitlines()[1:]]
-    hardest = sorted((float(k) for name, k, _ in known if name in TWENTY), reverse=True)[:3]
-    assert [row["k_vrh"] for row in rows] == hardest
+        assert (root / "data/results" / name).stat().st_size > 0
+    rows = catalog.query(root, "select m.formula, m.k_vrh, d.text from materials m join descriptions d "
+                               "using (material_id) order by k_vrh desc limit 3").to_pylist()
     assert all("crystallizes in the" in row["text"] for row in rows)
-    assert run(project, sys.executable, "-m", "features", "validate").strip().endswith("tables are valid")
+    (rejected,) = catalog.query(root, "select material_id from rejects").to_pylist()
+    assert rejected["material_id"] == BROKEN
+    assert [len(world.nightly.runs(flow)) for flow in ("stage", "model-stage", "refresh")] == [7, 3, 1]
+    (counts,) = json.loads(world.nightly.artifacts("stage-describe")[0])
+    assert (counts["rows in"], counts["computed"], counts["rejected"]) == (100, 100, 0)
 
 
 @pytest.mark.slow
-def test_a_second_repro_does_nothing_and_a_parameter_reruns_what_depends_on_it(project: Path) -> None:
-    assert "Data and pipelines are up to date." in run(project, "dvc", "repro")
-    set_params(project, split={"seed": 3})
-    stale = run(project, "dvc", "status")
-    changed = {line.rstrip(":") for line in stale.splitlines() if line and not line.startswith(("\t", " "))}
-    assert changed == {"split"}
-    log = run(project, "dvc", "repro")
-    ran = {line.split("'")[1] for line in log.splitlines() if line.startswith("Running stage")}
-    assert ran == {"split", "train", "evaluate", "explain"}
+def test_the_second_night_has_nothing_new(world: World) -> None:
+    before = contents(world.root)
+    assert world.nightly.refresh() == f"nothing new: database {OLD}"
+    assert contents(world.root) == before
+    assert len(world.nightly.runs("stage")) == 7
 
 
 @pytest.mark.slow
-def test_predict_a_file_and_count_a_bad_one(project: Path, tmp_path: Path) -> None:
-    page = tmp_path / "why.html"
-    (tmp_path / "bad.cif").write_text("nothing")
-    out = subprocess.run(
-        [sys.executable, "-m", "model", "predict", str(CRYSTALS / "mp-30.cif"), str(tmp_path / "bad.cif"), "--json",
-         "--html", str(page)], cwd=project, env=ENV, capture_output=True, text=True, check=False, timeout=200)
-    assert out.returncode == 2
-    assert out.stderr.splitlines()[-1].startswith("error: 1 of 2 files could not be used")
-    good, bad = json.loads(out.stdout)
-    assert (good["formula"], good["unit"]) == ("Cu", "GPa")
-    assert good["value"] > 0
-    assert good["text"].startswith("Cu is Copper structured")
-    assert bad["error"].startswith("unreadable")
+@pytest.mark.timeout(600)
+def test_the_third_night_computes_what_changed(world: World) -> None:
+    before = contents(world.root)
+    world.database.move(NEW)
+    assert world.nightly.refresh() == f"database {OLD} → {NEW}; crystals: 1 changed; 10 stages ran"
+    did = runs.latest(world.root)
+    counts = {stage: (did[stage].counts["wanted"], did[stage].counts["computed"]) for stage in stages.STAGES}
+    assert counts == {"ingest": (101, 1), "describe": (100, 1), "paraphrase": (100, 1), "embed": (200, 2),
+                      "tensorize": (100, 1), "chgnet": (0, 0), "split": (100, 1)}
+    after = contents(world.root)
+    for stage in stages.STAGES[:5]:
+        table = json.loads(world.nightly.artifacts(f"stage-{stage}")[-1])[0]["view"]
+        parts = [name for name in after if name.startswith(f"data/features/{table}/")]
+        assert len(parts) == 8
+        assert sum(before[name] != after[name] for name in parts) == 1
+    page = world.nightly.artifacts("refresh")[-1]
+    assert f"Changed: {CHANGED}" in page
+    assert "materials.volume" in page
+    assert "test.mae" in page
+
+
+@pytest.mark.slow
+def test_a_night_that_fails_leaves_the_last_good_version(world: World) -> None:
+    before = contents(world.root)
+    world.database.move(LATER)
+    world.database.faults = [Fault("500", times=1000, after=2)]  # it lists the new crystal, and does not give it
+    assert "500" in world.nightly.refresh("FAILED")
+    assert Paths(world.root).params.read_bytes() == before["params.yaml"]  # the version was pinned meanwhile
+    assert contents(world.root) == before
+    assert runs.latest(world.root)["refresh"].outcome == "failed"
+
+
+def steps(world: World) -> dict[str, str]:
+    """What the plan says of each stage, but for the numbers of rows."""
+    lines = world.nightly.shell("python -m pipelines plan").splitlines()[1:]
+    return {line.split()[0]: line.split("  ")[-1].strip() for line in lines}
+
+
+@pytest.mark.slow
+def test_the_plan_says_what_is_stale_and_why(world: World) -> None:
+    assert world.nightly.shell("python -m features validate").strip().endswith("tables are valid")
+    assert set(steps(world).values()) == {"up to date"}
+    params: dict[str, Any] = yaml.safe_load(Paths(world.root).params.read_text())
+    set_params(world.root, split={"seed": 3}, evaluate={"shuffles": 4})
+    stale = {stage: why for stage, why in steps(world).items() if why != "up to date"}
+    assert stale == {"split": "split.seed 0 → 3", "train": "after split", "evaluate": "evaluate.shuffles null → 4; "
+                     "after train", "explain": "after train"}
+    Paths(world.root).params.write_text(yaml.safe_dump(params))
+
+
+@pytest.mark.slow
+def test_predict_a_file_and_count_a_bad_one(world: World, tmp_path: Path) -> None:
+    page, good, bad = tmp_path / "why.html", CRYSTALS / "mp-30.cif", tmp_path / "bad.cif"
+    bad.write_text("nothing")
+    said = world.nightly.shell(f"python -m model predict {good} {bad} --json --html {page}", code=2)
+    answers, line = json.JSONDecoder().raw_decode(said)
+    assert said[line:].strip().splitlines()[-1].startswith("error: 1 of 2 files could not be used")
+    copper, broken = answers
+    assert (copper["formula"], copper["unit"]) == ("Cu", "GPa")
+    assert copper["value"] > 0
+    assert copper["text"].startswith("Cu is Copper structured")
+    assert broken["error"].startswith("unreadable")
     assert "Cu(1)" in page.read_text()
-
-
-@pytest.mark.slow
-def test_plan_computes_nothing(project: Path) -> None:
-    lines = run(project, sys.executable, "-m", "pipelines", "plan").splitlines()
-    assert [line.split()[3] for line in lines[1:8]] == ["0"] * 7
-    assert len(lines) == 11

@@ -1,4 +1,4 @@
-"""The deployment. What flows do is tested with a server and a worker, in `tests/test_nights.py`."""
+"""The deployment. What flows do is tested with a server and a worker, in `tests/test_end_to_end.py`."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a run would do, and why. Stages of the model, which DVC judges, are in `tests/test_nights.py`."""
+"""What a run would do, and why. Stages of the model, which DVC judges, are in `tests/test_end_to_end.py`."""
 
 import shutil
 from pathlib import Path
