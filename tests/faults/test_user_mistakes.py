@@ -119,7 +119,7 @@ def test_a_missing_gpu_stops_the_run_and_rejects_nothing(tmp_path: Path) -> None
         pytest.skip("there is a GPU here")
     from tests.model.small import small_project
 
-    root = small_project(tmp_path, embed={"device": "auto"})
+    root = small_project(tmp_path, only=["mp-30", "mp-149", "mp-22862"], embed={"device": "auto"})
     before = [path.read_bytes() for path in tables.files(root, "text_embeddings")]
     set_params(root, embed={"device": "cuda"})
     import shutil
@@ -202,7 +202,7 @@ def test_a_killed_command_resumes(tmp_path: Path) -> None:
     finished = len(list(store.rglob("rows-*.parquet")))
     assert 1 <= finished < 4
     assert not tables.exists(root, "descriptions")
-    report = stages.run("describe", root, "processes", 2)
+    report = stages.run("describe", root, "serial")
     assert (report.wanted, report.reused, report.computed, report.rejected) == (4, finished, 4 - finished, 0)
     assert {row["material_id"] for row in tables.read(root, "descriptions").to_pylist()} == {
         path.stem for path in CRYSTALS.glob("*.cif") if path.stem in {"mp-30", "mp-149", "mp-22862", "mp-127"}}
