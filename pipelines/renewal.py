@@ -47,8 +47,7 @@ class Renewal:
     database: tuple[str | None, str | None]
     """Pinned version of the Materials Project's database, before and after; None for other sources."""
     stages: dict[str, dict[str, Any]]
-    """Counts of each stage that ran."""
-    """Not those whose outputs DVC took from its cache, since it had run them with the same inputs before."""
+    """Counts of each stage that ran; not of those whose outputs DVC took from its cache, having run them before."""
     changes: Changes
     metrics: Metrics
     nothing_new: bool
