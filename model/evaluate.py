@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from features import catalog, chgnet_atoms, placement, tables
 from features.errors import UserError
+from features.files import write_text
 from features.params import load_section
 from features.paths import Paths
 from features.progress import say
@@ -197,15 +199,14 @@ def publish(root: Path, name: str, schema: pa.Schema, key: tuple[str, ...], rows
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    draft = path.with_name(f"{path.name}.new")
-    draft.write_text(json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
-    draft.replace(path)
+    write_text(path, json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
 def _write_parity(path: Path, rows: list[dict[str, Any]]) -> None:
     """True and predicted value of the test crystals, for `dvc plots`."""
-    with path.open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(["material_id", "true", "predicted"])
-        writer.writerows([row["material_id"], f"{row['y_true']:.6f}", f"{row['y_fused']:.6f}"]
-                         for row in rows if row["split"] == "test")
+    table = io.StringIO()
+    writer = csv.writer(table)
+    writer.writerow(["material_id", "true", "predicted"])
+    writer.writerows([row["material_id"], f"{row['y_true']:.6f}", f"{row['y_fused']:.6f}"]
+                     for row in rows if row["split"] == "test")
+    write_text(path, table.getvalue())

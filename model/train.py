@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import csv
+import io
 import itertools
 import math
 import os
@@ -21,6 +22,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from features import tables
 from features.encoder_weights import pick_device
 from features.errors import UserError
+from features.files import write_text
 from features.materials import PROPERTIES
 from features.params import load_section
 from features.paths import Paths
@@ -290,7 +292,8 @@ def _variants(count: int, params: TrainParams, epoch: int) -> Ints | None:
 
 
 def _write_history(path: Path, history: list[dict[str, float]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as handle:
-        writer = csv.DictWriter(handle, [name for name in history[0] if name != "seconds"], extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(history)
+    table = io.StringIO()
+    writer = csv.DictWriter(table, [name for name in history[0] if name != "seconds"], extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(history)
+    write_text(path, table.getvalue())
