@@ -106,6 +106,12 @@ def status(root: Root = Path(), last: Last = None) -> None:
              *(_count(run.counts.get(name)) for name in COUNTS),
              "" if run.seconds is None else f"{run.seconds:.1f}", run.note) for run in shown]
     _show(("stage", "started (UTC)", "outcome", *COUNTS, "seconds", "note"), rows)
+    from pipelines.last_good import LastGood
+
+    renewal = runs.latest(root).get("refresh")
+    if LastGood(root).exists() and not (renewal and renewal.outcome == runs.RUNNING):
+        say("a refresh was killed here, and the version before it is kept: `python -m pipelines refresh` goes on, "
+            "`python -m pipelines put-back` goes back")
 
 
 COUNTS = ("wanted", "reused", "computed", "rejected")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -82,13 +83,14 @@ def renew(root: Path, options: Options | None = None, step: Callable[..., Any] =
     is at work.
     """
     read_params(root)
+    commands.run([sys.executable, "-m", "model", "check"], root, say)  # a wrong parameter of a late stage, too
     options = options or Options()
     good = LastGood(root)
     with good.locked(), runs.recorded(root, "refresh") as record:
         began = time.monotonic()
         _nobody_at_work(root)
         _can_publish(root, options)
-        step("keep the last good version", _keep, good)
+        step("keep the last good version", _keep, root, good)
         try:
             database = step("look for a new database version", _move, root, good)
             stages = step("dvc repro", _reproduce, root)
@@ -114,6 +116,9 @@ def put_back(root: Path) -> None:
         if not good.exists():
             raise UserError("no refresh has left anything to put back")
         _nobody_at_work(root)
+        if _finished_by_hand(root, good):
+            good.drop()
+            raise UserError("what the killed refresh began has been finished and committed; nothing is put back")
         _put_back(root, good)
 
 
@@ -122,7 +127,7 @@ def _nobody_at_work(root: Path) -> None:
     for run in runs.history(root):
         if run.outcome == runs.RUNNING and run.stage != "refresh":
             raise UserError(f"stage '{run.stage}' is at work here since {run.started} (process {run.pid} on "
-                            f"{run.host}); wait for it or stop it")
+                            f"{run.host}); wait for it or stop it; if it is gone, delete {Paths(root).runs}")
     commands.dvc_status(root)
 
 
@@ -144,12 +149,24 @@ def _put_back_after(error: BaseException, root: Path, good: LastGood) -> None:
             "python -m pipelines put-back")
 
 
-def _keep(good: LastGood) -> None:
+def _keep(root: Path, good: LastGood) -> None:
     """Keep what stands here, unless it is the unchecked work of a refresh that was killed."""
-    if good.exists():
+    if good.exists() and not _finished_by_hand(root, good):
         say("a refresh was killed here; it goes on, and goes back to the version before it if it fails")
     else:
         good.keep()
+
+
+def _finished_by_hand(root: Path, good: LastGood) -> bool:
+    """Whether somebody has finished what a killed refresh began: all outputs are those of a `dvc.lock` in git."""
+    if good.same_lock():
+        return False
+    lock = Paths(root).lock.name
+    try:
+        committed = _git(root, "rev-parse", f"HEAD:./{lock}") == _git(root, "hash-object", lock)
+    except UserError:  # no repository, no commit, no such file: nobody has
+        return False
+    return committed and not any("changed outs" in why for whys in commands.dvc_status(root).values() for why in whys)
 
 
 def _move(root: Path, good: LastGood) -> tuple[str | None, str | None]:
@@ -202,6 +219,7 @@ def _can_publish(root: Path, options: Options) -> None:
     """Whether what is asked for at the end can be done, before anything long begins."""
     if options.commit or options.tag:
         _git(root, "rev-parse", "--git-dir")
+        _git(root, "var", "GIT_COMMITTER_IDENT")
     if options.push:
         remotes = subprocess.run([commands.program("dvc"), "remote", "list"], cwd=root, env=commands.environment(),
                                  capture_output=True, text=True, check=False)
@@ -227,7 +245,8 @@ def _commit(root: Path, result: Renewal) -> None:
         raise UserError(f"commit: parameters or code were changed while the refresh ran ({', '.join(sorted(stale))} "
                         "would run again); nothing is committed, run it again")
     _git(root, "add", "--", *files)
-    _git(root, "commit", "--quiet", "-m", f"Refresh: {result.headline()}", "--", *files)
+    did = "what an earlier one made" if result.nothing_new else result.headline()
+    _git(root, "commit", "--quiet", "-m", f"Refresh: {did}", "--", *files)
 
 
 def _tag(root: Path, result: Renewal) -> None:
@@ -245,5 +264,5 @@ def _git(root: Path, *arguments: str) -> str:
     """What a git command prints."""
     done = subprocess.run([commands.program("git"), *arguments], cwd=root, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise UserError(f"git {arguments[0]}: {done.stderr.strip() or f'exit code {done.returncode}'}")
+        raise UserError(f"git {arguments[0]}: {' '.join(done.stderr.split()) or f'exit code {done.returncode}'}")
     return done.stdout.strip()

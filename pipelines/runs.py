@@ -1,7 +1,7 @@
 """What runs did: two lines for each in `data/.runs.jsonl`, one when it begins and one when it ends.
 
-A run that ended without a word was killed. The file is for people (`python -m pipelines status`): nothing is computed
-from it, and it may be deleted.
+A run that ended without a word was killed. The file is for people (`python -m pipelines status`), and tells a
+refresh whether a stage is at work. Nothing is computed from it, and it may be deleted.
 """
 
 from __future__ import annotations
@@ -18,10 +18,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from features.paths import Paths
 from features.progress import say
 
 RUNNING, DONE, FAILED, KILLED = "running", "done", "failed", "killed"
+CLOCK_S = 5.0
+"""How far two clocks of a machine may be apart: the one that stamps runs, and the one that stamps processes."""
 
 
 @dataclass
@@ -92,13 +96,14 @@ def _is_alive(run: Run) -> bool:
     if run.host != platform.node():
         return True
     try:
-        with contextlib.suppress(PermissionError):  # it is there, and belongs to somebody else
-            os.kill(run.pid, 0)
-    except ProcessLookupError:
+        process = psutil.Process(run.pid)
+        # a zombie has ended, and one that began later only has the same number
+        stamp = datetime.fromisoformat(run.started).timestamp()
+        return bool(process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= stamp + CLOCK_S)
+    except psutil.AccessDenied:  # it is there, and belongs to somebody else
+        return True
+    except psutil.NoSuchProcess:
         return False
-    state = Path(f"/proc/{run.pid}/stat")
-    # a zombie has ended; its name may hold anything but ends with the last parenthesis
-    return not state.exists() or state.read_text(errors="replace").rpartition(")")[2].split()[0] != "Z"
 
 
 def _append(root: Path, content: dict[str, Any]) -> None:

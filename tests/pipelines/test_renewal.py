@@ -93,15 +93,14 @@ def test_what_is_new_is_reported(root: Path) -> None:
 def test_a_failed_refresh_leaves_the_last_good_version(root: Path) -> None:
     before = contents(root)
     add_a_crystal(root)
-    set_params(root, split={"test": 3.0})
-    params = Paths(root).params.read_text()
-    with pytest.raises(UserError, match=r"dvc repro failed: params.yaml: split.test"):
+    lines = fail_at_split(root)
+    with pytest.raises(UserError, match=r"dvc repro failed: .*No module named nothing_of_this_name"):
         renew(root)
-    assert contents(root) == {**before, "params.yaml": params.encode()}
+    assert contents(root) == before
     assert tables.read(root, "materials").num_rows == tables.read(root, "splits").num_rows
     assert {name: run.outcome for name, run in runs.latest(root).items()} == {
-        "ingest": "done", "split": "failed", "refresh": "failed"}
-    set_params(root, split={"test": 0.2})
+        "ingest": "done", "split": "done", "refresh": "failed"}  # split from before
+    (root / "dvc.yaml").write_text(lines)
     done = renew(root)
     assert (done.headline(), list(done.stages)) == ("crystals: 1 added; 1 stage ran", ["split"])  # what had run is kept
 
@@ -113,10 +112,24 @@ def alive(process: psutil.Process) -> bool:
     return False
 
 
-def slow_split(root: Path) -> str:
-    """Let the second stage take long and then fail; gives `dvc.yaml` with a stage that fails at once."""
-    lines = (root / "dvc.yaml").read_text().replace("pipelines split", "nothing_of_this_name")
-    (root / "dvc.yaml").write_text(lines.replace("cmd: python -m nothing", "cmd: sleep 600 && python -m nothing"))
+def fail_at_split(root: Path, first: str = "") -> str:
+    """Let the second stage run a command and then fail; gives `dvc.yaml` as it was."""
+    lines = (root / "dvc.yaml").read_text()
+    (root / "dvc.yaml").write_text(lines.replace("python -m pipelines split", f"{first}python -m nothing_of_this_name"))
+    return lines
+
+
+def kill_in_the_middle(root: Path) -> str:
+    """Kill a refresh, and all that it started, in its second stage; gives `dvc.yaml` as it was."""
+    lines = fail_at_split(root, "sleep 600 && ")
+    process = in_the_middle(root, sys.executable, "-m", "pipelines", "refresh")
+    children = psutil.Process(process.pid).children(recursive=True)
+    for one in [*children, process]:
+        one.kill()
+    process.wait()
+    limit = time.monotonic() + 60
+    while any(psutil.pid_exists(child.pid) for child in children) and time.monotonic() < limit:
+        time.sleep(0.1)  # DVC takes orphans that nobody has collected yet for alive
     return lines
 
 
@@ -134,18 +147,11 @@ def in_the_middle(root: Path, *command: str) -> subprocess.Popen[bytes]:
 def test_a_killed_refresh_is_finished_or_put_back(root: Path) -> None:
     before = contents(root)
     add_a_crystal(root)
-    lines = slow_split(root)
-    process = in_the_middle(root, sys.executable, "-m", "pipelines", "refresh")
-    children = psutil.Process(process.pid).children(recursive=True)
-    for one in [*children, process]:
-        one.kill()
-    process.wait()
-    limit = time.monotonic() + 60
-    while any(psutil.pid_exists(child.pid) for child in children) and time.monotonic() < limit:
-        time.sleep(0.1)  # DVC takes orphans that nobody has collected yet for alive
+    lines = kill_in_the_middle(root)
     assert contents(root) != before
     assert runs.latest(root)["refresh"].outcome == "killed"
     (root / "dvc.yaml").write_text(lines)
+    fail_at_split(root)
     with pytest.raises(UserError, match="No module named nothing_of_this_name"):
         renew(root)  # it fails as well, and goes back to what was before both
     assert contents(root) == before
@@ -153,10 +159,37 @@ def test_a_killed_refresh_is_finished_or_put_back(root: Path) -> None:
         put_back(root)
 
 
+def test_what_was_finished_and_committed_after_a_kill_stays(root: Path) -> None:
+    commit_all(root)
+    add_a_crystal(root)
+    (root / "dvc.yaml").write_text(kill_in_the_middle(root))
+    subprocess.run([commands.program("dvc"), "repro", "--quiet"], cwd=root, env=commands.environment(), check=True)
+    git(root, "commit", "--quiet", "-m", "by hand", "dvc.lock")
+    finished = contents(root)
+    shutil.copytree(root, kept := root.with_name("kept"))
+    with pytest.raises(UserError, match="has been finished and committed; nothing is put back"):
+        put_back(kept)
+    set_params(root, split={"seed": 5})
+    fail_at_split(root)
+    with pytest.raises(UserError, match="nothing_of_this_name"):
+        renew(root)
+    after = contents(root)
+    assert {name for name in finished if after[name] != finished[name]} == {"params.yaml"}
+
+
+def test_a_wrong_parameter_of_any_stage_is_said_before_anything_runs(root: Path) -> None:
+    add_a_crystal(root)
+    before = len(runs.history(root))
+    set_params(root, train={"patienc": 3})
+    with pytest.raises(UserError, match=r"params\.yaml: .*patienc"):
+        renew(root)
+    assert {run.stage for run in runs.history(root)[before:]} <= {"refresh"}
+
+
 def test_a_refresh_that_is_told_to_end_puts_everything_back(root: Path) -> None:
     before = contents(root)
     add_a_crystal(root)
-    slow_split(root)
+    fail_at_split(root, "sleep 600 && ")
     process = in_the_middle(root, sys.executable, "-m", "pipelines", "refresh")
     children = psutil.Process(process.pid).children(recursive=True)
     process.terminate()
@@ -166,7 +199,7 @@ def test_a_refresh_that_is_told_to_end_puts_everything_back(root: Path) -> None:
 
 
 def test_nothing_is_touched_while_dvc_is_at_work(root: Path) -> None:
-    slow_split(root)
+    fail_at_split(root, "sleep 600 && ")
     add_a_crystal(root)
     process = in_the_middle(root, commands.program("dvc"), "repro")
     while Paths(root).table("splits").exists():  # DVC removes what the next stage will make
@@ -188,7 +221,7 @@ def test_what_was_not_there_is_not_there_afterwards(root: Path) -> None:
     shutil.rmtree(root / "data/features")
     shutil.rmtree(root / ".dvc/cache")
     lock = Paths(root).lock.read_bytes()
-    (root / "dvc.yaml").write_text((root / "dvc.yaml").read_text().replace("pipelines split", "nothing_of_this_name"))
+    fail_at_split(root)
     with pytest.raises(UserError, match="nothing_of_this_name"):
         renew(root)
     assert not list(Paths(root).features.rglob("part-*.parquet"))
@@ -236,36 +269,52 @@ def test_a_cancelled_refresh_ends_what_it_started(root: Path) -> None:
         os.kill(int((root / "pid").read_text()), 0)
 
 
-def test_commit_tag_and_push(root: Path, tmp_path: Path) -> None:
-    def git(*arguments: str) -> str:
-        return subprocess.run([commands.program("git"), *arguments], cwd=root, check=True, capture_output=True,
-                              text=True).stdout
+def git(root: Path, *arguments: str) -> str:
+    return subprocess.run([commands.program("git"), *arguments], cwd=root, check=True, capture_output=True,
+                          text=True).stdout
 
+
+def commit_all(root: Path) -> None:
+    """Make a repository of the project."""
     for line in ("init --quiet", "config user.name Nobody", "config user.email nobody@localhost",
                  "add dvc.yaml dvc.lock params.yaml", "commit --quiet -m first"):
-        git(*line.split())
+        git(root, *line.split())
+
+
+def test_commit_tag_and_push(root: Path, tmp_path: Path) -> None:
+    commit_all(root)
     subprocess.run([commands.program("dvc"), "remote", "add", "--default", "store", str(tmp_path / "store")], cwd=root,
                    check=True, capture_output=True)
     add_a_crystal(root)
     every = Options(commit=True, tag=True, push=True)
     renew(root, Options(commit=True))
-    assert git("log", "-1", "--format=%s") == "Refresh: crystals: 1 added; 2 stages ran\n"
-    assert git("status", "--porcelain", "--", "dvc.lock", "params.yaml") == ""
-    assert git("tag") == ""
+    assert git(root, "log", "-1", "--format=%s") == "Refresh: crystals: 1 added; 2 stages ran\n"
+    assert git(root, "status", "--porcelain", "--", "dvc.lock", "params.yaml") == ""
+    assert git(root, "tag") == ""
     assert renew(root, every).nothing_new  # what was not done is done now
-    (tag,) = git("tag").split()
+    (tag,) = git(root, "tag").split()
     assert tag.startswith("data-")
     assert len(list((tmp_path / "store").rglob("*"))) > 10
     assert renew(root, every).nothing_new
-    assert git("tag").split() == [tag]
+    assert git(root, "tag").split() == [tag]
+    set_params(root, split={"seed": 5})
+    renew(root)
+    renew(root, Options(commit=True))
+    assert git(root, "log", "-1", "--format=%s") == "Refresh: what an earlier one made\n"
 
 
-def test_what_cannot_be_published_is_said_before_anything_runs(root: Path) -> None:
+def test_what_cannot_be_published_is_said_before_anything_runs(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     add_a_crystal(root)
     with pytest.raises(UserError, match="git rev-parse: fatal: not a git repository"):
         renew(root, Options(commit=True))
     with pytest.raises(UserError, match="there is no DVC remote"):
         renew(root, Options(push=True))
+    for name, value in {"HOME": str(root), "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_COUNT": "1",
+                        "GIT_CONFIG_KEY_0": "user.useConfigOnly", "GIT_CONFIG_VALUE_0": "true"}.items():
+        monkeypatch.setenv(name, value)
+    git(root, "init", "--quiet")
+    with pytest.raises(UserError, match="git var: Committer identity unknown"):
+        renew(root, Options(commit=True))
     assert not LastGood(root).exists()
 
 

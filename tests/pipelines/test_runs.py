@@ -34,6 +34,13 @@ def test_a_killed_run_is_known_by_its_silence(tmp_path: Path) -> None:
     assert latest(tmp_path)["describe"].outcome == "killed"
 
 
+def test_a_process_that_began_later_is_another_one(tmp_path: Path) -> None:
+    with recorded(tmp_path, "describe") as run:
+        path = Paths(tmp_path).runs
+        path.write_text(path.read_text().replace(run.started, "2026-01-02T03:04:05+00:00"))
+        assert latest(tmp_path)["describe"].outcome == "killed"
+
+
 def test_a_damaged_line_costs_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with recorded(tmp_path, "ingest"):
         pass
