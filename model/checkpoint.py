@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from features.encoder_weights import pick_device
 from features.errors import UserError
+from features.files import write_text
 from features.params import parse_section
 from features.paths import Paths
 from features.registry import view_of
@@ -78,9 +79,7 @@ def save(root: Path, net: MultimodalNet, config: Config) -> None:
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}, draft)
     content = {**asdict(config), "weights_sha256": _sha256(draft)}
     draft.replace(folder / WEIGHTS)
-    draft = folder / f"{CONFIG}.new"
-    draft.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    draft.replace(folder / CONFIG)
+    write_text(folder / CONFIG, json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
 def _sha256(path: Path) -> str:

@@ -59,7 +59,7 @@ def evaluate(root: Path) -> None:
     metrics = measure(trained, splits["test"], predictions["test"], params)
     folder = Paths(root).results
     folder.mkdir(parents=True, exist_ok=True)
-    _write_json(folder / "metrics.json", metrics)
+    write_text(folder / "metrics.json", json.dumps(metrics, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
     rows = _rows(trained, splits, predictions)
     publish(root, "predictions", PREDICTIONS, ("material_id",), rows)
     _write_parity(folder / "parity.csv", rows)
@@ -196,10 +196,6 @@ def publish(root: Path, name: str, schema: pa.Schema, key: tuple[str, ...], rows
          for low, high in bounds),
         ({"view": name, "version": 1, "parts": parts} for _ in bounds),
     )
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    write_text(path, json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
 def _write_parity(path: Path, rows: list[dict[str, Any]]) -> None:

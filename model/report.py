@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 from markupsafe import Markup
 
+from features.files import write_text
+
 if TYPE_CHECKING:
     from model.checkpoint import Trained
     from model.explain import Explanation
@@ -31,7 +33,7 @@ def write_evaluation(path: Path, metrics: dict[str, Any], rows: list[dict[str, A
     page = _environment().get_template("report.html").render(
         metrics=metrics, branches=[branch for branch in BRANCHES if branch[0] in metrics["test"]],
         parity=_parity(metrics, rows), curve=_curve(metrics, curve))
-    _write(path, page)
+    write_text(path, page)
 
 
 def write_explanations(path: Path, trained: Trained, explanations: list[Explanation]) -> None:
@@ -41,7 +43,7 @@ def write_explanations(path: Path, trained: Trained, explanations: list[Explanat
     page = _environment().get_template("explanations.html").render(
         target=trained.params.target, fusion=trained.params.fusion, unit=f"log10({unit})" if name == "log10" else unit,
         crystals=[_shaded(explanation) for explanation in explanations])
-    _write(path, page)
+    write_text(path, page)
 
 
 def _shaded(explanation: Explanation) -> dict[str, Any]:
@@ -110,9 +112,3 @@ def _svg(figure: Any) -> Markup:
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
     return Markup(text[text.index("<svg"):])  # noqa: S704 (matplotlib's own output, no user text but axis labels)
-
-
-def _write(path: Path, page: str) -> None:
-    draft = path.with_name(f"{path.name}.new")
-    draft.write_text(page, encoding="utf-8")
-    draft.replace(path)

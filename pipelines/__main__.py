@@ -94,9 +94,9 @@ def plan(root: Root = Path()) -> None:
 @app.command()
 def status(root: Root = Path(), last: Last = None) -> None:
     """Show what the last run of each stage did."""
+    latest = runs.latest(root)
     if last is None:
         order = [*stages.STAGES, *stages.MODEL_STAGES, "refresh"]
-        latest = runs.latest(root)
         shown = [latest[stage] for stage in [*order, *sorted(set(latest) - set(order))] if stage in latest]
     else:
         shown = runs.history(root)[-last:]
@@ -108,7 +108,7 @@ def status(root: Root = Path(), last: Last = None) -> None:
     _show(("stage", "started (UTC)", "outcome", *COUNTS, "seconds", "note"), rows)
     from pipelines.last_good import LastGood
 
-    renewal = runs.latest(root).get("refresh")
+    renewal = latest.get("refresh")
     if LastGood(root).exists() and not (renewal and renewal.outcome == runs.RUNNING):
         say("a refresh was killed here, and the version before it is kept: `python -m pipelines refresh` goes on, "
             "`python -m pipelines put-back` goes back")

@@ -69,6 +69,12 @@ def dvc_status(root: Path) -> dict[str, Any]:
     return content
 
 
+def changed(told: dict[str, Any], stage: str, kind: str) -> dict[str, Any]:
+    """`{path: how}` of what DVC finds changed among the `deps` or the `outs` of a stage, from `dvc_status`."""
+    return {path: how for entry in told.get(stage, []) if isinstance(entry, dict)
+            for path, how in entry.get(f"changed {kind}", {}).items()}
+
+
 def _reason(lines: list[str], code: int) -> str:
     """Why a program failed, in its own words: our `error:`, else DVC's `ERROR:`, else its last line."""
     ours = [line.split("error: ", 1)[1] for line in lines if "error: " in line and "for the reason above" not in line]

@@ -146,18 +146,12 @@ def _dvc_status(root: Path) -> dict[str, Any] | None:
     return commands.dvc_status(root)
 
 
-def _changed(told: dict[str, Any], stage: str, kind: str) -> dict[str, Any]:
-    """`{path: how}` of what DVC finds changed among the `deps` or the `outs` of a stage."""
-    return {path: how for entry in told.get(stage, []) if isinstance(entry, dict)
-            for path, how in entry.get(f"changed {kind}", {}).items()}
-
-
 def _dvc_reasons(root: Path, stage: str, told: dict[str, Any]) -> Iterator[str]:
     """What DVC sees and rows do not tell. Changed code runs a stage again, and computes nothing unless the version of
     its view is raised.
     """
     params = Paths(root).params.name
-    changed = _changed(told, stage, "deps")
+    changed = commands.changed(told, stage, "deps")
     if params in changed:
         yield from _params_reasons(root, stage)
     code = [path for path in changed if not path.startswith("data/") and path != params]
@@ -165,7 +159,7 @@ def _dvc_reasons(root: Path, stage: str, told: dict[str, Any]) -> Iterator[str]:
         yield f"code: {', '.join(code)}"
     if "changed command" in told.get(stage, []):
         yield "its command in dvc.yaml"
-    for path, how in _changed(told, stage, "outs").items():
+    for path, how in commands.changed(told, stage, "outs").items():
         yield f"{path} is {how} since dvc.lock was written"
 
 
@@ -179,7 +173,7 @@ def _params_reasons(root: Path, stage: str) -> Iterator[str]:
 
 def _model_step(root: Path, stage: str, stale: list[str], told: dict[str, Any]) -> Step:
     """A stage of the model runs as a whole, whenever DVC finds a reason."""
-    deps = _changed(told, stage, "deps")
+    deps = commands.changed(told, stage, "deps")
     after = ["train"] if "train" in stale else stale  # which itself comes after all the others
     reasons = [*(f"input: {path} is {how}" for path, how in deps.items() if path.startswith("data/")),
                *_dvc_reasons(root, stage, told), *([f"after {', '.join(after)}"] if after else [])]

@@ -166,7 +166,10 @@ def _finished_by_hand(root: Path, good: LastGood) -> bool:
         committed = _git(root, "rev-parse", f"HEAD:./{lock}") == _git(root, "hash-object", lock)
     except UserError:  # no repository, no commit, no such file: nobody has
         return False
-    return committed and not any("changed outs" in why for whys in commands.dvc_status(root).values() for why in whys)
+    if not committed:
+        return False
+    told = commands.dvc_status(root)
+    return not any(commands.changed(told, stage, "outs") for stage in told)
 
 
 def _move(root: Path, good: LastGood) -> tuple[str | None, str | None]:
