@@ -40,8 +40,9 @@ repro: setup ## Run the whole chain: dvc repro
 test: setup ## Run the tests, two at a time
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-lint: setup ## ruff and mypy
+lint: setup ## ruff, who may import whom, mypy
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/mypy
 
 bench: setup ## Run the benchmarks, each printing a ratio

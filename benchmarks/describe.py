@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from features import crystal, descriptions
-from features.descriptions import DescribeParams
+from features import crystal
 from features.errors import RowError
-from features.materials import parse
+from features.views import descriptions
+from features.views.descriptions import DescribeParams
+from features.views.materials import parse
 from pipelines.params import IngestParams
 from pipelines.sources import matminer_archive
 

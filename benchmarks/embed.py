@@ -21,9 +21,11 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 from benchmarks.paraphrase import read
-from features import catalog, sentences, tables, text_embeddings, text_encoder
-from features.encoder_weights import locate
-from features.text_embeddings import EmbedParams
+from features import catalog, sentences, text_encoder
+from features.store import tables
+from features.text_encoder.weights import locate
+from features.views import text_embeddings
+from features.views.text_embeddings import EmbedParams
 from pipelines.executors import Job, Processes, available_cores, join
 
 LENGTH = 512

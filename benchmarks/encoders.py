@@ -25,10 +25,10 @@ from torch import Tensor
 
 from benchmarks import naive_crystalformer, naive_graphs
 from benchmarks.memory import peak
-from features import tables
-from features.structures import TensorizeParams, lists
-from model import encoders
-from model.data import IMAGES, NEIGHBOURS, Crystals, StructureBatch
+from features.store import tables
+from features.views.structures import TensorizeParams, lists
+from model.input.batch import IMAGES, NEIGHBOURS, Crystals, StructureBatch
+from model.nets import encoders
 from model.params import TrainParams
 
 Geometry = tuple[Tensor, Tensor, Tensor]

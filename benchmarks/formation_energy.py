@@ -20,9 +20,9 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from features import tables
 from features.paths import Paths
-from model.evaluate import bootstrap
+from features.store import tables
+from model.evaluation.metrics import bootstrap
 from model.params import EvaluateParams
 
 TARGET = "formation_energy_per_atom"
@@ -63,8 +63,9 @@ def main() -> None:
 
 def network(arguments: argparse.Namespace) -> float:
     """Train and test; returns the seconds of training."""
-    from model import evaluate, train
-    from pipelines import stages
+    from model.evaluation import stage as evaluation
+    from model.training import train
+    from pipelines.engine import stages
 
     arguments.folder.mkdir(parents=True, exist_ok=True)
     (arguments.folder / "params.yaml").write_text(yaml.safe_dump({
@@ -80,7 +81,7 @@ def network(arguments: argparse.Namespace) -> float:
     begun = time.monotonic()
     train.train(arguments.folder)
     seconds = time.monotonic() - begun
-    evaluate.evaluate(arguments.folder)
+    evaluation.evaluate(arguments.folder)
     return seconds
 
 

@@ -22,10 +22,11 @@ import pyarrow.compute as pc
 import torch
 
 from benchmarks.memory import peak
-from features import placement, tables
 from features.paths import Paths
-from model import encoders, loader
-from model.loader import Dataset
+from features.store import placement, tables
+from model.input import loader
+from model.input.loader import Dataset
+from model.nets import encoders
 from model.params import LoaderParams, TrainParams
 
 NAMES = ("crystalformer", "comformer", "cgcnn")

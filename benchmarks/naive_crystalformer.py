@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from model.encoders.crystalformer import Crystalformer
+from model.nets.encoders.crystalformer import Crystalformer
 
 R0, A, B = 1.4, 0.1, 0.5
 WIDTH = 14 / 64

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from model.encoders.cgcnn import Cgcnn
-from model.encoders.comformer import Comformer, EdgeAttention
+from model.nets.encoders.cgcnn import Cgcnn
+from model.nets.encoders.comformer import Comformer, EdgeAttention
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from features import sentences, tables
+from features import sentences
 from features.errors import RowError
-from features.paraphrase.facts import facts, prototype_names
-from features.paraphrases import ParaphraseParams, compute, lexical_distance
+from features.paraphraser.fact_parser import facts, prototype_names
+from features.store import tables
+from features.views.paraphrases import ParaphraseParams, compute, lexical_distance
 
 
 def main() -> None:

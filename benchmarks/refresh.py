@@ -16,7 +16,7 @@ import polars as pl
 import yaml
 
 from features.paths import Paths
-from pipelines import stages
+from pipelines.engine import stages
 from pipelines.params import IngestParams
 from pipelines.sources import matminer_archive
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from features import placement
-from features.rowstore import RowStore
+from features.store import placement
+from features.store.rowstore import RowStore
 
 SEGMENT = 256
 SCHEMA = pa.schema([("material_id", pa.string()), ("text", pa.string())])

@@ -15,10 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import typer
 
-from features import catalog, tables
-from features import validate as checks
+from features import catalog
+from features.catalog import validate as checks
 from features.errors import UserError, run_cli
 from features.paths import Paths
+from features.store import tables
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                   help="Look at the tables that the pipeline made.")

@@ -10,13 +10,13 @@ from features.errors import UserError
 from features.view import FeatureView
 
 MODULES: Mapping[str, str] = {
-    "ingest": "features.materials",
-    "describe": "features.descriptions",
-    "paraphrase": "features.paraphrases",
-    "embed": "features.text_embeddings",
-    "tensorize": "features.structures",
-    "chgnet": "features.chgnet_atoms",
-    "split": "features.splits",
+    "ingest": "features.views.materials",
+    "describe": "features.views.descriptions",
+    "paraphrase": "features.views.paraphrases",
+    "embed": "features.views.text_embeddings",
+    "tensorize": "features.views.structures",
+    "chgnet": "features.views.chgnet_atoms",
+    "split": "features.views.splits",
 }
 """Stage → module that defines its `VIEW`."""
 

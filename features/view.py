@@ -60,7 +60,7 @@ def _no_digest(_params: Any) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureView(Generic[S]):
-    """What a feature is. The engine in `pipelines.materialize` does everything else.
+    """What a feature is. The engine in `pipelines.engine.materialize` does everything else.
 
     A *unit* is one row of work: `compute` turns a table of units into rows of `schema`, one or more per unit, or
     a reject. It is pure: no files, no network, no clock, no global state, and a unit's rows do not depend on the

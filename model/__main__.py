@@ -34,7 +34,7 @@ def check(root: Root = Path()) -> None:
 @app.command()
 def train(root: Root = Path()) -> None:
     """Train with the section `train` of params.yaml."""
-    from model import train as stage
+    from model.training import train as stage
 
     stage.train(root)
 
@@ -42,7 +42,7 @@ def train(root: Root = Path()) -> None:
 @app.command()
 def evaluate(root: Root = Path()) -> None:
     """Test the trained model: metrics, controls, predictions, plots."""
-    from model import evaluate as stage
+    from model.evaluation import stage
 
     stage.evaluate(root)
 
@@ -50,7 +50,7 @@ def evaluate(root: Root = Path()) -> None:
 @app.command()
 def explain(root: Root = Path()) -> None:
     """Explain a handful of test predictions by tokens, regions and modalities."""
-    from model import explain as stage
+    from model.explanation import stage
 
     stage.explain_stage(root)
 
@@ -63,8 +63,9 @@ def predict(
     html: Annotated[Path | None, typer.Option(help="Also write explanations to this HTML page.")] = None,
 ) -> None:
     """Predict the trained property for CIF files. Exit code 2 if a file could not be used; the others are predicted."""
-    from model import checkpoint, report
+    from model import checkpoint
     from model import predict as prediction
+    from model.report import pages
 
     trained = checkpoint.load(root)
     if html is not None and not html.absolute().parent.is_dir():
@@ -80,7 +81,7 @@ def predict(
         _print_table(results, trained.params.target, unit)
     explained = [result.explanation for result in results if result.explanation is not None]
     if html is not None and explained:
-        report.write_explanations(html, trained, explained)
+        pages.write_explanations(html, trained, explained)
     bad = [result for result in results if result.error]
     if bad:
         raise UserError(f"{len(bad)} of {len(results)} files could not be used; "

@@ -12,13 +12,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from features.encoder_weights import pick_device
 from features.errors import UserError
-from features.files import write_text
 from features.params import parse_section
 from features.paths import Paths
 from features.registry import view_of
-from model.network import MultimodalNet
+from features.store.files import write_text
+from features.text_encoder.weights import pick_device
+from model.nets.network import MultimodalNet
 from model.params import TrainParams
 
 FORMAT = 1

@@ -10,16 +10,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from features import chgnet_atoms, crystal, descriptions, materials, sentences, structures
+from features import crystal, sentences
+from features.crystal_files import read_text
 from features.errors import RowError
-from features.files import read_text
 from features.registry import view_of
 from features.sentences import Sentence
 from features.view import reject
-from model import checkpoint, data, loader
+from features.views import chgnet_atoms, descriptions, materials, structures
+from model import checkpoint
 from model.checkpoint import Trained
-from model.data import Crystals, StructureBatch
-from model.explain import Explanation, as_text, explain, load_encoder
+from model.explanation.methods import explain
+from model.inference import as_text, load_encoder
+from model.input import loader
+from model.input.batch import Crystals, StructureBatch, collate_texts
+from model.records import Explanation
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ def _predict_file(trained: Trained, path: Path, with_explanation: bool) -> FileR
         spoken = as_text(encoder.encode([text], [tagged])[0], tagged)
     with torch.no_grad():
         prediction = trained.net(tensors.to(trained.device),
-                                 data.collate_texts([spoken], trained.config.text_dim).to(trained.device))
+                                 collate_texts([spoken], trained.config.text_dim).to(trained.device))
     fused, structure_only, text_only = (
         float(loader.untransform(trained.natural(z).numpy(), trained.params.transform)[0])
         for z in (prediction.fused, prediction.structure, prediction.text))

@@ -13,7 +13,8 @@ import typer
 
 from features.errors import UserError, run_cli
 from features.progress import say
-from pipelines import executors, runs, stages
+from pipelines import executors
+from pipelines.engine import runs, stages
 from pipelines.executors import EXECUTORS
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
@@ -84,7 +85,7 @@ for _stage in stages.MODEL_STAGES:
 @app.command()
 def plan(root: Root = Path()) -> None:
     """Show what a run would compute and why, stage by stage, without computing."""
-    from pipelines import plan as plans
+    from pipelines.engine import plan as plans
 
     rows = [(step.stage, *(_count(count) for count in (step.wanted, step.reused, step.compute)),
              "; ".join(step.reasons) or "up to date") for step in plans.plan(root)]
@@ -106,7 +107,7 @@ def status(root: Root = Path(), last: Last = None) -> None:
              *(_count(run.counts.get(name)) for name in COUNTS),
              "" if run.seconds is None else f"{run.seconds:.1f}", run.note) for run in shown]
     _show(("stage", "started (UTC)", "outcome", *COUNTS, "seconds", "note"), rows)
-    from pipelines.last_good import LastGood
+    from pipelines.refresh.last_good import LastGood
 
     renewal = latest.get("refresh")
     if LastGood(root).exists() and not (renewal and renewal.outcome == runs.RUNNING):
@@ -141,12 +142,12 @@ def refresh(root: Root = Path(),
     for kind in (signal.SIGTERM, signal.SIGHUP):  # from systemd, timeout, a closed terminal: like Ctrl-C
         signal.signal(kind, signal.default_int_handler)
     if _prefect_server():
-        from pipelines.refresh import refresh as flow
+        from pipelines.refresh.flow import refresh as flow
 
         flow(str(root), commit, tag, push)
         return
-    from pipelines import report
-    from pipelines.renewal import Options, renew
+    from pipelines.refresh import report
+    from pipelines.refresh.renew import Options, renew
 
     print(report.markdown(renew(root, Options(commit, tag, push))))
 
@@ -154,9 +155,9 @@ def refresh(root: Root = Path(),
 @app.command("put-back")
 def put_back(root: Root = Path()) -> None:
     """Put the last good version back after a refresh was killed; the next refresh does without."""
-    from pipelines import renewal
+    from pipelines.refresh import renew
 
-    renewal.put_back(root)
+    renew.put_back(root)
 
 
 @app.command("move-database")

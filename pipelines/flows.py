@@ -27,9 +27,9 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from features.errors import UserError
 from features.progress import watched
 from features.view import Batch
-from pipelines import stages
+from pipelines.engine import stages
+from pipelines.engine.materialize import Report
 from pipelines.executors import Executor, Job, Pool, scatter
-from pipelines.materialize import Report
 
 TASKS_AT_ONCE = 4
 """More than one, so that workers have something to do while a task waits for its last row."""

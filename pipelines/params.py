@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from features.materials import ID_PATTERN, MaterialsParams
 from features.params import RUNTIME, Section
+from features.views.materials import ID_PATTERN, MaterialsParams
 
 VERSION_PATTERN = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,39}")
 """What a database version may look like: it comes from a server and goes into `params.yaml`."""

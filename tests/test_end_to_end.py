@@ -13,12 +13,12 @@ import yaml
 
 from features import catalog
 from features.paths import Paths
-from pipelines import runs, stages
-from pipelines.last_good import outputs
+from pipelines.engine import runs, stages
+from pipelines.refresh.last_good import outputs
 from tests.conftest import CRYSTALS, set_params
 from tests.model.small import SMALL
 from tests.nightly import Nightly, as_the_readme_says
-from tests.pipelines.materials_project_server import (
+from tests.pipelines.sources.materials_project_server import (
     KEY,
     NEW,
     OLD,

@@ -19,7 +19,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from features.errors import UserError
-from features.materials import SOURCE_SCHEMA
+from features.views.materials import SOURCE_SCHEMA
 from pipelines.params import IngestParams
 
 BATCH = 4096
@@ -39,7 +39,7 @@ class Entry:
     license: str
     citation: str
     properties: Mapping[str, float | None] = field(default_factory=dict)
-    """Numeric properties; units as in `features.materials.PROPERTIES`."""
+    """Numeric properties; units as in `features.views.materials.PROPERTIES`."""
     last_updated: str | None = None
     """When the source last changed the entry, ISO 8601 in UTC."""
     error: str | None = None

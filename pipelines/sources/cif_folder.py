@@ -11,8 +11,8 @@ from pathlib import Path
 
 import polars as pl
 
+from features.crystal_files import SUFFIXES, read_text, shown
 from features.errors import RowError, UserError
-from features.files import SUFFIXES, read_text, shown
 from pipelines.params import IngestParams
 from pipelines.sources import Entry, user_cif
 from pipelines.sources.table import numeric_properties, read_frame

@@ -13,7 +13,7 @@ from urllib3.exceptions import InvalidHeader, MaxRetryError
 from urllib3.util.retry import Retry
 
 from features.errors import UserError
-from features.rowstore import read_sound
+from features.store.rowstore import read_sound
 from pipelines.params import WebParams
 
 AGAIN = (408, 425, 429, 500, 502, 503, 504)

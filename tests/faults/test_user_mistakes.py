@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from features import tables
 from features.errors import UserError
 from features.paths import Paths
-from pipelines import stages
+from features.store import tables
+from pipelines.engine import stages
 from tests.conftest import CRYSTALS, make_project, set_params
 
 NO_SERVER = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}

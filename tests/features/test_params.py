@@ -6,7 +6,7 @@ from pydantic import Field, ValidationError
 from features.errors import UserError
 from features.params import STAGES, Section, load_section, parse_section
 from features.registry import all_views
-from features.splits import SplitParams
+from features.views.splits import SplitParams
 from model.params import EvaluateParams, ExplainParams, TrainParams
 from pipelines.params import IngestParams
 

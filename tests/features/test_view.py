@@ -3,9 +3,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from features.materials import PROPERTIES
 from features.registry import all_views
 from features.view import FINGERPRINT, rows_to_table
+from features.views.materials import PROPERTIES
 from tests.pipelines.toy import SCHEMA, ToyParams, toy_view, units
 
 

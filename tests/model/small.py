@@ -7,9 +7,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from features import placement, registry, sentences, tables
+from features import registry, sentences
 from features.paths import Paths
-from pipelines import stages
+from features.store import placement, tables
+from pipelines.engine import stages
 from tests.conftest import make_project
 
 SMALL = {"crystalformer": {"dim": 16, "heads": 2, "layers": 1}, "epochs": 4, "batch_size": 8, "warmup_steps": 2}

@@ -7,14 +7,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from features import catalog, tables
-from features.descriptions import Description
+from features import catalog
 from features.errors import UserError
 from features.paths import Paths
-from model import checkpoint, evaluate, explain, loader, predict, train
-from model.data import IMAGES
-from model.loader import Dataset
-from pipelines import stages
+from features.store import tables
+from features.views.descriptions import Description
+from model import checkpoint, predict
+from model.evaluation import metrics
+from model.evaluation import stage as evaluation
+from model.explanation import stage as explanation
+from model.input import loader
+from model.input.batch import IMAGES
+from model.input.loader import Dataset
+from model.training import train
+from pipelines.engine import stages
 from tests.conftest import CRYSTALS, set_params
 from tests.model.small import SMALL, small_project
 
@@ -23,8 +29,8 @@ from tests.model.small import SMALL, small_project
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = small_project(tmp_path_factory.mktemp("trained"), without_text=("mp-30",))
     train.train(root)
-    evaluate.evaluate(root)
-    explain.explain_stage(root)
+    evaluation.evaluate(root)
+    explanation.explain_stage(root)
     return root
 
 
@@ -47,7 +53,7 @@ def test_another_encoder(trained: Path, tmp_path: Path) -> None:
     before = weights(root)
     train.train(root)
     assert weights(root) == before
-    evaluate.evaluate(root)
+    evaluation.evaluate(root)
     found = predict.predict_files(checkpoint.load(root), [CRYSTALS / "mp-149.cif"])
     assert found[0].value is not None
     assert np.isfinite(found[0].value)
@@ -64,7 +70,7 @@ def test_a_pretrained_encoder_is_marked_wherever_it_reports(trained: Path, tmp_p
     set_params(root, chgnet={"model": "0.3.0"})
     stages.run("chgnet", root, "serial")
     train.train(root)
-    evaluate.evaluate(root)
+    evaluation.evaluate(root)
     mark = "CHGNet 0.3.0: energies"
     assert json.loads((Paths(root).results / "metrics.json").read_text())["pretrained_on"].startswith(mark)
     assert all(v.startswith(mark) for v in tables.read(root, "predictions")["pretrained_on"].to_pylist())
@@ -82,8 +88,8 @@ def test_a_model_without_text(trained: Path, tmp_path: Path) -> None:
     set_params(root, train={**SMALL, "fusion": "structure_only", "loss": {"structure": 0.0, "text": 0.0}})
     shutil.rmtree(Paths(root).table("text_embeddings"))
     train.train(root)
-    evaluate.evaluate(root)
-    explain.explain_stage(root)
+    evaluation.evaluate(root)
+    explanation.explain_stage(root)
     assert len(tables.read(root, "attributions")) == 0
     test = json.loads((Paths(root).results / "metrics.json").read_text())["test"]
     assert set(test) == {"mae", "mae_low", "mae_high"}
@@ -181,7 +187,7 @@ def test_metrics_follow_from_the_predictions_table(trained: Path) -> None:
 def test_shuffling_leaves_nobody_his_own_text() -> None:
     rng = np.random.default_rng(0)
     for count in (2, 3, 10, 57):
-        order = evaluate.derangement(count, rng)
+        order = metrics.derangement(count, rng)
         assert sorted(order) == list(range(count))
         assert all(index != given for index, given in enumerate(order))
 
@@ -212,7 +218,7 @@ def test_a_prediction_from_a_file_is_the_one_of_the_pipeline(trained: Path, monk
     rows = {row["material_id"]: row for row in tables.read(trained, "predictions").to_pylist()}
     texts = dict(zip(*(c.to_pylist() for c in tables.read(trained, "descriptions", ["material_id", "text"]).columns),
                      strict=True))
-    monkeypatch.setattr("features.descriptions.describe", lambda *_: Description(texts["mp-149"], {}))
+    monkeypatch.setattr("features.views.descriptions.describe", lambda *_: Description(texts["mp-149"], {}))
     (result,) = predict.predict_files(checkpoint.load(trained), [CRYSTALS / "mp-149.cif"])
     assert result.value == pytest.approx(rows["mp-149"]["value_fused"], rel=1e-5)
     assert (result.formula, result.space_group) == ("Si", "Fd-3m")
@@ -224,7 +230,7 @@ def test_bad_files_do_not_stop_good_ones(trained: Path, tmp_path: Path, monkeypa
     def fails(structure: Any, params: Any) -> str:
         raise RowError("ValueError", "robocrys: no")
 
-    monkeypatch.setattr("features.descriptions.describe", fails)
+    monkeypatch.setattr("features.views.descriptions.describe", fails)
     (tmp_path / "bad.cif").write_text("data_")
     results = predict.predict_files(checkpoint.load(trained),
                                     [tmp_path / "none.cif", CRYSTALS / "mp-30.cif", tmp_path / "bad.cif"])
@@ -256,7 +262,7 @@ def test_log_of_zero_is_refused_and_zero_is_a_value(tmp_path: Path) -> None:
     path = root / "data" / "input" / "properties.csv"
     lines = path.read_text().splitlines()
     path.write_text("\n".join([lines[0] + ",tc", *(line + f",{k % 3}" for k, line in enumerate(lines[1:]))]) + "\n")
-    from pipelines import stages
+    from pipelines.engine import stages
 
     stages.run("ingest", root, "serial")
     assert sum(value == 0 for value in loader.read_targets(root, "tc", "none").values()) == 11
@@ -280,14 +286,14 @@ def test_weights_of_another_model(trained: Path, tmp_path: Path) -> None:
 
 
 def test_a_test_on_other_splits_is_refused(tmp_path: Path) -> None:
-    from pipelines import stages
+    from pipelines.engine import stages
 
     root = small_project(tmp_path / "p", train={"epochs": 1})
     train.train(root)
     set_params(root, split={"seed": 5})
     stages.run("split", root, "serial")
     with pytest.raises(UserError, match="splits have changed since the model was trained"):
-        evaluate.evaluate(root)
+        evaluation.evaluate(root)
 
 
 def test_the_model_remembers_how_its_tables_were_made(tmp_path: Path) -> None:

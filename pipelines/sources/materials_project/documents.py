@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from features.materials import PROPERTIES
+from features.views.materials import PROPERTIES
 from pipelines.sources import moment
 
 GNOME_BATCH = "gnome_r2scan_statics"

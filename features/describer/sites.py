@@ -1,0 +1,154 @@
+"""Surroundings of sites as Robocrystallographer summarises them, each computed once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pymatgen.core.periodic_table import get_el_sp
+from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
+from pymatgen.util.coord import get_angle
+from robocrys.condense.site import SiteAnalyzer, geometries_match, nn_summaries_match, nnn_summaries_match
+
+from features.describer.site_fingerprints import Fingerprints
+
+Image = tuple[int, int, int]
+HOME: Image = (0, 0, 0)
+Bond = tuple[int, Image, Any, float]
+
+
+class Sites(SiteAnalyzer):
+    """A site analyzer that remembers geometries and neighbours, and builds no site objects for images."""
+
+    def __init__(self, bonded_structure: Any, fingerprints: Fingerprints, symprec: float = 0.01) -> None:
+        self.bonded_structure = bonded_structure
+        self.use_iupac_formula = True
+        self.minimum_geometry_op = 0.4
+        structure = bonded_structure.structure
+        self.site_fingerprints = [dict(zip(fingerprints.labels, row, strict=True))
+                                  for row in fingerprints.sites(structure)]
+        self._fractions = np.array(structure.frac_coords)
+        self._matrix = np.array(structure.lattice.matrix)
+        self._places: dict[tuple[int, Image], NDArray[np.float64]] = {}
+        self._names = [str(site.specie) for site in structure]
+        self._hashes = [hash(site) for site in structure]
+        self._geometries: dict[int, dict[str, Any]] = {}
+        self._bonds: dict[int, list[Bond]] = {}
+        self._around: dict[tuple[int, Image], list[tuple[int, Image]]] = {}
+        self._next: dict[int, list[tuple[int, dict[str, Any]]]] = {}
+        orbits = SpacegroupAnalyzer(structure, symprec=symprec).get_symmetry_dataset().equivalent_atoms
+        self.equivalent_sites = self._calculate_equivalent_sites()
+        self.symmetry_labels = self._calculate_symmetry_labels(orbits.tolist())
+
+    def get_site_geometry(self, site_index: int) -> dict[str, Any]:
+        """Geometry of a site, see the stock method."""
+        if site_index not in self._geometries:
+            self._geometries[site_index] = super().get_site_geometry(site_index)
+        return dict(self._geometries[site_index])
+
+    def get_nearest_neighbors(self, site_index: int, inc_inequivalent_site_index: bool = True) -> list[dict[str, Any]]:
+        """Bonded neighbours, nearest first, see the stock method."""
+        bonds = {(index, image): distance for index, image, _, distance in self._bonds_of(site_index)}
+        result = []
+        for index, image in self._neighbours(site_index, HOME):
+            summary: dict[str, Any] = {"element": self._names[index]}
+            if inc_inequivalent_site_index:
+                summary["inequiv_index"] = self.equivalent_sites[index]
+            result.append({**summary, "dist": bonds[index, image]})
+        return result
+
+    def get_next_nearest_neighbors(self, site_index: int,
+                                   inc_inequivalent_site_index: bool = True) -> list[dict[str, Any]]:
+        """Neighbours of neighbours and what they share with the site, see the stock method."""
+        if site_index not in self._next:
+            self._next[site_index] = self._next_neighbours(site_index)
+        return [{**summary, "inequiv_index": self.equivalent_sites[index]} if inc_inequivalent_site_index
+                else dict(summary) for index, summary in self._next[site_index]]
+
+    def _next_neighbours(self, site_index: int) -> list[tuple[int, dict[str, Any]]]:
+        nearest = self._neighbours(site_index, HOME)
+        shared_with = set(nearest)
+        home = self._place(site_index, HOME)
+        seen: set[tuple[int, Image]] = {(site_index, HOME)}
+        result = []
+        for index, image in nearest:
+            for other in self._neighbours(index, image):
+                if other in seen:
+                    continue
+                seen.add(other)
+                bridges = shared_with.intersection(set(self._neighbours(*other)))
+                away = self._place(*other)
+                between = [self._place(*bridge) for bridge in bridges]
+                result.append((other[0], {
+                    "element": self._names[other[0]],
+                    "connectivity": {1: "corner", 2: "edge"}.get(len(bridges), "face"),
+                    "geometry": self.get_site_geometry(other[0]),
+                    "angles": [get_angle(home - bridge, away - bridge) for bridge in between],
+                    "distance": np.linalg.norm(home - away),
+                }))
+        return result
+
+    def _place(self, index: int, image: Image) -> NDArray[np.float64]:
+        key = (index, image)
+        if key not in self._places:
+            self._places[key] = np.dot(self._fractions[index] + image, self._matrix)
+        return self._places[key]
+
+    def _bonds_of(self, n: int) -> list[Bond]:
+        """Bonds of a site of the cell: neighbour, its image, weight, length; in the order of the graph's edges."""
+        if n not in self._bonds:
+            graph, structure = self.bonded_structure.graph, self.bonded_structure.structure
+            edges = [(v, data, 1) for _, v, data in graph.out_edges(n, data=True)]
+            edges += [(u, data, -1) for u, _, data in graph.in_edges(n, data=True)]
+            bonds = []
+            for other, data, sign in edges:
+                offset = data["to_jimage"]
+                image = (sign * int(offset[0]), sign * int(offset[1]), sign * int(offset[2]))
+                bonds.append((other, image, data.get("weight"),
+                              structure[n].distance(structure[other], jimage=np.array(image))))
+            self._bonds[n] = bonds
+        return self._bonds[n]
+
+    def _neighbours(self, n: int, image: Image) -> list[tuple[int, Image]]:
+        """Neighbours of an image of a site, nearest first.
+
+        Equally near ones come in the order in which Python iterates the stock code's set of site objects; a set of
+        tuples with the same hashes, filled in the same order, gives the same one.
+        """
+        key = (n, image)
+        if key not in self._around:
+            found: set[tuple[int, Image, int, Any, float]] = set()
+            seen: set[tuple[int, Image]] = set()
+            for other, offset, weight, distance in self._bonds_of(n):
+                place = (offset[0] + image[0], offset[1] + image[1], offset[2] + image[2])
+                if (other, place) not in seen:
+                    seen.add((other, place))
+                    found.add((self._hashes[other], place, other, weight, distance))
+            self._around[key] = [(item[2], item[1]) for item in sorted(found, key=lambda item: item[4])]
+        return self._around[key]
+
+    def _calculate_equivalent_sites(self, likeness_tol: float = 0.001, bond_dist_tol: float = 0.01,
+                                    bond_angle_tol: float = 0.1) -> list[int]:
+        """Index of the first site that looks the same.
+
+        Compared as in stock, also within an orbit: stock sorts angles before it compares them, and where that order
+        hangs on rounding errors, it finds sites different that symmetry makes equal.
+        """
+        kinds: list[tuple[int, Any, dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]] = []
+        result: list[int] = []
+        for index, site in enumerate(self.bonded_structure.structure):
+            element, geometry = get_el_sp(site.specie), self.get_site_geometry(index)
+            near = self.get_nearest_neighbors(index, inc_inequivalent_site_index=False)
+            further = self.get_next_nearest_neighbors(index, inc_inequivalent_site_index=False)
+            for first, other_element, other_geometry, other_near, other_further in kinds:
+                if (element == other_element
+                        and geometries_match(geometry, other_geometry, likeness_tol=likeness_tol)
+                        and nn_summaries_match(near, other_near, bond_dist_tol=bond_dist_tol)
+                        and nnn_summaries_match(further, other_further, bond_angle_tol=bond_angle_tol)):
+                    result.append(first)
+                    break
+            else:
+                kinds.append((index, element, geometry, near, further))
+                result.append(index)
+        return result

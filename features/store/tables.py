@@ -1,0 +1,111 @@
+"""Published tables: `data/features/<name>/part-NNNNN.parquet`, a pure function of their rows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from features.errors import UserError
+from features.paths import Paths
+from features.store import placement
+from features.store.rowstore import write_beside
+from features.view import Reject, column
+
+FOOTER = b"multimodal_cpf"
+
+REJECTS_SCHEMA = pa.schema([
+    column("view", pa.string(), "feature view that could not compute the row"),
+    column("material_id", pa.string(), "identifier"),
+    column("error", pa.string(), "kind of failure"),
+    column("message", pa.string(), "what was wrong, in words"),
+])
+
+
+def publish(folder: Path, schema: pa.Schema, key: Sequence[str], parts: Iterator[pa.Table],
+            footers: Iterator[Mapping[str, Any]]) -> str:
+    """Write a table whole, beside its place, then put it there. Returns the sha256 over its files.
+
+    `parts` and `footers` go together, one of each a file. A reader never sees a half-written table; between the two
+    renames that change the tables there is an instant without one. A run killed in it restores the old table.
+    """
+    draft = folder.with_name(f".{folder.name}.new")
+    old = folder.with_name(f".{folder.name}.old")
+    if old.exists() and not folder.exists():
+        old.rename(folder)
+    for leftover in (draft, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    draft.mkdir(parents=True)
+    digest = hashlib.sha256()
+    try:
+        for number, (rows, footer) in enumerate(zip(parts, footers, strict=True)):
+            ordered = rows.cast(schema).sort_by([(name, "ascending") for name in key]).combine_chunks()
+            content = json.dumps(footer, sort_keys=True, separators=(",", ":"))
+            ordered = ordered.replace_schema_metadata({FOOTER: content.encode()})
+            path = draft / f"part-{number:05d}.parquet"
+            write_beside(ordered, path)
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        if folder.exists():
+            folder.rename(old)
+        draft.rename(folder)
+    finally:
+        if old.exists() and not folder.exists():
+            old.rename(folder)  # stopped between the two
+        shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+    return digest.hexdigest()
+
+
+def publish_rejects(path: Path, view: str, rejects: list[Reject]) -> None:
+    """Write the rejects of a view, sorted."""
+    rows = sorted(({"view": view, **vars(reject)} for reject in rejects),
+                  key=lambda row: (row["material_id"], row["error"], row["message"]))
+    write_beside(pa.Table.from_pylist(rows, schema=REJECTS_SCHEMA), path)
+
+
+def files(root: Path, name: str) -> list[Path]:
+    """Part files of a table, in order; an error if there is no such table."""
+    found = sorted(Paths(root).table(name).glob("part-*.parquet"))
+    if not found:
+        raise UserError(f"table '{name}' does not exist under {Paths(root).features}; run `dvc repro` to make it")
+    return found
+
+
+def exists(root: Path, name: str) -> bool:
+    """Whether the table has been made."""
+    return any(Paths(root).table(name).glob("part-*.parquet"))
+
+
+def names(root: Path) -> list[str]:
+    """All tables that have been made."""
+    return sorted(folder.name for folder in Paths(root).features.glob("*")
+                  if not folder.name.startswith(".") and any(folder.glob("part-*.parquet")))
+
+
+def read(root: Path, name: str, columns: Sequence[str] | None = None, ids: Sequence[str] | None = None) -> pa.Table:
+    """A table, or some of its columns, or the rows of some `material_id`s, sorted by part and key."""
+    found = files(root, name)
+    if ids is not None:  # only the parts that can hold them
+        found = [found[part] for part in sorted(set(placement.part_of(list(ids), len(found)).tolist()))] or found[:1]
+    dataset = ds.dataset([str(path) for path in found], format="parquet")
+    return dataset.to_table(columns=list(columns) if columns is not None else None,
+                            filter=None if ids is None else ds.field("material_id").isin(list(ids)))
+
+
+def schema(root: Path, name: str) -> pa.Schema:
+    """Schema of a table, with descriptions and units."""
+    return pq.read_schema(files(root, name)[0])
+
+
+def footer(path: Path) -> dict[str, Any]:
+    """What a part file says of itself: view, version, parameters, digest of its inputs."""
+    metadata = pq.read_schema(path).metadata or {}
+    content: dict[str, Any] = json.loads(metadata.get(FOOTER, b"{}"))
+    return content

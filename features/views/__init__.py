@@ -1,0 +1,1 @@
+"""The feature views: one file for each table."""

@@ -1,0 +1,213 @@
+"""Feature view `descriptions`: what a crystallographer would say of a crystal, by Robocrystallographer.
+
+The text is exactly stock Robocrystallographer's on the canonical crystal, after the repairs of `repair`; the describer
+in `features/describer/` finds it many times faster. Beside the text stand the facts it was made from, as columns.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pyarrow as pa
+from pydantic import Field
+
+from features import crystal, sentences
+from features.describer import facts
+from features.errors import RowError
+from features.params import Section
+from features.view import FeatureView, column, rowwise
+
+SCHEMA = pa.schema([
+    column("material_id", pa.string(), "identifier"),
+    column("text", pa.string(), "description of the canonical crystal"),
+    column("sentences", sentences.SENTENCES_TYPE, "character ranges of the sentences, each with its region"),
+    column("n_words", pa.int32(), "number of words"),
+    column("mineral", pa.string(), "mineral or prototype the crystal looks like; null if none"),
+    column("mineral_match", pa.string(), "structured (the prototype itself), like (similar) or derived (similar, but "
+           "with another number of elements)"),
+    column("mineral_distance", pa.float64(), "distance of the structure fingerprints; null for the prototype itself"),
+    column("dimensionality", pa.int32(), "of the most connected component: 3 framework, 2 sheet, 1 chain, 0 molecule"),
+    column("space_group", pa.string(), "Hermann-Mauguin symbol, as in the text"),
+    column("crystal_system", pa.string(), "crystal system, as in the text"),
+    column("components", facts.COMPONENTS, "inequivalent components with dimensionality, orientation and count"),
+    column("sites", facts.SITES, "inequivalent sites: geometry, neighbours with bond lengths, connections; Å and °"),
+    column("flags", pa.list_(pa.string()), "known weaknesses of this text, see docs/text.md"),
+    column("source", pa.string(), "who wrote the text: computed here, or served by a data base"),
+    column("engine_version", pa.string(), "version of Robocrystallographer; of emmet-core for texts that are served"),
+])
+
+
+class DescribeParams(Section):
+    """Section `describe`."""
+
+    source: Literal["computed", "materials_project"] = Field(default="computed", json_schema_extra={"runtime": True})
+    """`materials_project` takes the texts that the Materials Project serves for its crystals, with the few facts it
+    gives beside them, and computes the others here. What decides a row is the served text, which is part of its unit.
+    """
+    oxidation_states: Literal["none", "guess"] = "none"
+    """`none` is the text that the Materials Project publishes today; `guess` names ions, as its earlier texts did."""
+    symmetry_labels: bool = True
+    """Name sites as O(1), O(2) by symmetry, as the texts of the Materials Project do today."""
+    decimals: int = Field(default=2, ge=0, le=4)
+    """Decimal places of bond lengths, in Å."""
+    timeout_s: float = Field(default=300.0, gt=0, json_schema_extra={"runtime": True})
+    """Longest time for one crystal; a slower one becomes a reject (retry with --retry-rejected)."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """A text and what it was made from."""
+
+    text: str
+    condensed: dict[str, Any]
+    """Robocrystallographer's condensed structure."""
+
+
+@rowwise(SCHEMA)
+def compute(unit: dict[str, Any], params: DescribeParams) -> dict[str, Any]:
+    """Describe one canonical crystal, or take the text that its source serves for it."""
+    if unit.get("served"):
+        return served_row(unit)
+    import robocrys
+
+    found = describe(crystal.from_cif(unit["cif"]), params)
+    return {
+        "material_id": unit["material_id"],
+        "text": found.text,
+        "sentences": sentences.to_rows(sentences.tag(found.text)),
+        "n_words": len(found.text.split()),
+        **facts.columns(found.condensed),
+        "flags": flags(found.text, unit["isotopes"]),
+        "source": "computed",
+        "engine_version": robocrys.__version__,
+    }
+
+
+def served_row(unit: dict[str, Any]) -> dict[str, Any]:
+    """The row of a text that somebody else wrote. Facts that did not come with it are missing."""
+    given = json.loads(unit["served"])
+    text = repair(given["text"])
+    return {
+        "material_id": unit["material_id"],
+        "text": text,
+        "sentences": sentences.to_rows(sentences.tag(text)),
+        "n_words": len(text.split()),
+        **{name: given[name] for name in ("mineral", "dimensionality", "space_group", "crystal_system")},
+        "mineral_match": None,
+        "mineral_distance": None,
+        "components": None,
+        "sites": None,
+        "flags": flags(text, unit["isotopes"]),
+        "source": "materials_project",
+        "engine_version": f"emmet-core {given['version']}" if given["version"] else None,
+    }
+
+
+def describe(structure: Any, params: DescribeParams) -> Description:
+    """Describe a canonical structure. Raises `RowError` with robocrys' own words if it cannot."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            if params.oxidation_states == "guess":
+                structure = with_guessed_ions(structure)
+            condensed = _condenser().condense_structure(structure)
+            return Description(repair(_describer(params).describe(condensed)), condensed)
+        except Exception as error:  # a third-party engine's failure becomes data, with its own words
+            _condenser.cache_clear()  # what it remembers of the failed crystal goes with it
+            raise RowError(type(error).__name__, f"robocrys: {error}") from error
+
+
+@functools.lru_cache(maxsize=1)
+def _condenser() -> Any:
+    """One per process: it keeps the mineral table, and of crystals only the last few."""
+    from features.describer.engine import Condenser
+
+    return Condenser()
+
+
+def _describer(params: DescribeParams) -> Any:
+    """A new one for each crystal, since it keeps state."""
+    from robocrys import StructureDescriber
+
+    return StructureDescriber(
+        describe_oxidation_states=params.oxidation_states == "guess",
+        describe_symmetry_labels=params.symmetry_labels,
+        bond_length_decimal_places=params.decimals,
+    )
+
+
+def with_guessed_ions(structure: Any) -> Any:
+    """The structure with the most likely oxidation state of each element; without, if none is charge-neutral."""
+    ionic = structure.copy()
+    ionic.add_oxidation_state_by_guess(max_sites=-10)
+    return ionic if any(species.oxi_state for species in ionic.composition) else structure
+
+
+_NUMPY_INTEGER = re.compile(r"np\.int\d+\((-?\d+)\)")
+_SHARED = r"(?:corner|edge|face)"
+_MIXTURE = re.compile(rf"a mixture of ((?:distorted )?)({_SHARED}(?:,? (?:and )?{_SHARED})+)-sharing")
+_ORIENTED = re.compile(r"oriented in the (\([^)]*\)(?:[,;]? (?:and )?\([^)]*\))+) directions")
+_ISOLATED = re.compile(r"(\S+) is bonded (?:in an? [^.]+ geometry )?to  atoms(?: to form [^.]+)?\.")
+_DOUBLED = re.compile(r"\s+(an?) (corner|edge|face)\2 with")
+ISOLATED_SENTENCE = "is isolated and has no bonds."
+_UNUSUAL_NAME = re.compile(r" is Tetraauricupride(?:-like|-derived)? structured .* Pm-3m space group")
+
+
+def repair(text: str) -> str:
+    """Print integers as integers, sets in a fixed order, words once, an isolated atom as such; nothing else changes.
+
+    With numpy ≥ 2 robocrys prints directions as `np.int64(0)`, and it prints the members of Python sets in an order
+    that changes with PYTHONHASHSEED. A single shared corner is "a cornercorner", and an atom without bonds has a
+    "1-coordinate geometry to  atoms.".
+    """
+    text = _NUMPY_INTEGER.sub(r"\1", text)
+    text = _DOUBLED.sub(r" \1 \2 with", text)
+    text = _ISOLATED.sub(rf"\1 {ISOLATED_SENTENCE}", text)
+    text = _MIXTURE.sub(lambda m: f"a mixture of {m[1]}{_join(sorted(re.findall(_SHARED, m[2])))}-sharing",
+                        text)
+    return _ORIENTED.sub(lambda m: f"oriented in the {_join(sorted(re.findall(r'[(][^)]*[)]', m[1])), ';')} "
+                         "directions",
+                         text)
+
+
+def flags(text: str, isotopes: Sequence[str] = ()) -> list[str]:
+    """Known weaknesses of a text.
+
+    `isotopes`: it says hydrogen where the source says deuterium or tritium. `isolated_atom`: an atom without bonds,
+    often one that CrystalNN's cutoffs miss. `prototype_name`: the cubic CsCl type is called by the name of a
+    tetragonal mineral, Tetraauricupride.
+    """
+    found = ["isotopes"] if isotopes else []
+    if ISOLATED_SENTENCE in text:
+        found.append("isolated_atom")
+    if _UNUSUAL_NAME.search(text):
+        found.append("prototype_name")
+    return found
+
+
+def _join(words: list[str], mark: str = ",") -> str:
+    if len(words) < 3:
+        return " and ".join(words)
+    return f"{f'{mark} '.join(words[:-1])}{mark} and {words[-1]}"
+
+
+VIEW = FeatureView(
+    name="descriptions",
+    stage="describe",
+    key=("material_id",),
+    inputs={"materials": ("material_id", "cif", "isotopes")},
+    schema=SCHEMA,
+    version=3,
+    params=DescribeParams,
+    compute=compute,
+    libraries=("robocrys", "pymatgen-core", "matminer"),
+    batch_size=1,  # a time-out then belongs to one crystal, whatever else runs
+    timeout_s=lambda params: params.timeout_s,
+    preload=("features.describer.engine", "robocrys"),
+)

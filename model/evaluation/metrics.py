@@ -1,0 +1,104 @@
+"""Metrics of a trained model's predictions, with bootstrap intervals, and the shuffled-text control."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.views import chgnet_atoms
+from model.checkpoint import Trained
+from model.inference import predict
+from model.input import loader
+from model.input.batch import Ints
+from model.input.loader import Dataset
+from model.params import EvaluateParams
+
+Floats = NDArray[np.float64]
+BRANCHES: dict[Literal["fused", "structure", "text"], str] = {
+    "fused": "mae", "structure": "mae_structure_only", "text": "mae_text_only"}
+
+
+def predict_all(trained: Trained, dataset: Dataset, texts_of: Ints | None = None) -> dict[str, Floats]:
+    """Transformed predictions of the three branches."""
+    scale, shift = trained.config.target_std, trained.config.target_mean
+    return {name: values * scale + shift
+            for name, values in predict(trained.net, dataset, trained.device, texts_of).items()}
+
+
+def measure(trained: Trained, test: Dataset, predicted: dict[str, Floats], params: EvaluateParams) -> dict[str, Any]:
+    """All metrics of the test split, with bootstrap intervals over its crystals.
+
+    `mae_shuffled_text` gives every crystal another one's description, at test time: a fused branch that reads its
+    text must get worse. An interval says how much the error moves with the choice of test crystals; it does not
+    hold the spread between training seeds. A branch that did not learn (weight 0 in `train.loss`) has no error, and a
+    fusion that reads no text no control.
+    """
+    rng = np.random.default_rng(params.seed)
+    name = trained.params.transform
+
+    def interval(errors: Floats, key: str) -> dict[str, float]:
+        low, high = bootstrap(errors, params)
+        return {key: float(errors.mean()), f"{key}_low": low, f"{key}_high": high}
+
+    def natural(values: Floats) -> Floats:
+        return np.abs(loader.untransform(values, name) - loader.untransform(test.targets, name))
+
+    scores: dict[str, float] = {}
+    for branch, key in BRANCHES.items():
+        if trained.params.learns(branch):
+            scores |= interval(np.abs(predicted[branch] - test.targets), key)
+    right = np.abs(predicted["fused"] - test.targets)
+    if "mae_structure_only" in scores:
+        scores |= interval(right - np.abs(predicted["structure"] - test.targets), "fused_minus_structure_only")
+    if trained.params.fusion != "structure_only":
+        shuffled = [predict_all(trained, test, anothers(test, rng))["fused"] for _ in range(params.shuffles)]
+        wrong_text = np.mean([np.abs(values - test.targets) for values in shuffled], axis=0)
+        scores |= interval(wrong_text, "mae_shuffled_text")
+        scores |= interval(right - wrong_text, "fused_minus_shuffled_text")
+    mean = np.full(len(test), trained.config.target_mean)
+    baseline = interval(np.abs(mean - test.targets), "mean_mae") | {"mean_mae_natural": float(natural(mean).mean())}
+    unit = trained.config.unit
+    return {
+        "target": trained.params.target,
+        "transform": name,
+        "unit": f"log10({unit or '1'})" if name == "log10" else unit,
+        "natural_unit": unit,
+        "test": scores,
+        "test_natural": interval(natural(predicted["fused"]), "mae"),
+        "baseline": baseline,
+        "confidence": params.confidence,
+        "split": trained.config.split_sizes,
+        "parameters": trained.config.parameters,
+        "pretrained_on": pretrained_on(trained),
+    }
+
+
+def pretrained_on(trained: Trained) -> str | None:
+    """What the structure encoder had learned from before, if anything: its errors are not those of a test then."""
+    if trained.params.encoder != "chgnet":
+        return None
+    return f"CHGNet {trained.config.features['chgnet']['params']['model']}: {chgnet_atoms.PRETRAINED_ON}"
+
+
+def bootstrap(errors: Floats, params: EvaluateParams) -> tuple[float, float]:
+    """Percentile interval of the mean error. The resamples are the same for every metric of one test split."""
+    rng = np.random.default_rng([params.seed, 1])
+    means = [errors[rng.integers(0, len(errors), len(errors))].mean() for _ in range(params.bootstrap)]
+    tail = (1 - params.confidence) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def anothers(dataset: Dataset, rng: np.random.Generator) -> Ints:
+    """For each row another one of its window, each row once."""
+    return np.concatenate([start + derangement(stop - start, rng) for start, stop in dataset.bounds])
+
+
+def derangement(count: int, rng: np.random.Generator) -> Ints:
+    """A permutation without a fixed point: each goes to the next of a random circle."""
+    circle = rng.permutation(count)
+    result = np.empty(count, np.int64)
+    result[circle] = np.roll(circle, -1)
+    return result

@@ -1,0 +1,109 @@
+"""Stage `evaluate`: metrics with intervals, controls, predictions as a table, plots."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from features import catalog
+from features.errors import UserError
+from features.params import load_section
+from features.paths import Paths
+from features.progress import say
+from features.store.files import write_text
+from features.view import column
+from model import checkpoint
+from model.checkpoint import Trained
+from model.evaluation.metrics import Floats, measure, predict_all, pretrained_on
+from model.inference import load_splits
+from model.input import loader
+from model.input.loader import Dataset
+from model.params import EvaluateParams
+from model.publish import publish
+from model.report import pages
+
+PREDICTIONS = pa.schema([
+    column("material_id", pa.string(), "identifier"),
+    column("split", pa.string(), "train, validation or test"),
+    column("target", pa.string(), "property that was learned"),
+    column("transform", pa.string(), "none or log10: what the model predicts"),
+    column("y_true", pa.float64(), "transformed target"),
+    column("y_fused", pa.float64(), "transformed prediction of the fused branch"),
+    column("y_structure_only", pa.float64(), "the same of the structure branch; null if it did not learn"),
+    column("y_text_only", pa.float64(), "the same of the text branch; null if it did not learn"),
+    column("pretrained_on", pa.string(), "what a pretrained part of the model had learned from; null if there is none"),
+    column("value_true", pa.float64(), "target in its own unit"),
+    column("value_fused", pa.float64(), "prediction of the fused branch in the target's own unit"),
+])
+
+
+def evaluate(root: Path) -> None:
+    """Evaluate the trained model; writes `data/results/` and the table `predictions`."""
+    params = load_section(root, "evaluate", EvaluateParams)
+    trained = checkpoint.load(root)
+    checkpoint.check_versions(trained)
+    splits = load_splits(root, trained.params)
+    if loader.split_digest(splits) != trained.config.split_digest:
+        raise UserError("the crystals or their splits have changed since the model was trained; run `dvc repro`")
+    if len(splits["test"]) < 2:
+        raise UserError("the test split has only one crystal, too few to test on: take more (ingest.limit)")
+    predictions = {name: predict_all(trained, split) for name, split in splits.items()}
+    metrics = measure(trained, splits["test"], predictions["test"], params)
+    folder = Paths(root).results
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "metrics.json", json.dumps(metrics, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    rows = _rows(trained, splits, predictions)
+    publish(root, "predictions", PREDICTIONS, ("material_id",), rows)
+    _write_parity(folder / "parity.csv", rows)
+    pages.write_evaluation(folder / "report.html", metrics, rows, Paths(root).model / "learning_curve.csv")
+    catalog.refresh(root)
+    test, base = metrics["test"], metrics["baseline"]
+    others = "".join(f"{label} {test[key]:.4f}, " for key, label in (
+        ("mae_structure_only", "structure only"), ("mae_text_only", "text only"),
+        ("mae_shuffled_text", "shuffled text")) if key in test)
+    say(f"evaluate: test MAE {test['mae']:.4f} [{test['mae_low']:.4f}, {test['mae_high']:.4f}] {metrics['unit']}, "
+        f"{others}mean predictor {base['mean_mae']:.4f}")
+    if metrics["pretrained_on"]:
+        say(f"evaluate: the structure encoder is pretrained ({metrics['pretrained_on']}) and may have seen these "
+            "crystals")
+
+
+def _rows(trained: Trained, splits: dict[str, Dataset],
+          predicted: dict[str, dict[str, Floats]]) -> list[dict[str, Any]]:
+    name, learns = trained.params.transform, trained.params.learns
+
+    def back(value: float) -> float:
+        return float(loader.untransform(np.array([value]), name)[0])
+
+    return [
+        {
+            "material_id": material_id,
+            "split": split,
+            "target": trained.params.target,
+            "transform": name,
+            "y_true": float(dataset.targets[row]),
+            "y_fused": float(predicted[split]["fused"][row]),
+            "y_structure_only": float(predicted[split]["structure"][row]) if learns("structure") else None,
+            "y_text_only": float(predicted[split]["text"][row]) if learns("text") else None,
+            "pretrained_on": pretrained_on(trained),
+            "value_true": back(dataset.targets[row]),
+            "value_fused": back(predicted[split]["fused"][row]),
+        }
+        for split, dataset in splits.items() for row, material_id in enumerate(dataset.ids)
+    ]
+
+
+def _write_parity(path: Path, rows: list[dict[str, Any]]) -> None:
+    """True and predicted value of the test crystals, for `dvc plots`."""
+    table = io.StringIO()
+    writer = csv.writer(table)
+    writer.writerow(["material_id", "true", "predicted"])
+    writer.writerows([row["material_id"], f"{row['y_true']:.6f}", f"{row['y_fused']:.6f}"]
+                     for row in rows if row["split"] == "test")
+    write_text(path, table.getvalue())

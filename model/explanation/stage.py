@@ -1,0 +1,56 @@
+"""Stage `explain`: explanations of a handful of test predictions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from features import catalog, sentences
+from features.params import load_section
+from features.paths import Paths
+from features.progress import Progress, say
+from features.store import placement, tables
+from model import checkpoint
+from model.checkpoint import Trained
+from model.explanation.methods import explain
+from model.inference import load_encoder, load_splits
+from model.input.loader import read_crystals
+from model.params import ExplainParams
+from model.publish import publish
+from model.records import ATTRIBUTIONS, Explanation
+from model.report import pages
+
+
+def explain_stage(root: Path) -> None:
+    """Explain a handful of test crystals; writes the table `attributions` and `data/results/explanations.html`."""
+    params = load_section(root, "explain", ExplainParams)
+    trained = checkpoint.load(root)
+    checkpoint.check_versions(trained)
+    if not trained.params.with_text:
+        _write(root, trained, [])
+        say("explain: the model was trained without text, so there is nothing to explain")
+        return
+    test = load_splits(root, trained.params)["test"]
+    texts = {row["material_id"]: row for row in
+             tables.read(root, "descriptions", ["material_id", "text", "sentences"]).to_pylist()}
+    with_text = [index for index, material_id in enumerate(test.ids) if material_id in texts]
+    place = placement.positions(test.ids)
+    chosen = sorted(with_text, key=lambda index: int(place[index]))[:params.crystals]
+    encoder = load_encoder(trained)
+    crystals = read_crystals(root, [test.ids[index] for index in chosen], test.reads)
+    explanations = []
+    with Progress("explain", len(chosen), "crystals") as progress:
+        for number, index in enumerate(chosen):
+            row = texts[test.ids[index]]
+            explanations.append(explain(trained, encoder, test.ids[index], crystals.batch([number]), row["text"],
+                                        sentences.from_rows(row["sentences"]), float(test.targets[index])))
+            progress.advance(1)
+    _write(root, trained, explanations)
+    say(f"explain: {len(explanations)} test crystals")
+
+
+def _write(root: Path, trained: Trained, explanations: list[Explanation]) -> None:
+    publish(root, "attributions", ATTRIBUTIONS, ("material_id", "kind", "index"),
+            [row for explanation in explanations for row in explanation.rows])
+    Paths(root).results.mkdir(parents=True, exist_ok=True)
+    pages.write_explanations(Paths(root).results / "explanations.html", trained, explanations)
+    catalog.refresh(root)

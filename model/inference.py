@@ -1,0 +1,70 @@
+"""What every user of a network shares: its data sets, its predictions for them, its text encoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from features import text_encoder
+from features.errors import UserError
+from features.sentences import REGIONS, Sentence
+from features.store import tables
+from features.text_encoder.weights import same_weights
+from features.views.text_embeddings import EmbedParams, half
+from model.checkpoint import Trained
+from model.input import loader
+from model.input.batch import Ints, Text
+from model.input.loader import Dataset
+from model.nets import encoders
+from model.nets.network import MultimodalNet
+from model.params import TrainParams
+
+EVALUATION_BATCH = 64
+
+
+def load_splits(root: Path, params: TrainParams) -> dict[str, Dataset]:
+    """The three splits as the section `train` wants them."""
+    wanted = getattr(getattr(params, params.encoder), "neighbours", 0)
+    stored = tables.footer(tables.files(root, "structures")[0]).get("params", {}).get("neighbours", wanted)
+    if wanted > stored:
+        raise UserError(f"train.{params.encoder}.neighbours is {wanted}, but the table structures holds {stored}: "
+                        "raise tensorize.neighbours")
+    return loader.load(root, params.target, params.transform, encoders.reads(params), params.loader, params.with_text)
+
+
+@torch.no_grad()
+def predict(net: MultimodalNet, dataset: Dataset, device: torch.device, texts_of: Ints | None = None,
+            share: tuple[int, int] = (0, 1)) -> dict[str, NDArray[np.float64]]:
+    """Predictions of the three branches in units of the standard deviation, in the order of the data set.
+
+    Args:
+        net: the network.
+        dataset: the crystals.
+        device: where the network is.
+        texts_of: `[crystals]`, index of the crystal whose description each one gets: the shuffled-text control.
+        share: (rank, processes): the batches of this process; the other crystals are 0.
+    """
+    net.eval()
+    found = np.zeros((3, len(dataset)))
+    rank, processes = share
+    for batch in dataset.batches(dataset.plan(EVALUATION_BATCH)[rank::processes], texts_of=texts_of):
+        prediction = net(batch.structure.to(device), batch.text.to(device))
+        found[:, batch.row] = torch.stack([prediction.fused, prediction.structure, prediction.text]).double().cpu()
+    return {"fused": found[0], "structure": found[1], "text": found[2]}
+
+
+def load_encoder(trained: Trained) -> text_encoder.TextEncoder:
+    """The text encoder that the model was trained with."""
+    embed = EmbedParams.model_validate(trained.config.features["embed"]["params"])
+    if not same_weights(embed, trained.config.features["embed"]["digest"]):
+        raise UserError(f"the weights of {embed.encoder} are not those the model was trained with; run `dvc repro`")
+    return text_encoder.load(embed)
+
+
+def as_text(encoded: text_encoder.EncodedText, tagged: list[Sentence]) -> Text:
+    """An encoded text as the model reads it from the table: sentence vectors in the precision they are stored in."""
+    return Text(half(encoded.by_sentence(len(tagged))).astype(np.float32),
+                np.array([REGIONS.index(sentence.region) for sentence in tagged], np.int64))

@@ -1,0 +1,354 @@
+"""The data set of a split, streamed from the Parquet parts: bounded memory, the same order from the same seed.
+
+Rows lie in part files by a hash of their id. Consecutive parts make a *window* of at most `train.window` crystals; one
+window is in use and the next one is being read, so memory does not grow with the table. An epoch visits the windows in
+random order and the crystals of each in random order; a table that fits one window is read once. Batches are made by
+threads ahead of their use.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from features.errors import UserError
+from features.progress import say
+from features.registry import view_of
+from features.sentences import REGIONS
+from features.store import tables
+from features.views.materials import PROPERTIES
+from model.input.batch import ATOM_VECTORS, ATOMS, Crystals, Ints, StructureBatch, TextBatch, Texts, ragged
+from model.params import LoaderParams
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch, or one process's share of it."""
+
+    structure: StructureBatch
+    text: TextBatch
+    target: Tensor
+    """`[crystals]`, in the transformed unit."""
+    row: Ints
+    """`[crystals]`, index in the data set."""
+    weight: Tensor
+    """`[crystals]`, 1; 0 for a crystal that fills an empty share."""
+    crystals: int
+    """Number of crystals of the whole batch."""
+    with_text: int
+    """Number of those that have a text."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """Rows `start` to `stop` of a data set, in memory."""
+
+    start: int
+    crystals: Crystals
+    texts: Texts
+    first_text: Ints
+    """`[rows]`, index of each row's variant 0, the others follow it."""
+
+
+class Dataset:
+    """Crystals of one split that have a structure and a target, in the order of the tables' parts."""
+
+    def __init__(self, root: Path, reads: Sequence[str], ids: list[str], targets: NDArray[np.float64], part: Ints,
+                 n_edges: Ints, n_texts: Ints, text_dim: int, params: LoaderParams) -> None:
+        self.root, self.reads, self.ids, self.targets, self.part = root, tuple(reads), ids, targets, part
+        self.n_edges, self.n_texts, self.text_dim, self.params = n_edges, n_texts, text_dim, params
+        self.bounds = _windows(part, params.window)
+        self._kept: Window | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def plan(self, batch_size: int, seed: Sequence[int] | None = None) -> list[Ints]:
+        """The rows of each batch of an epoch; without a seed in the order of the data set.
+
+        No batch reaches over two windows. With `bucket` above 1 so many batches at a time share their crystals out by
+        number of edges, so that those of a batch are of about one size.
+        """
+        rng = None if seed is None else np.random.default_rng(list(seed))
+        windows = np.arange(len(self.bounds))
+        batches: list[Ints] = []
+        for window in windows if rng is None else rng.permutation(windows):
+            rows = np.arange(*self.bounds[window])
+            if rng is None:
+                batches += _cut(rows, batch_size)
+                continue
+            rows = rng.permutation(rows)
+            for pool in _cut(rows, batch_size * self.params.bucket):
+                if self.params.bucket > 1:
+                    pool = pool[np.argsort(self.n_edges[pool], kind="stable")]
+                several = _cut(pool, batch_size)
+                batches += [several[index] for index in rng.permutation(len(several))] if len(several) > 1 else several
+        return batches
+
+    def batches(self, plan: Sequence[Ints], variants: Ints | None = None, share: tuple[int, int] = (0, 1),
+                texts_of: Ints | None = None) -> Iterator[Batch]:
+        """The batches of a plan, or of its rest.
+
+        Args:
+            plan: from `plan`.
+            variants: for each row of the data set the variant of its text, counted round; the description by default.
+            share: (rank, processes): every batch is dealt out to so many processes.
+            texts_of: for each row the row whose text it gets instead of its own, from the same window.
+        """
+        with ThreadPoolExecutor(self.params.workers) as makers, ThreadPoolExecutor(1) as reader:
+            coming: deque[Future[Batch]] = deque()
+            try:
+                for window, rows in self._with_windows(plan, reader):
+                    coming.append(makers.submit(self._batch, window, rows, variants, share, texts_of))
+                    while len(coming) > self.params.workers + 1:
+                        yield coming.popleft().result()
+                while coming:
+                    yield coming.popleft().result()
+            finally:
+                for future in coming:
+                    future.cancel()
+
+    def _with_windows(self, plan: Sequence[Ints],
+                      reader: ThreadPoolExecutor) -> Iterator[tuple[Future[Window], Ints]]:
+        """Each batch's rows with their window; the next window is read meanwhile."""
+        stops = np.array([stop for _, stop in self.bounds])
+        runs = [(number, list(batches)) for number, batches in
+                itertools.groupby(plan, lambda rows: int(np.searchsorted(stops, rows[0], side="right")))]
+        coming = [reader.submit(self._window, number) for number, _ in runs[:1]]
+        for index, (_, batches) in enumerate(runs):
+            window = coming.pop()
+            if index + 1 < len(runs):
+                window.result()  # one window in use and one being read, never more
+                coming.append(reader.submit(self._window, runs[index + 1][0]))
+            for rows in batches:
+                yield window, rows
+
+    def _batch(self, coming: Future[Window], rows: Ints, variants: Ints | None, share: tuple[int, int],
+               texts_of: Ints | None) -> Batch:
+        window, (rank, processes) = coming.result(), share
+        mine = rows[rank::processes]
+        filler = len(mine) == 0
+        if filler:
+            mine = rows[:1]
+        shown = mine if texts_of is None else texts_of[mine]
+        variant = np.zeros(len(shown), np.int64) if variants is None else variants[mine]
+        n_texts = self.n_texts[shown]
+        text = np.where(n_texts > 0, window.first_text[shown - window.start] + variant % np.maximum(n_texts, 1), -1)
+        return Batch(
+            structure=window.crystals.batch(mine - window.start),
+            text=window.texts.batch(text),
+            target=torch.from_numpy(self.targets[mine]).float(),
+            row=mine,
+            weight=torch.full((len(mine),), 0.0 if filler else 1.0),
+            crystals=len(rows),
+            with_text=int((self.n_texts[rows] > 0).sum()),
+        )
+
+    def _window(self, number: int) -> Window:
+        if self._kept is not None:
+            return self._kept
+        start, stop = self.bounds[number]
+        ids = pa.array(self.ids[start:stop], pa.string())
+        parts = np.unique(self.part[start:stop])
+        crystals = _crystals(self.root, ids, self.reads, parts)
+        counts = self.n_texts[start:stop]
+        window = Window(start, crystals, _texts(self.root, ids, self.text_dim) if counts.any() else _no_texts(self),
+                        np.cumsum(counts) - counts)
+        if len(self.bounds) == 1:
+            self._kept = window
+        return window
+
+
+def load(root: Path, target: str, transform_name: str, reads: Sequence[str], params: LoaderParams | None = None,
+         with_text: bool = True) -> dict[str, Dataset]:
+    """The three splits: every crystal with a structure and a target, with its texts if there are any.
+
+    Args:
+        root: the project.
+        target: property to learn.
+        transform_name: none or log10.
+        reads: columns of `structures` that the encoder reads.
+        params: how batches are made.
+        with_text: without, no table of texts need exist.
+    """
+    targets = read_targets(root, target, transform_name)
+    columns = tables.read(root, "splits", ["material_id", "split"])
+    split_of = dict(zip(*(column.to_pylist() for column in columns.columns), strict=True))
+    chgnet = bool(set(ATOM_VECTORS) & set(reads))
+    for stage in ("tensorize", *(["embed"] if with_text else []), *(["chgnet"] if chgnet else [])):
+        _check_version(root, stage)
+    counts, dim = _text_counts(root) if with_text else ({}, 1)
+    ids, part, n_edges = _index(root)
+    if chgnet:
+        with_vectors = set(tables.read(root, "chgnet_atoms", ["material_id"])["material_id"].to_pylist())
+        if not with_vectors:
+            raise UserError("train.encoder chgnet reads the table chgnet_atoms, which is empty: set chgnet.model and "
+                            "run `dvc repro`")
+        lost = len(set(ids) & set(targets) - with_vectors)
+        if lost:
+            say(f"train: {lost} crystals that CHGNet rejects are left out, of every split (python -m features rejects)")
+        targets = {i: value for i, value in targets.items() if i in with_vectors}
+    place = {name: [index for index, i in enumerate(ids) if i in targets and split_of.get(i) == name]
+             for name in SPLITS}
+    result = {}
+    for name, rows in place.items():
+        if not rows:
+            raise UserError(f"the {name} split has no crystal with {target}: take more crystals (ingest.limit) or "
+                            "another split (section split)")
+        mine = [ids[index] for index in rows]
+        result[name] = Dataset(root, reads, mine, np.array([targets[i] for i in mine]), part[rows], n_edges[rows],
+                               np.array([counts.get(i, 0) for i in mine]), dim, params or LoaderParams())
+    return result
+
+
+def split_digest(splits: Mapping[str, Dataset]) -> str:
+    """sha256 of which crystal is on which side."""
+    content = "".join(f"{name}:{material_id};" for name in SPLITS for material_id in splits[name].ids)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def read_crystals(root: Path, ids: Sequence[str], reads: Sequence[str]) -> Crystals:
+    """The crystals of these ids, in that order."""
+    return _crystals(root, pa.array(list(ids), pa.string()), reads)
+
+
+def transform(values: NDArray[np.float64], name: str) -> NDArray[np.float64]:
+    """From the property's own unit to what is learned."""
+    return np.log10(values) if name == "log10" else values
+
+
+def untransform(values: NDArray[np.float64], name: str) -> NDArray[np.float64]:
+    """The inverse of `transform`."""
+    return np.power(10.0, values) if name == "log10" else values
+
+
+def read_targets(root: Path, target: str, transform_name: str) -> dict[str, float]:
+    """Transformed target of every crystal that has one. A value of 0 is a value."""
+    if target in PROPERTIES:
+        table = tables.read(root, "materials", ["material_id", target])
+        values = table[target].to_pylist()
+    else:
+        table = tables.read(root, "materials", ["material_id", "other_properties"])
+        values = [dict(row or ()).get(target) for row in table["other_properties"].to_pylist()]
+    known = {i: v for i, v in zip(table["material_id"].to_pylist(), values, strict=True) if v is not None}
+    if not known:
+        have = [name for name in PROPERTIES if pc.count(tables.read(root, "materials", [name])[name]).as_py()]
+        others = tables.read(root, "materials", ["other_properties"])["other_properties"].to_pylist()
+        have += sorted({name for row in others for name, _ in row or ()})
+        raise UserError(f"train.target: no crystal has '{target}'; there is {', '.join(have) or 'no property at all'}")
+    if transform_name == "log10":
+        wrong = [i for i, v in known.items() if v <= 0]
+        if wrong:
+            raise UserError(f"train.transform: log10 needs positive values, but {target} of {wrong[0]} is "
+                            f"{known[wrong[0]]:g} ({len(wrong)} such crystals); use transform: none")
+    return dict(zip(known, transform(np.array(list(known.values())), transform_name).tolist(), strict=True))
+
+
+def _check_version(root: Path, stage: str) -> None:
+    view = view_of(stage)
+    found = tables.footer(tables.files(root, view.name)[0]).get("version", view.version)
+    if found != view.version:
+        raise UserError(f"table '{view.name}' has version {found}, this code reads version {view.version}; run "
+                        f"`python -m pipelines {stage}` or `dvc repro`")
+
+
+def _windows(part: Ints, most: int) -> list[tuple[int, int]]:
+    """Half-open ranges of rows of whole parts, each of at most `most` rows unless a single part has more.
+
+    No window but the only one has a single row, since the shuffled-text control wants another one in each.
+    """
+    edges = [0, *(np.flatnonzero(np.diff(part)) + 1).tolist(), len(part)]
+    result: list[tuple[int, int]] = []
+    for start, stop in itertools.pairwise(edges):
+        if result and (stop - result[-1][0] <= most or 1 in (stop - start, result[-1][1] - result[-1][0])):
+            result[-1] = (result[-1][0], stop)
+        else:
+            result.append((start, stop))
+    return result
+
+
+def _cut(rows: Ints, size: int) -> list[Ints]:
+    return [rows[first:first + size] for first in range(0, len(rows), size)]
+
+
+def _index(root: Path) -> tuple[list[str], Ints, Ints]:
+    """Id, part and number of edges of every row of `structures`, in the order of the table."""
+    ids: list[str] = []
+    parts: list[Ints] = []
+    n_edges: list[Ints] = []
+    for number, path in enumerate(tables.files(root, "structures")):
+        table = pq.read_table(path, columns=["material_id", "n_edges"])
+        ids += table["material_id"].to_pylist()
+        parts.append(np.full(len(table), number))
+        n_edges.append(table["n_edges"].to_numpy().astype(np.int64))
+    return ids, np.concatenate(parts), np.concatenate(n_edges)
+
+
+def _text_counts(root: Path) -> tuple[dict[str, int], int]:
+    """How many texts each crystal has, and the dimension of their vectors."""
+    ids = tables.read(root, "text_embeddings", ["material_id"])["material_id"]
+    dim = 0
+    for path in tables.files(root, "text_embeddings"):
+        head = pq.ParquetFile(path).iter_batches(1, columns=["sentence_vectors"])
+        for batch in itertools.islice(head, 1):
+            if batch.column(0).null_count:
+                raise UserError("text_embeddings holds no vectors of sentences; put sentence into embed.levels")
+            dim = dim or len(batch.column(0)[0].values[0])
+    if not dim:
+        raise UserError("no crystal of the data set has a text; see `python -m features rejects`")
+    counted = ids.value_counts()
+    return dict(zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True)), dim
+
+
+def _crystals(root: Path, ids: pa.Array, reads: Sequence[str], parts: Ints | None = None) -> Crystals:
+    """The crystals of these ids, in that order; `parts` are those of `structures` if they are known."""
+    columns = ["material_id", *ATOMS, *(name for name in reads if name not in ATOM_VECTORS)]
+    if parts is None:
+        table = tables.read(root, "structures", columns, ids.to_pylist())
+    else:
+        files = tables.files(root, "structures")
+        table = pa.concat_tables([pq.read_table(files[part], columns=columns) for part in parts])
+    table = _in_order(table, ids)
+    if set(ATOM_VECTORS) & set(reads):
+        vectors = tables.read(root, "chgnet_atoms", ["material_id", *ATOM_VECTORS], ids.to_pylist())
+        table = table.append_column(ATOM_VECTORS[0], _in_order(vectors, ids)[ATOM_VECTORS[0]])
+    return Crystals.from_table(table)
+
+
+def _in_order(table: pa.Table, ids: pa.Array) -> pa.Table:
+    """The rows of these ids, in their order."""
+    place = pc.index_in(ids, value_set=table["material_id"].combine_chunks())
+    return table.drop_columns(["material_id"]).combine_chunks().take(place)
+
+
+def _texts(root: Path, ids: pa.Array, dim: int) -> Texts:
+    """All texts of these crystals, in their order, variant 0 first."""
+    table = tables.read(root, "text_embeddings", ["material_id", "variant", "sentence_vectors", "regions"],
+                        ids.to_pylist())
+    place = pc.index_in(table["material_id"], value_set=ids).to_numpy()
+    order = np.lexsort((table["variant"].to_numpy(), place))
+    table = table.combine_chunks().take(pa.array(order))
+    vectors, starts = ragged(table["sentence_vectors"].combine_chunks().flatten())
+    regions, first = ragged(table["regions"])
+    known = pc.index_in(pa.array(regions), value_set=pa.array(REGIONS)).to_numpy().astype(np.int64)
+    flat = vectors[starts[0]:starts[-1]].reshape(-1, dim)
+    return Texts(flat, known[first[0]:first[-1]], first - first[0])
+
+
+def _no_texts(dataset: Dataset) -> Texts:
+    return Texts(np.zeros((0, dataset.text_dim), np.float16), np.zeros(0, np.int64), np.zeros(1, np.int64))

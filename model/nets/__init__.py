@@ -1,0 +1,1 @@
+"""What is learned: structure encoders, fusion, the whole network."""

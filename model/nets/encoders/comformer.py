@@ -1,0 +1,168 @@
+"""iComFormer: an invariant transformer over the crystal multigraph (Yan et al., ICLR 2024).
+
+For edge e = j → i of length r, with the lattice vectors a that make a crystal's representation complete:
+
+    e_ji  ← softplus( W · RBF( −0.75/r ) ),    θ_ea = RBF( |cos ∠(e, a)| )
+
+node-wise attention, over the neighbours of i:
+
+    k = ξ_K( W_K f_i | W_K f_j | W_E e_ji ),    α = ( W_Q f_i ) ∘ k / √d
+    m = σ( BN α ) ∘ ξ_V( W_V f_i | W_V f_j | W_E e_ji ),    f_i ← softplus( f_i + BN Σ_j ξ_msg m )
+
+edge-wise attention, once, after the first layer, over the lattice vectors:
+
+    k = ξ_K( W_K e_ji | W_L e_a | W_θ θ_ea ),   α = ( W_Q e_ji ) ∘ k / √d
+    m = σ( BN α ) ∘ ξ_V( W_V e_ji | W_LV e_a | W_θ θ_ea ),   e_ji ← softplus( e_ji + BN Σ_a ξ_msg m )
+
+with ξ small feed-forward nets and e_a embedded as an edge of the length of a.
+
+It differs from the paper, and from its authors' code, in this. The paper takes three shortest lattice vectors, but in a
+cubic or hexagonal lattice, and in their signs always, three can be chosen in several ways, and the network's answer
+depends on which. Here the sum runs over all that can be chosen, each with the share of the choices that hold it
+(`features/structures.py`), and over angles up to sign, so that no answer depends on how the crystal is written. Mirror
+images get the same tokens.
+For the same reason all lattice vectors share W_L, W_LV, where the authors have a map for the first, second and third.
+Elements come in by a learned vector, lengths and angles by fewer Gaussians than theirs, and rows are orbits of atoms
+that symmetry makes alike, each of which counts once in the statistics of a batch.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.input.batch import N_ELEMENTS, NEIGHBOURS, StructureBatch
+from model.nets.encoders.graph import nearest_edges, normalise
+
+LENGTHS, ANGLES = 128, 32  # Gaussians
+SCALE = 0.75  # Å; lengths come in as −SCALE/r
+
+
+class Gaussians(nn.Module):
+    """exp( −γ (x − c)² ) with centres c evenly from low to high and γ = 1/spacing, as the published networks do."""
+
+    centres: Tensor
+
+    def __init__(self, low: float, high: float, count: int) -> None:
+        super().__init__()
+        self.register_buffer("centres", torch.linspace(low, high, count), persistent=False)
+        self.gamma = (count - 1) / (high - low)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[n]` in, `[n, count]` out."""
+        return torch.exp(-self.gamma * (x[:, None] - self.centres) ** 2)
+
+
+class Mix(nn.Sequential):
+    """ξ( a | b | c ): linear, SiLU, linear."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(nn.Linear(3 * dim, dim), nn.SiLU(), nn.Linear(dim, dim))
+
+    def of(self, a: Tensor, a_of: Tensor, b: Tensor, b_of: Tensor, c: Tensor) -> Tensor:
+        """ξ( a[a_of] | b[b_of] | c ), with the first product taken before rows are repeated."""
+        first, *rest = self
+        for_a, for_b, for_c = first.weight.chunk(3, dim=1)  # type: ignore[operator]
+        x = F.linear(a, for_a)[a_of] + F.linear(b, for_b)[b_of] + F.linear(c, for_c, first.bias)  # type: ignore[arg-type]
+        for layer in rest:
+            x = layer(x)
+        return x
+
+
+class NodeAttention(nn.Module):
+    """An atom hears from its neighbours."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.query, self.key, self.value = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, dim)
+        self.edge = nn.Linear(dim, dim)
+        self.mix_key, self.mix_value, self.message = Mix(dim), Mix(dim), nn.Linear(dim, dim)
+        self.normalise_score, self.normalise_sum = nn.BatchNorm1d(dim), nn.BatchNorm1d(dim)
+
+    def forward(self, f: Tensor, i: Tensor, j: Tensor, e: Tensor) -> Tensor:
+        """`[orbits, dim]` in and out; `i`, `j` (`[edges]`) and `e` (`[edges, dim]`) are the graph."""
+        q, k, v, edge = self.query(f), self.key(f), self.value(f), self.edge(e)
+        score = q[i] * self.mix_key.of(k, i, k, j, edge) / math.sqrt(f.shape[1])
+        heard = torch.sigmoid(normalise(self.normalise_score, score)) * self.mix_value.of(v, i, v, j, edge)
+        # ξ_msg is linear, so that its sum is that of the sum, but for the constant; sums keep the precision of f
+        total = torch.zeros_like(f).index_add(0, i, heard.to(f.dtype))
+        degree = torch.bincount(i, minlength=len(f)).to(total.dtype)
+        total = F.linear(total, self.message.weight) + degree[:, None] * self.message.bias
+        return F.softplus(f + normalise(self.normalise_sum, total))
+
+
+class EdgeAttention(nn.Module):
+    """An edge hears from the lattice vectors, by their lengths and angles."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.query, self.key, self.value = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, dim)
+        self.axis_key, self.axis_value, self.angle = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, dim)
+        self.mix_key, self.mix_value, self.message = Mix(dim), Mix(dim), nn.Linear(dim, dim)
+        self.normalise_score, self.normalise_sum = nn.BatchNorm1d(dim), nn.BatchNorm1d(dim)
+
+    def forward(self, e: Tensor, edge: Tensor, axis: Tensor, lattice: Tensor, angles: Tensor, share: Tensor) -> Tensor:
+        """New edges.
+
+        Args:
+            e: `[edges, dim]`.
+            edge: `[meetings]`, an edge for each meeting of an edge and a lattice vector.
+            axis: `[meetings]`, the lattice vector.
+            lattice: `[axes, dim]`, lattice vectors embedded by their lengths.
+            angles: `[meetings, dim]`.
+            share: `[meetings]`, weights that sum to 3 for each edge.
+        """
+        angle = self.angle(angles)
+        key = self.mix_key.of(self.key(e), edge, self.axis_key(lattice), axis, angle)
+        score = self.query(e)[edge] * key / math.sqrt(e.shape[1])
+        heard = torch.sigmoid(normalise(self.normalise_score, score)) \
+            * self.mix_value.of(self.value(e), edge, self.axis_value(lattice), axis, angle)
+        total = share.new_zeros(e.shape).index_add(0, edge, share[:, None] * heard)
+        total = F.linear(total, self.message.weight, 3 * self.message.bias)  # the shares of an edge sum to 3
+        return F.softplus(e + normalise(self.normalise_sum, total))
+
+
+class Comformer(nn.Module):
+    """Embedding of the element, attention over neighbours, and one update of the edges: one token per atom."""
+
+    reads = NEIGHBOURS
+
+    def __init__(self, dim: int = 128, layers: int = 4, neighbours: int = 25) -> None:
+        super().__init__()
+        self.dim, self.neighbours = dim, neighbours
+        self.embedding = nn.Embedding(N_ELEMENTS, dim)
+        self.length = nn.Sequential(Gaussians(-4.0, 0.0, LENGTHS), nn.Linear(LENGTHS, dim), nn.Softplus())
+        self.angle = nn.Sequential(Gaussians(0.0, 1.0, ANGLES), nn.Linear(ANGLES, dim), nn.Softplus())
+        self.layers = nn.ModuleList([NodeAttention(dim) for _ in range(layers)])
+        self.edge_update = EdgeAttention(dim)
+
+    def forward(self, batch: StructureBatch, hidden: Tensor | None = None) -> Tensor:
+        """Tokens `[atoms, dim]`; `hidden` (`[atoms]`, bool) marks atoms whose element is not shown."""
+        i, j, vector = nearest_edges(batch, self.neighbours)
+        e = self.length(-SCALE / vector.norm(dim=-1))
+        f = self.embedding(batch.elements(hidden))
+        for number, layer in enumerate(self.layers):
+            f = layer(f, i, j, e)
+            if number == 0:
+                e = self._with_angles(batch, i, vector, e)
+        return f[batch.orbit]
+
+    def _with_angles(self, batch: StructureBatch, i: Tensor, vector: Tensor, e: Tensor) -> Tensor:
+        near = batch.neighbours
+        crystal = batch.crystal[batch.first][i]
+        axes_of = near.n_axes[crystal]
+        edge = torch.repeat_interleave(axes_of)
+        first = torch.cumsum(near.n_axes, 0) - near.n_axes
+        begin = torch.cumsum(axes_of, 0) - axes_of
+        axis = torch.arange(len(edge), device=edge.device) - begin[edge] + first[crystal][edge]
+        lengths = near.axis.norm(dim=-1)
+        cosine = (vector[edge] * near.axis[axis]).sum(-1) / (vector.norm(dim=-1)[edge] * lengths[axis])
+        lattice = self.length(-SCALE / lengths)
+        result: Tensor = self.edge_update(e, edge, axis, lattice, self.angle(cosine.abs()), near.axis_weight[axis])
+        return result
+
+    def calibrate(self, batch: StructureBatch) -> None:
+        """Nothing is fixed by the first batch."""

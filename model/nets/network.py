@@ -1,0 +1,180 @@
+"""The whole model: structure encoder, text branch, fusion, and one head for each branch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from features.sentences import REGIONS
+from model.input.batch import Ints, StructureBatch, TensorGroup, TextBatch
+from model.nets import encoders, fusion
+from model.nets.fusion import Tokens
+from model.params import LossWeights, Masking, TrainParams
+
+
+class Prediction(NamedTuple):
+    """Predictions of the three branches, `[crystals]` each, in units of the target's standard deviation."""
+
+    fused: Tensor
+    structure: Tensor
+    text: Tensor
+    attention: Tensor | None
+    """See `fusion.Fused`."""
+
+
+@dataclass(frozen=True)
+class Hidden(TensorGroup):
+    """What one training step does not show."""
+
+    atoms: Tensor
+    """`[atoms]`, True where the element is hidden."""
+    sentences: Tensor
+    """`[crystals, sentences]`, True where the sentence is hidden."""
+    structure: Tensor
+    """`[crystals]`, True where the fused branch gets no structure."""
+    text: Tensor
+    """`[crystals]`, True where the fused branch gets no text."""
+
+
+def draw_hidden(structure: StructureBatch, text: TextBatch, rows: Ints, masking: Masking,
+                seed: Sequence[int]) -> Hidden:
+    """Draw what is hidden. At least one sentence of a text always stays, and atoms alike by symmetry go together.
+
+    A draw follows from the seed, the crystal's row in the data set and the place in it alone: it does not depend on
+    the batch, nor on how many processes share it.
+
+    Args:
+        structure: on the CPU.
+        text: of the same crystals.
+        rows: `[crystals]`, index in the data set.
+        masking: the probabilities.
+        seed: such as (seed of the run, epoch).
+    """
+    crystals, sentences = text.mask.shape
+    mask = text.mask.numpy()
+    scores = uniform([*seed, 0], rows[:, None], np.arange(sentences)[None])
+    hidden = mask & (scores < masking.sentences)
+    hidden[np.arange(crystals), np.where(mask, scores, -1.0).argmax(axis=1)] = False
+    modality = uniform([*seed, 1], rows, np.zeros_like(rows))
+    crystal = structure.crystal[structure.first].numpy()
+    start = np.cumsum(structure.n_orbits.numpy()) - structure.n_orbits.numpy()
+    orbits = uniform([*seed, 2], rows[crystal], np.arange(len(crystal)) - start[crystal]) < masking.atoms
+    return Hidden(
+        atoms=torch.from_numpy(orbits)[structure.orbit],
+        sentences=torch.from_numpy(hidden),
+        structure=torch.from_numpy((modality < masking.drop_structure) & mask.any(axis=1)),
+        text=torch.from_numpy(modality > 1 - masking.drop_text),
+    )
+
+
+def uniform(seed: Sequence[int], row: Ints, index: Ints) -> NDArray[np.float64]:
+    """Numbers in [0, 1), one for each (row, index), broadcast: SplitMix64 (Steele et al., OOPSLA 2014) of a counter."""
+    key = np.random.SeedSequence(list(seed)).generate_state(1, np.uint64)
+    x = key + (row.astype(np.uint64) << np.uint64(32)) + index.astype(np.uint64)
+    for _ in range(2):  # twice, since counters in a row differ in a few bits only
+        x = x + np.uint64(0x9E3779B97F4A7C15)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        x = x ^ (x >> np.uint64(31))
+    return (x >> np.uint64(11)).astype(np.float64) / 2.0**53
+
+
+class TextBranch(nn.Module):
+    """Sentence (or token) vectors of the frozen encoder, projected linearly, plus what region they speak of."""
+
+    def __init__(self, text_dim: int, dim: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(text_dim, dim)
+        self.region = nn.Embedding(len(REGIONS), dim)
+        nn.init.normal_(self.region.weight, std=dim**-0.5)
+
+    def forward(self, batch: TextBatch, hidden: Tensor | None = None) -> Tokens:
+        # The encoders' vectors have very different lengths (MiniLM ~1, BERT-base ~10); the direction is what counts.
+        vectors = F.normalize(batch.vectors, dim=-1) * batch.vectors.shape[-1] ** 0.5
+        mask = batch.mask if hidden is None else batch.mask & ~hidden
+        return Tokens(self.project(vectors) + self.region(batch.regions), mask)
+
+
+class Head(nn.Sequential):
+    """Linear, ReLU, linear: one number per crystal."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = super().forward(x)
+        return result.squeeze(-1)
+
+
+class MultimodalNet(nn.Module):
+    """Structure and text of a crystal in, three predictions of one property out."""
+
+    def __init__(self, params: TrainParams, text_dim: int) -> None:
+        super().__init__()
+        self.encoder = encoders.make(params)
+        dim = int(self.encoder.dim)  # type: ignore[arg-type]
+        self.text_branch = TextBranch(text_dim, dim)
+        self.fusion = fusion.make(params.fusion, dim, params.crystalformer.heads)
+        self.head_fused, self.head_structure, self.head_text = Head(dim), Head(dim), Head(dim)
+
+    def forward(self, structure: StructureBatch, text: TextBatch, hidden: Hidden | None = None) -> Prediction:
+        """Predict; with `hidden`, as a training step sees the crystals."""
+        atoms = self.structure_tokens(structure, hidden.atoms if hidden else None)
+        words = self.text_branch(text, hidden.sentences if hidden else None)
+        return self.fuse(atoms, words, hidden)
+
+    def structure_tokens(self, batch: StructureBatch, hidden: Tensor | None = None) -> Tokens:
+        """One token per atom, padded to the largest crystal."""
+        flat = self.encoder(batch, hidden)
+        largest = int(batch.n_atoms.max())
+        start = torch.cumsum(batch.n_atoms, 0) - batch.n_atoms
+        place = torch.arange(flat.shape[0], device=flat.device) - start[batch.crystal]
+        mask = torch.arange(largest, device=flat.device)[None, :] < batch.n_atoms[:, None]
+        values = flat.new_zeros(len(batch.n_atoms), largest, flat.shape[1])
+        values = values.index_put((batch.crystal, place), flat)
+        return Tokens(values, mask)
+
+    def fuse(self, atoms: Tokens, words: Tokens, hidden: Hidden | None = None) -> Prediction:
+        """From the tokens of both views to predictions."""
+        shown_atoms, shown_words = atoms, words
+        if hidden is not None:
+            shown_atoms = Tokens(atoms.values, atoms.mask & ~hidden.structure[:, None])
+            shown_words = Tokens(words.values, words.mask & ~hidden.text[:, None])
+        fused = self.fusion(shown_atoms, shown_words)
+        return Prediction(self.head_fused(fused.vector), self.head_structure(atoms.mean()),
+                          self.head_text(words.mean()), fused.attention)
+
+
+def joint_loss(prediction: Prediction, target: Tensor, has_text: Tensor, weights: LossWeights,
+               weight: Tensor | None = None, crystals: int | None = None, with_text: int | None = None) -> Tensor:
+    """Weighted sum of the three branches' mean absolute errors; the text branch counts crystals with a text.
+
+    Args:
+        prediction: of the crystals at hand.
+        target: `[crystals]`.
+        has_text: `[crystals]`.
+        weights: of the branches.
+        weight: `[crystals]`, 0 for those that do not count.
+        crystals: of the whole step, if these are a share of it: the shares' losses sum to the step's.
+        with_text: of the whole step.
+    """
+    weight = torch.ones_like(target) if weight is None else weight
+    crystals = len(target) if crystals is None else crystals
+    with_text = int(has_text.sum()) if with_text is None else with_text
+
+    def mean(values: Tensor, weight: Tensor, count: int) -> Tensor:
+        return ((values - target).abs() * weight).sum() / max(count, 1)
+
+    loss = weights.fused * mean(prediction.fused, weight, crystals)
+    if weights.structure > 0:
+        loss = loss + weights.structure * mean(prediction.structure, weight, crystals)
+    if weights.text > 0:
+        loss = loss + weights.text * mean(prediction.text, weight * has_text, with_text)
+    return loss

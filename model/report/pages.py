@@ -1,0 +1,114 @@
+"""Self-contained HTML pages: the report of an evaluation and the explanations of predictions."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+from markupsafe import Markup
+
+from features.store.files import write_text
+
+if TYPE_CHECKING:
+    from model.checkpoint import Trained
+    from model.records import Explanation
+
+BRANCHES = (("mae", "structure and text, fused"), ("mae_structure_only", "structure branch alone"),
+            ("mae_text_only", "text branch alone"),
+            ("mae_shuffled_text", "fused, with another crystal's text (control)"))
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(loader=jinja2.PackageLoader("model.report"), autoescape=True, trim_blocks=True,
+                              lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+
+
+def write_evaluation(path: Path, metrics: dict[str, Any], rows: list[dict[str, Any]], curve: Path) -> None:
+    """Metrics with their intervals, parity plot and learning curve on one page."""
+    page = _environment().get_template("report.html").render(
+        metrics=metrics, branches=[branch for branch in BRANCHES if branch[0] in metrics["test"]],
+        parity=_parity(metrics, rows), curve=_curve(metrics, curve))
+    write_text(path, page)
+
+
+def write_explanations(path: Path, trained: Trained, explanations: list[Explanation]) -> None:
+    """One section per crystal: its description, shaded by what each token does to the prediction."""
+    name = trained.params.transform
+    unit = trained.config.unit or "1"
+    page = _environment().get_template("explanations.html").render(
+        target=trained.params.target, fusion=trained.params.fusion, unit=f"log10({unit})" if name == "log10" else unit,
+        crystals=[_shaded(explanation) for explanation in explanations])
+    write_text(path, page)
+
+
+def _shaded(explanation: Explanation) -> dict[str, Any]:
+    """A description cut into pieces, each with the colour of its token's change."""
+    by_kind: dict[str, list[dict[str, Any]]] = {}
+    for row in explanation.rows:
+        by_kind.setdefault(row["kind"], []).append(row)
+    tokens = by_kind["token"]
+    strongest = max((abs(token["change"]) for token in tokens), default=0.0) or 1.0
+    pieces: list[dict[str, Any]] = []
+    position = 0
+    for token in tokens:
+        if token["start"] > position:
+            pieces.append({"text": explanation.text[position:token["start"]], "colour": None, "title": ""})
+        share = token["change"] / strongest
+        attention = "" if token["attention"] is None else f", attention {token['attention']:.4f}"
+        pieces.append({"text": explanation.text[token["start"]:token["end"]],
+                       "colour": f"rgba({'214,84,44' if share > 0 else '44,110,190'},{abs(share) * 0.75:.2f})",
+                       "title": f"change {token['change']:+.5f}{attention}"})
+        position = token["end"]
+    pieces.append({"text": explanation.text[position:], "colour": None, "title": ""})
+    sentences = [{**row, "region": tag.region}
+                 for row, tag in zip(by_kind["sentence"], explanation.tagged, strict=True)]
+    return {"id": explanation.material_id, "predicted": explanation.predicted, "true": explanation.true,
+            "pieces": pieces, "sentences": sentences, "coarse": by_kind["modality"] + by_kind["region"]}
+
+
+def _parity(metrics: dict[str, Any], rows: list[dict[str, Any]]) -> Markup:
+    test = [row for row in rows if row["split"] == "test"]
+    figure, axes = _figure()
+    true, predicted = [row["y_true"] for row in test], [row["y_fused"] for row in test]
+    low, high = min(true + predicted), max(true + predicted)
+    axes.plot([low, high], [low, high], color="0.7", linewidth=1)
+    axes.plot(true, predicted, "o", markersize=4, alpha=0.7, color="#2c6ebe")
+    axes.set_xlabel(f"{metrics['target']}, true / {metrics['unit']}")
+    axes.set_ylabel(f"predicted / {metrics['unit']}")
+    axes.set_title(f"{len(test)} test crystals")
+    return _svg(figure)
+
+
+def _curve(metrics: dict[str, Any], path: Path) -> Markup:
+    with path.open(newline="", encoding="utf-8") as handle:
+        history = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(handle)]
+    figure, axes = _figure()
+    for name, key in (("fused", "mae"), ("structure", "mae_structure_only"), ("text", "mae_text_only")):
+        if key in metrics["test"]:
+            axes.plot([row["epoch"] for row in history], [row[f"validation_mae_{name}"] for row in history], label=name)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(f"validation MAE / {metrics['unit']}")
+    axes.legend(frameon=False)
+    return _svg(figure)
+
+
+def _figure() -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 4), layout="constrained")
+    return figure, figure.add_subplot()
+
+
+def _svg(figure: Any) -> Markup:
+    import matplotlib as mpl
+
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": "multimodal-cpf"}):  # the same figure is then the same bytes
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    return Markup(text[text.index("<svg"):])  # noqa: S704 (matplotlib's own output, no user text but axis labels)

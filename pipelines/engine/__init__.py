@@ -1,0 +1,1 @@
+"""Making tables: the engine, the plan, the stages, the record of runs."""

@@ -1,0 +1,182 @@
+"""The one engine: it makes the table of any feature view, computing only the rows that nobody has computed yet."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from features.errors import UserError
+from features.params import Section
+from features.paths import Paths
+from features.progress import Progress
+from features.store import placement, tables
+from features.store.rowstore import RowStore
+from features.view import Batch, FeatureView, Reject
+from pipelines.executors import Executor, Job
+
+TRANSIENT = ("timeout", "crash")
+"""Rejects that say something of the machine as well: the next run tries them again."""
+SEGMENT_ROWS = 256
+SEGMENT_S = 10.0
+"""Finished rows are stored when there are this many or this much time has passed: what a kill can cost."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run did, in units of work."""
+
+    view: str
+    wanted: int
+    reused: int
+    computed: int
+    rejected: int
+    seconds: float
+    digest: str
+
+    def __str__(self) -> str:
+        return (f"{self.view}: {self.wanted} wanted = {self.wanted - self.rejected} rows + {self.rejected} rejects; "
+                f"{self.reused} reused, {self.computed} computed in {self.seconds:.1f} s")
+
+
+@dataclass(frozen=True)
+class Work:
+    """The units of a view, sorted by position, with fingerprints, and what the row store has of them."""
+
+    units: pa.Table
+    positions: np.ndarray[Any, np.dtype[np.int64]]
+    fingerprints: list[bytes]
+    rows: set[bytes]
+    rejects: dict[bytes, Reject]
+
+    def missing(self, retry_rejected: bool) -> list[int]:
+        """Indices of the units to compute; equal units only once."""
+        seen: set[bytes] = set()
+        result = []
+        for index, mark in enumerate(self.fingerprints):
+            if mark in self.rows or mark in seen:
+                continue
+            known = self.rejects.get(mark)
+            if known is not None and known.error not in TRANSIENT and not retry_rejected:
+                continue
+            seen.add(mark)
+            result.append(index)
+        return result
+
+
+def read_units(view: FeatureView[Any], root: Path) -> pa.Table:
+    """Upstream tables joined into the units of a view, only the columns it reads."""
+    return view.units({name: tables.read(root, name, columns) for name, columns in view.inputs.items()})
+
+
+def survey(view: FeatureView[Any], params: Section, root: Path, units: pa.Table) -> Work:
+    """Fingerprint every unit and look up which of them are known."""
+    positions = placement.positions(units["material_id"].to_pylist())
+    order = np.argsort(positions, kind="stable")
+    units = units.take(pa.array(order))
+    rows, rejects = RowStore(Paths(root).rowstore(view.name), view.schema, view.version).known()
+    return Work(units, positions[order], view.fingerprints(units, params), rows, rejects)
+
+
+def materialize(view: FeatureView[Any], params: Section, root: Path, units: pa.Table, executor: Executor,
+                retry_rejected: bool = False) -> Report:
+    """Make the table and the rejects of a view.
+
+    Fingerprint every wanted unit, subtract what the row store has, compute the rest, append what is finished to the
+    row store, write the table whole and sorted. Raises `UserError` if another run holds the view or if not a single
+    row could be computed.
+    """
+    started = time.monotonic()
+    paths = Paths(root)
+    store = RowStore(paths.rowstore(view.name), view.schema, view.version)
+    with store.locked():
+        work = survey(view, params, root, units)
+        todo = work.missing(retry_rejected)
+        _compute(view, params, store, work, todo, executor)
+        store.compact()
+        rows, rejects = store.known()
+        lost = [mark for mark in work.fingerprints if mark not in rows and mark not in rejects]
+        if lost:
+            raise AssertionError(f"{view.name}: {len(lost)} of {len(units)} units are neither rows nor rejects")
+        rejected = [rejects[mark] for mark in work.fingerprints if mark not in rows]
+        tables.publish_rejects(paths.rejects(view.name), view.name, rejected)
+        if rejected and len(rejected) == len(units):
+            first = rejected[0]
+            raise UserError(f"{view.name}: all {len(units)} rows were rejected, the first, {first.material_id}, for: "
+                            f"{first.message} (all reasons: python -m features rejects)")
+        digest = _publish(view, params, paths, store, work, rows)
+    return Report(view.name, len(units), len(units) - len(todo), len(todo), len(rejected),
+                  time.monotonic() - started, digest)
+
+
+def _compute(view: FeatureView[Any], params: Section, store: RowStore, work: Work, todo: list[int],
+             executor: Executor) -> None:
+    if not todo:
+        return
+    groups = [todo[first:first + view.batch_size] for first in range(0, len(todo), view.batch_size)]
+    batches = (work.units.take(pa.array(group)) for group in groups)
+    pending: list[tuple[list[int], Batch]] = []
+    stored = time.monotonic()
+    with Progress(view.stage, len(todo)) as progress:
+        try:
+            for index, result in executor.map(job_of(view, params), batches):
+                pending.append((groups[index], result))
+                progress.advance(len(groups[index]))
+                if sum(len(group) for group, _ in pending) >= SEGMENT_ROWS or time.monotonic() - stored > SEGMENT_S:
+                    _store(store, work, pending)
+                    pending, stored = [], time.monotonic()
+        finally:
+            _store(store, work, pending)  # also on Ctrl-C: finished rows are kept
+
+
+def job_of(view: FeatureView[Any], params: Section) -> Job:
+    """What executors need to know of a view."""
+    header = view.header(params)
+    return Job(compute=functools.partial(_call, view.compute, params), timeout_s=view.timeout_s(params),
+               preload=view.preload, gpu=view.gpu(params), libraries=header["libraries"], digest=header["digest"],
+               find_digest=functools.partial(view.digest, params))
+
+
+def _call(compute: Any, params: Section, batch: pa.Table) -> Batch:
+    result: Batch = compute(batch, params)
+    return result
+
+
+def _store(store: RowStore, work: Work, pending: list[tuple[list[int], Batch]]) -> None:
+    """Append finished batches to the row store, each row under its unit's fingerprint."""
+    with_rows = [(group, result) for group, result in pending if len(result.rows)]
+    if with_rows:
+        marks = [work.fingerprints[group[owner]] for group, result in with_rows for owner in result.owners]
+        store.append_rows(pa.concat_tables([result.rows for _, result in with_rows]), marks)
+    rejects = {work.fingerprints[group[index]]: reject
+               for group, result in pending for index, reject in result.rejects.items()}
+    store.append_rejects(list(rejects.values()), list(rejects))
+
+
+def _marks_by_part(work: Work, known: set[bytes]) -> list[list[bytes]]:
+    """Fingerprints of the rows of each part file."""
+    wanted = [mark in known for mark in work.fingerprints]
+    parts = placement.number_of_parts(sum(wanted))
+    bounds = [placement.part_range(part, parts) for part in range(parts)]
+    return [[mark for mark, is_row in zip(work.fingerprints[first:last], wanted[first:last], strict=True) if is_row]
+            for first, last in (np.searchsorted(work.positions, bound) for bound in bounds)]
+
+
+def part_digests(work: Work, known: set[bytes]) -> list[str]:
+    """What the footer of each part file says of its inputs."""
+    return [hashlib.sha256(b"".join(sorted(marks))).hexdigest() for marks in _marks_by_part(work, known)]
+
+
+def _publish(view: FeatureView[Any], params: Section, paths: Paths, store: RowStore, work: Work,
+             known: set[bytes]) -> str:
+    header = view.header(params)
+    marks = _marks_by_part(work, known)
+    rows = (store.read(part_marks, *placement.part_range(part, len(marks))) for part, part_marks in enumerate(marks))
+    footers = ({**header, "parts": len(marks), "inputs_digest": digest} for digest in part_digests(work, known))
+    return tables.publish(paths.table(view.name), view.schema, view.key, rows, footers)

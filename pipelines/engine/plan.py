@@ -1,0 +1,182 @@
+"""What a run would do, and why: which parameter, library, input or file of the code is another one than last time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from features import registry
+from features.params import Section, read_params
+from features.paths import Paths
+from features.store import tables
+from features.view import FeatureView
+from pipelines import commands
+from pipelines.engine import stages
+from pipelines.engine.materialize import Work, part_digests, survey
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a run of one stage would do. Counts are None where only the run itself can tell."""
+
+    stage: str
+    wanted: int | None
+    reused: int | None
+    compute: int | None
+    reasons: tuple[str, ...]
+    """Why it would run; empty if it is up to date."""
+
+
+def plan(root: Path) -> list[Step]:
+    """All stages in their order, from the tables as they are now; nothing is computed."""
+    read_params(root)
+    told = _dvc_status(root)
+    found: list[Step] = []
+    for stage in stages.STAGES:
+        found.append(_view_step(root, stage, found, told))  # it looks at those before it
+    if told is not None:
+        for stage in stages.MODEL_STAGES:
+            found.append(_model_step(root, stage, [step.stage for step in found if step.reasons], told))
+    return found
+
+
+def _view_step(root: Path, stage: str, before: list[Step], told: dict[str, Any] | None) -> Step:
+    view = registry.view_of(stage)
+    absent = [name for name in view.inputs if not tables.exists(root, name)]
+    if absent:
+        return Step(stage, None, None, None, (f"after {', '.join(absent)}",))
+    if not stages.is_here(stage, root):
+        return Step(stage, None, None, None, ("after it has pulled from the server",))
+    _, params, units = stages.prepare(stage, root)
+    work = survey(view, params, root, units)
+    todo = len(work.missing(retry_rejected=False))
+    stale = [step.stage for step in before if step.reasons and registry.view_of(step.stage).name in view.inputs]
+    reasons = list(_table_reasons(view, params, root, work, todo))
+    known = {why.split(" ")[0] for why in reasons}  # a table knows the default of what params.yaml does not name
+    reasons += [why for why in _dvc_reasons(root, stage, told or {}) if why.split(" ")[0] not in known]
+    reasons += [f"more after {', '.join(stale)}"] if stale else []
+    return Step(stage, len(units), len(units) - todo, todo, tuple(reasons))
+
+
+def _table_reasons(view: FeatureView[Any], params: Section, root: Path, work: Work, todo: int) -> Iterator[str]:
+    """How the published table differs from what a run would publish."""
+    if not tables.exists(root, view.name):
+        yield "there is no table yet"
+        return
+    footers = [tables.footer(path) for path in tables.files(root, view.name)]
+    other = list(differences(footers[0], view.header(params), view.stage))
+    yield from other
+    if other:
+        return
+    again = sum(mark in work.rejects for mark in (work.fingerprints[index] for index in work.missing(False)))
+    if again:
+        yield f"{again} timed out or crashed and will be tried again"
+    came = _came_and_went(view, root, work.units)
+    changed = max(0, todo - again - came["added"])
+    made = [footer.get("inputs_digest") for footer in footers]
+    if changed and made == part_digests(work, work.rows | set(work.fingerprints) - set(work.rejects)):
+        yield f"{changed} finished rows are not kept any more (data/.rowstore)"
+        changed = 0
+    came["changed"] = changed
+    shown = [f"{count} {kind}" for kind, count in came.items() if count]
+    if shown:
+        yield f"inputs: {', '.join(shown)}"
+    elif not todo and made != part_digests(work, work.rows):
+        yield "inputs are as they were at an earlier run; its rows are known"
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], section: str) -> Iterator[str]:
+    """Which parameter, library or other thing that decides values differs between two headers of a table."""
+    if old.get("version") != new["version"]:
+        yield f"version of the view {old.get('version')} → {new['version']}"
+    yield from changed_values(old.get("params", {}), new["params"], section)
+    yield from changed_values(old.get("libraries", {}), new["libraries"], "library")
+    if old.get("digest") != new["digest"]:
+        yield "other weights or arithmetic"
+
+
+def changed_values(old: Any, new: Any, name: str) -> Iterator[str]:
+    """`name.key old → new` for each value of nested mappings that differs."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in [*old, *(key for key in new if key not in old)]:
+            yield from changed_values(old.get(key), new.get(key), f"{name}.{key}")
+    elif old != new:
+        yield f"{name} {_shown(old)} → {_shown(new)}"
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else f"{text[:39]}…"
+
+
+def _came_and_went(view: FeatureView[Any], root: Path, units: pa.Table) -> dict[str, int]:
+    """How many ids the table does not know yet, and how many of it are wanted no more."""
+    wanted = set(units["material_id"].to_pylist())
+    known = set(tables.read(root, view.name, ["material_id"])["material_id"].to_pylist())
+    rejects = Paths(root).rejects(view.name)
+    if rejects.exists():
+        known |= set(pq.read_table(rejects, columns=["material_id"])["material_id"].to_pylist())
+    return {"added": len(wanted - known), "removed": len(known - wanted)}
+
+
+def unseen(root: Path) -> list[str]:
+    """Stages whose tables were made with other libraries, weights or view versions than there are now.
+
+    DVC knows files and parameters, and takes them for up to date.
+    """
+    found = []
+    for stage in stages.STAGES:
+        view = registry.view_of(stage)
+        if tables.exists(root, view.name):
+            params = stages.params_of(stage, root)
+            if any(differences(tables.footer(tables.files(root, view.name)[0]), view.header(params), stage)):
+                found.append(stage)
+    return found
+
+
+def _dvc_status(root: Path) -> dict[str, Any] | None:
+    """What DVC has to say of each stage; None outside a DVC project."""
+    if not (root / "dvc.yaml").exists() or not (root / ".dvc").is_dir():
+        return None
+    return commands.dvc_status(root)
+
+
+def _dvc_reasons(root: Path, stage: str, told: dict[str, Any]) -> Iterator[str]:
+    """What DVC sees and rows do not tell. Changed code runs a stage again, and computes nothing unless the version of
+    its view is raised.
+    """
+    params = Paths(root).params.name
+    changed = commands.changed(told, stage, "deps")
+    if params in changed:
+        yield from _params_reasons(root, stage)
+    code = [path for path in changed if not path.startswith("data/") and path != params]
+    if code:
+        yield f"code: {', '.join(code)}"
+    if "changed command" in told.get(stage, []):
+        yield "its command in dvc.yaml"
+    for path, how in commands.changed(told, stage, "outs").items():
+        yield f"{path} is {how} since dvc.lock was written"
+
+
+def _params_reasons(root: Path, stage: str) -> Iterator[str]:
+    """Parameters in the stage's own section that differ from those of the last run, which `dvc.lock` has."""
+    lock = yaml.safe_load(Paths(root).lock.read_text(encoding="utf-8")) if Paths(root).lock.exists() else {}
+    old = lock.get("stages", {}).get(stage, {}).get("params", {}).get(Paths(root).params.name, {})
+    if old:
+        yield from changed_values(old.get(stage), read_params(root).get(stage), stage)
+
+
+def _model_step(root: Path, stage: str, stale: list[str], told: dict[str, Any]) -> Step:
+    """A stage of the model runs as a whole, whenever DVC finds a reason."""
+    deps = commands.changed(told, stage, "deps")
+    after = ["train"] if "train" in stale else stale  # which itself comes after all the others
+    reasons = [*(f"input: {path} is {how}" for path, how in deps.items() if path.startswith("data/")),
+               *_dvc_reasons(root, stage, told), *([f"after {', '.join(after)}"] if after else [])]
+    return Step(stage, None, None, None, tuple(reasons))

@@ -1,0 +1,136 @@
+"""The last good version of everything that DVC tracks, kept while a refresh works on the next one.
+
+Files are linked, not copied, so that keeping them costs neither time nor space: stages and DVC write new files and
+rename them, and never write into an old one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import filelock
+import yaml
+
+from features.errors import UserError
+from features.params import load_section
+from features.paths import Paths
+from features.store.files import write_text
+from pipelines.params import IngestParams
+from pipelines.sources.materials_project.move import pin
+
+
+class LastGood:
+    """What stood below `root` before the refresh. It outlives a refresh that was killed."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.folder = Paths(root).refresh / "last_good"
+        self.files = self.folder / "files"
+        self.note = self.folder / "note.yaml"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """One refresh at a time; a second one is told so and ends."""
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with filelock.FileLock(self.folder.parent / "lock", timeout=0):
+                yield
+        except filelock.Timeout:
+            raise UserError("another refresh is running here; wait for it or stop it") from None
+
+    def exists(self) -> bool:
+        """Whether a refresh is at work, or was killed at work."""
+        return self.note.exists()
+
+    def keep(self) -> None:
+        """Link all outputs that `dvc.lock` knows, and note the pinned database version."""
+        self.drop()
+        had_lock = Paths(self.root).lock.exists()
+        for path in outputs(self.root):
+            _link(self.root / path, self.files / path)
+        if had_lock:
+            self.files.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(Paths(self.root).lock, Paths(self.files).lock)
+        # written last: without it nothing is taken for kept
+        write_text(self.note, yaml.safe_dump({"had_lock": had_lock, "database_version": _pinned(self.root)}))
+
+    def database_version(self) -> str | None:
+        """The version of the Materials Project's database that was pinned."""
+        found: str | None = self._note()["database_version"]
+        return found
+
+    def same_lock(self) -> bool:
+        """Whether `dvc.lock` is as it was: what DVC tracks has not changed."""
+        old, new = (Paths(where).lock for where in (self.files, self.root))
+        return old.exists() and new.exists() and old.read_bytes() == new.read_bytes()
+
+    def put_back(self) -> bool:
+        """Make everything as it was when `keep` was called. May be repeated if it was broken off.
+
+        Says whether there was a version to put back; before the first one, what has been made so far stays.
+        """
+        had_lock: bool = self._note()["had_lock"]
+        if had_lock:
+            for path in sorted({*outputs(self.root), *outputs(self.files)}):
+                _remove(self.root / path)  # also what was not there before
+                _link(self.files / path, self.root / path)
+            write_text(Paths(self.root).lock, Paths(self.files).lock.read_text(encoding="utf-8"))
+        # last, since a params.yaml that is broken meanwhile stops it
+        if self.database_version() != _pinned(self.root):
+            pin(self.root, self.database_version())
+        self.drop()
+        return had_lock
+
+    def _note(self) -> dict[str, Any]:
+        content: dict[str, Any] = yaml.safe_load(self.note.read_text(encoding="utf-8"))
+        return content
+
+    def drop(self) -> None:
+        """Forget it: what stands below `root` is good."""
+        self.note.unlink(missing_ok=True)
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
+
+
+def outputs(root: Path) -> list[str]:
+    """All outputs of the stages that `dvc.lock` knows, relative to the project."""
+    lock = Paths(root).lock
+    content = yaml.safe_load(lock.read_text(encoding="utf-8")) if lock.exists() else {}
+    stages = (content or {}).get("stages") or {}
+    found = [out["path"] for stage in stages.values() for out in stage.get("outs", [])]
+    outside = [path for path in found if Path(path).is_absolute() or ".." in Path(path).parts]
+    if outside:
+        raise UserError(f"dvc.lock: the output {outside[0]} lies outside the project")
+    return sorted(found)
+
+
+def _pinned(root: Path) -> str | None:
+    return load_section(root, "ingest", IngestParams).materials_project.database_version
+
+
+def _link(source: Path, target: Path) -> None:
+    """A file or a folder under a second name. What is not there is left out."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target, copy_function=_link_file)
+    elif source.exists():
+        _link_file(source, target)
+
+
+def _link_file(source: str | Path, target: str | Path) -> None:
+    try:
+        os.link(os.path.realpath(source), target)  # DVC may have put a symbolic link to its cache there
+    except OSError:
+        shutil.copy2(source, target)  # a file system without links; a full disk fails here with its own words
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,273 @@
+"""Bringing everything up to date, or leaving everything as it was. The flow `refresh` is thin around `renew`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from features import catalog
+from features.catalog import validate
+from features.catalog.diff import Changes, compare
+from features.errors import UserError
+from features.params import load_section, read_params
+from features.paths import Paths
+from features.progress import say
+from features.store.files import write_text
+from pipelines import commands
+from pipelines.engine import runs
+from pipelines.engine.plan import unseen
+from pipelines.params import IngestParams
+from pipelines.refresh.last_good import LastGood
+
+METRICS = "metrics.json"
+Metrics = dict[str, tuple[float | None, float | None]]
+"""Every number of the metrics, before and after."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is done with a good version."""
+
+    commit: bool = False
+    """Commit `dvc.lock` and `params.yaml` with git."""
+    tag: bool = False
+    """Also tag the commit, `data-<database version or date>`."""
+    push: bool = False
+    """Push the data to the DVC remote."""
+
+
+@dataclass(frozen=True)
+class Renewal:
+    """What a refresh did."""
+
+    database: tuple[str | None, str | None]
+    """Pinned version of the Materials Project's database, before and after; None for other sources."""
+    stages: dict[str, dict[str, Any]]
+    """Counts of each stage that ran; not of those whose outputs DVC took from its cache, having run them before."""
+    changes: Changes
+    metrics: Metrics
+    nothing_new: bool
+    """Whether `dvc.lock` is as it was."""
+    seconds: float
+
+    def headline(self) -> str:
+        """One line."""
+        old, new = self.database
+        version = f"database {new}" if old == new else f"database {old} → {new}"
+        if self.nothing_new:
+            return f"nothing new{f': {version}' if new else ''}"
+        crystals = next((change for change in self.changes.tables if change.table == "materials"), None)
+        moved = [f"{len(getattr(crystals, kind))} {kind}" for kind in ("added", "changed", "removed")
+                 if crystals is not None and getattr(crystals, kind)]
+        rejected = len(self.changes.newly_rejected)
+        return "; ".join([*([version] if new else []), f"crystals: {', '.join(moved) or 'the same'}",
+                          *([f"{rejected} newly rejected"] if rejected else []),
+                          f"{len(self.stages)} stage{'' if len(self.stages) == 1 else 's'} ran"])
+
+
+def _call(_name: str, function: Callable[..., T], *arguments: Any) -> T:
+    return function(*arguments)
+
+
+def renew(root: Path, options: Options | None = None, step: Callable[..., Any] = _call) -> Renewal:
+    """Move to the server's database version, run `dvc repro`, check and compare the result, publish it.
+
+    If anything of this fails before publishing, tables, model, `dvc.lock` and the pinned version are put back as they
+    were; finished rows stay in the row store. A refresh that was killed is finished or put back by the next one.
+    `step(name, function, *arguments)` runs each part: a flow makes a task of it. Raises `UserError` if another refresh
+    is at work.
+    """
+    read_params(root)
+    commands.run([sys.executable, "-m", "model", "check"], root, say)  # a wrong parameter of a late stage, too
+    options = options or Options()
+    good = LastGood(root)
+    with good.locked(), runs.recorded(root, "refresh") as record:
+        began = time.monotonic()
+        _nobody_at_work(root)
+        _can_publish(root, options)
+        step("keep the last good version", _keep, root, good)
+        try:
+            database = step("look for a new database version", _move, root, good)
+            stages = step("dvc repro", _reproduce, root)
+            step("validate", validate.check, root)
+            nothing_new = good.same_lock()
+            changes, metrics = (Changes([], []), {}) if nothing_new else step("compare", _compare, root, good)
+        except BaseException as error:
+            _put_back_after(error, root, good)
+            raise
+        good.drop()
+        result = Renewal(database, stages, changes, metrics, nothing_new, time.monotonic() - began)
+        record.note = result.headline()
+        write_text(Paths(root).refresh / "report.json", json.dumps(asdict(result), indent=1) + "\n")
+        step("publish", publish, root, options, result)
+    return result
+
+
+def put_back(root: Path) -> None:
+    """Put back what a killed refresh has left. Raises `UserError` if there is nothing, or if DVC is at work."""
+    read_params(root)
+    good = LastGood(root)
+    with good.locked():
+        if not good.exists():
+            raise UserError("no refresh has left anything to put back")
+        _nobody_at_work(root)
+        if _finished_by_hand(root, good):
+            good.drop()
+            raise UserError("what the killed refresh began has been finished and committed; nothing is put back")
+        _put_back(root, good)
+
+
+def _nobody_at_work(root: Path) -> None:
+    """Nothing is touched while somebody's `dvc repro` runs, or a stage that a killed refresh has left behind."""
+    for run in runs.history(root):
+        if run.outcome == runs.RUNNING and run.stage != "refresh":
+            raise UserError(f"stage '{run.stage}' is at work here since {run.started} (process {run.pid} on "
+                            f"{run.host}); wait for it or stop it; if it is gone, delete {Paths(root).runs}")
+    commands.dvc_status(root)
+
+
+def _put_back(root: Path, good: LastGood) -> None:
+    if good.put_back():
+        catalog.refresh(root)
+        say("the last good version is back in its place")
+    else:
+        say("there was no version before this one to put back; what was made so far stays")
+
+
+def _put_back_after(error: BaseException, root: Path, good: LastGood) -> None:
+    """Put back, and never let what goes wrong with it hide why it was needed."""
+    try:
+        _put_back(root, good)
+    except (UserError, OSError) as second:
+        why = " ".join(str(error).split()) or type(error).__name__
+        say(f"the refresh failed ({why}), and the last good version is kept, but not yet back in its place ({second}): "
+            "python -m pipelines put-back")
+
+
+def _keep(root: Path, good: LastGood) -> None:
+    """Keep what stands here, unless it is the unchecked work of a refresh that was killed."""
+    if good.exists() and not _finished_by_hand(root, good):
+        say("a refresh was killed here; it goes on, and goes back to the version before it if it fails")
+    else:
+        good.keep()
+
+
+def _finished_by_hand(root: Path, good: LastGood) -> bool:
+    """Whether somebody has finished what a killed refresh began: all outputs are those of a `dvc.lock` in git."""
+    if good.same_lock():
+        return False
+    lock = Paths(root).lock.name
+    try:
+        committed = _git(root, "rev-parse", f"HEAD:./{lock}") == _git(root, "hash-object", lock)
+    except UserError:  # no repository, no commit, no such file: nobody has
+        return False
+    if not committed:
+        return False
+    told = commands.dvc_status(root)
+    return not any(commands.changed(told, stage, "outs") for stage in told)
+
+
+def _move(root: Path, good: LastGood) -> tuple[str | None, str | None]:
+    """Pinned version before the refresh, and now."""
+    if load_section(root, "ingest", IngestParams).source != "materials_project":
+        return None, None
+    from pipelines.sources.materials_project.move import move
+
+    return good.database_version(), move(root).new
+
+
+def _reproduce(root: Path) -> dict[str, dict[str, Any]]:
+    """Run what is stale; counts of the stages that ran."""
+    before = {run.id for run in runs.history(root)}
+
+    def repro(*arguments: str) -> None:
+        commands.run([commands.program("dvc"), "repro", *arguments], root, say)
+
+    repro()
+    if stale := unseen(root):
+        for stage in stale:
+            repro("--force", "--single-item", stage)
+        repro()
+    catalog.refresh(root)  # DVC may have taken tables from its cache
+    return {run.stage: {**run.counts, "seconds": run.seconds} for run in runs.history(root)
+            if run.id not in before and run.stage != "refresh"}
+
+
+def _compare(root: Path, good: LastGood) -> tuple[Changes, Metrics]:
+    old, new = (_numbers(Paths(where).results / METRICS) for where in (good.files, root))
+    return compare(good.files, root), {name: (old.get(name), new.get(name)) for name in sorted({*old, *new})}
+
+
+def _numbers(path: Path) -> dict[str, float]:
+    """All numbers of a JSON file, by their path in it."""
+    found: dict[str, float] = {}
+
+    def visit(value: Any, name: str) -> None:
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                visit(inner, f"{name}.{key}" if name else key)
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found[name] = value
+
+    visit(json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}, "")
+    return found
+
+
+def _can_publish(root: Path, options: Options) -> None:
+    """Whether what is asked for at the end can be done, before anything long begins."""
+    if options.commit or options.tag:
+        _git(root, "rev-parse", "--git-dir")
+        _git(root, "var", "GIT_COMMITTER_IDENT")
+    if options.push:
+        remotes = subprocess.run([commands.program("dvc"), "remote", "list"], cwd=root, env=commands.environment(),
+                                 capture_output=True, text=True, check=False)
+        if not remotes.stdout.strip():
+            raise UserError("push: there is no DVC remote; add one with: dvc remote add --default NAME ADDRESS")
+
+
+def publish(root: Path, options: Options, result: Renewal) -> None:
+    """Commit, tag and push, as far as it is asked for. What is done already is not done again."""
+    if options.commit or options.tag:
+        _commit(root, result)
+    if options.tag:
+        _tag(root, result)
+    if options.push:
+        commands.run([commands.program("dvc"), "push"], root, say)
+
+
+def _commit(root: Path, result: Renewal) -> None:
+    files = [Paths(root).lock.name, Paths(root).params.name]
+    if not _git(root, "status", "--porcelain", "--", *files):
+        return
+    if stale := commands.dvc_status(root):
+        raise UserError(f"commit: parameters or code were changed while the refresh ran ({', '.join(sorted(stale))} "
+                        "would run again); nothing is committed, run it again")
+    _git(root, "add", "--", *files)
+    did = "what an earlier one made" if result.nothing_new else result.headline()
+    _git(root, "commit", "--quiet", "-m", f"Refresh: {did}", "--", *files)
+
+
+def _tag(root: Path, result: Renewal) -> None:
+    """`data-<version>`, with a number behind it if there is one already, on the commit that last changed `dvc.lock`."""
+    commit = _git(root, "log", "-1", "--format=%H", "--", Paths(root).lock.name)
+    if not commit or _git(root, "tag", "--points-at", commit, "--list", "data-*"):
+        return
+    known = _git(root, "tag", "--list", "data-*").split()
+    name = f"data-{result.database[1] or time.strftime('%Y-%m-%d', time.gmtime())}"
+    names = (name, *(f"{name}.{number}" for number in range(2, len(known) + 3)))
+    _git(root, "tag", next(tag for tag in names if tag not in known), commit)
+
+
+def _git(root: Path, *arguments: str) -> str:
+    """What a git command prints."""
+    done = subprocess.run([commands.program("git"), *arguments], cwd=root, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"git {arguments[0]}: {' '.join(done.stderr.split()) or f'exit code {done.returncode}'}")
+    return done.stdout.strip()

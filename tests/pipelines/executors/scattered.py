@@ -1,0 +1,94 @@
+"""What every executor must do, for the tests of each."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pyarrow as pa
+
+from features.paths import Paths
+from features.view import Batch
+from pipelines.engine.materialize import job_of, materialize
+from pipelines.executors import Executor, Job, Pool, Serial
+from tests.pipelines.toy import ToyParams, toy_view, units
+
+KINDS = ["good", "crash", "hang", "good", "good", "good", "bad", "bug"]
+BECOMES = {"m0": "0", "m1": "crash", "m2": "timeout", "m3": "6", "m4": "8", "m5": "10", "m6": "bad",
+           "m7": "ZeroDivisionError"}
+TIMEOUT_S = 1.0
+
+
+def toy_job(timeout_s: float = 20.0, **changes: object) -> Job:
+    return dataclasses.replace(job_of(toy_view(), ToyParams(timeout_s=timeout_s)), **changes)  # type: ignore[arg-type]
+
+
+def outcome(executor: Executor, kinds: list[str], batch: int = 2, job: Job | None = None) -> dict[str, str]:
+    """What became of each row: its value or its error."""
+    table = units([(f"m{k}", k, kind) for k, kind in enumerate(kinds)])
+    batches = [table.slice(first, batch) for first in range(0, len(table), batch)]
+    found: dict[str, str] = {}
+    for index, result in executor.map(job or toy_job(), batches):
+        found |= named(batches[index], result)
+    assert len(found) == len(kinds)
+    return found
+
+
+def named(batch: pa.Table, result: Batch) -> dict[str, str]:
+    """What became of each row of a batch; every row and reject must lie under its own unit."""
+    found = {}
+    for owner, row in zip(result.owners, result.rows.to_pylist(), strict=True):
+        assert batch["material_id"][owner].as_py() == row["material_id"]
+        found[row["material_id"]] = f"{row['value']:g}"
+    for position, reject in result.rejects.items():
+        assert batch["material_id"][position].as_py() == reject.material_id
+        found[reject.material_id] = reject.error
+    return found
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    """All published bytes."""
+    folder = Paths(root).features
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.parquet"))}
+
+
+class Disturbed(Executor):
+    """Another executor to which something happens in the middle of a run."""
+
+    def __init__(self, inner: Executor, disturb: Callable[[], None]) -> None:
+        self.inner = inner
+        self.disturb = disturb
+
+    def pool(self, job: Job) -> AbstractContextManager[Pool]:
+        return self.inner.pool(job)
+
+    def map(self, job: Job, batches: Iterable[pa.Table]) -> Iterator[tuple[int, Batch]]:
+        for count, result in enumerate(super().map(job, batches)):
+            if count == 2:
+                self.disturb()
+            yield result
+
+
+def survives(executor: Executor, disturb: Callable[[], None], root: Path) -> None:
+    """A run that is disturbed loses nothing and writes the bytes of one that is not."""
+    table = units([(f"m{k}", k, "bad" if k % 9 == 0 else "slow") for k in range(72)])
+    report = materialize(toy_view(), ToyParams(), root / "disturbed", table, Disturbed(executor, disturb))
+    assert (report.wanted, report.computed, report.rejected) == (72, 72, 8)
+    materialize(toy_view(), ToyParams(), root / "serial", table, Serial())
+    assert contents(root / "disturbed") == contents(root / "serial")
+
+
+def same_bytes(executor: Executor, root: Path) -> None:
+    """A clean build and an incremental one are byte for byte those of `serial`."""
+    before = units([(f"m{k}", k, "bad" if k % 7 == 0 else "good") for k in range(40)])
+    after = units([(f"m{k}", k + 10 * (k == 8), "bug" if k % 5 == 0 else "good") for k in range(5, 60)])
+    params = ToyParams(copies=2)
+    view = toy_view(batch_size=8)
+    materialize(view, params, root / "serial", after, Serial())
+    for table in (before, after):
+        materialize(view, params, root / "incremental", table, executor)
+    materialize(view, params, root / "clean", after, executor)
+    assert contents(root / "clean") == contents(root / "serial")
+    assert contents(root / "incremental") == contents(root / "serial")

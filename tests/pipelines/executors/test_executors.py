@@ -1,0 +1,184 @@
+"""A worker that dies or hangs costs one row, not the run; one loop hands out batches, whatever works on them."""
+
+import functools
+import multiprocessing
+import os
+import pickle
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from features.errors import RowError, UserError
+from features.view import Reject
+from pipelines import executors
+from pipelines.executors import Executor, Job, Processes, Serial, local, remote, scatter
+from tests.pipelines.executors.scattered import BECOMES, KINDS, TIMEOUT_S, named, outcome, same_bytes, toy_job
+from tests.pipelines.toy import units
+
+
+def numbered(count: int, what: str = "good") -> list[pa.Table]:
+    """Batches of two rows."""
+    return [units([(f"m{2 * k + j}", 2 * k + j, what) for j in range(2)]) for k in range(count)]
+
+
+def test_serial() -> None:
+    assert outcome(Serial(), ["good", "bad", "bug", "good"]) == {
+        "m0": "0", "m1": "bad", "m2": "ZeroDivisionError", "m3": "6"}
+
+
+@pytest.mark.slow
+def test_a_crash_and_a_hang_cost_one_row_each() -> None:
+    assert outcome(Processes(2), KINDS, job=toy_job(TIMEOUT_S)) == BECOMES
+
+
+@pytest.mark.slow
+def test_processes_make_the_same_bytes(tmp_path: Path) -> None:
+    same_bytes(Processes(2), tmp_path)
+
+
+def raises(table: pa.Table) -> None:
+    """A whole batch fails, with an error that pickle cannot bring back: its class takes two arguments and keeps one."""
+    raise RowError("odd", f"first is {table['material_id'][0].as_py()}")
+
+
+@pytest.mark.parametrize("executor", [Serial(), Processes(1)], ids=["serial", "processes"])
+def test_a_batch_that_fails_as_a_whole_is_tried_row_by_row(executor: Executor) -> None:
+    ((_, result),) = executor.map(Job(compute=raises), numbered(1))  # type: ignore[arg-type]
+    assert result.rejects == {0: Reject("m0", "odd", "first is m0"), 1: Reject("m1", "odd", "first is m1")}
+
+
+def no_space(_table: pa.Table) -> None:
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("executor", [Serial(), Processes(1)], ids=["serial", "processes"])
+def test_an_error_of_the_machine_stops_the_run(executor: Executor) -> None:
+    with pytest.raises(OSError, match="No space left"):
+        list(executor.map(Job(compute=no_space), numbered(3)))  # type: ignore[arg-type]
+
+
+def test_only_a_few_batches_are_taken_ahead() -> None:
+    taken = finished = 0
+
+    def batches() -> Iterator[pa.Table]:
+        nonlocal taken
+        for batch in numbered(30):
+            taken += 1
+            assert taken - finished <= 4
+            yield batch
+
+    for _ in Processes(1).map(toy_job(), batches()):
+        finished += 1
+    assert (taken, finished) == (30, 30)
+
+
+@pytest.mark.parametrize("executor", [Serial(), Processes(2)], ids=["serial", "processes"])
+def test_several_threads_share_a_pool(executor: Executor) -> None:
+    batches = numbered(12)
+    found: dict[int, dict[str, str]] = {}
+    with executor.pool(toy_job()) as pool:
+        def part(k: int) -> None:
+            mine = batches[k::3]
+            found[k] = {name: value for index, result in scatter(pool, mine)
+                        for name, value in named(mine[index], result).items()}
+
+        threads = [threading.Thread(target=part, args=[k]) for k in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert {name: value for part in found.values() for name, value in part.items()} == {
+        f"m{k}": f"{2 * k}" for k in range(24)}
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (("slurm",), "no executor 'slurm'; there are: serial, processes, dask, ray"),
+    (("serial", None, "tcp://host:1"), "executor 'serial' uses this machine alone; take --executor dask or ray"),
+    (("processes", None, "host:1"), "executor 'processes' uses this machine alone"),
+    (("dask", 2, "host:1"), "the cluster at host:1 has its own workers"),
+])
+def test_what_does_not_go_together(arguments: tuple[str, int | None, str | None], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        executors.make(*arguments)
+
+
+@pytest.mark.parametrize("name", ["dask", "ray"])
+def test_a_package_that_is_not_there(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed" if name == "dask" else "ray", None)
+    with pytest.raises(UserError, match=rf"'{name}' needs the package {name}: pip install 'multimodal-cpf\[{name}\]'"):
+        list(executors.make(name).map(toy_job(), numbered(1)))
+
+
+@pytest.mark.parametrize("name", ["dask", "ray"])
+@pytest.mark.parametrize(("address", "message"), [
+    ("127.0.0.1:9", "does not answer at 127.0.0.1:9"), ("host", "--address host .* is not HOST:PORT of"),
+    ("host:port", "is not HOST:PORT of")])
+def test_an_address_where_nobody_is(name: str, address: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "PATIENCE_S", 0.1)
+    with pytest.raises(UserError, match=message):
+        list(executors.make(name, None, address).map(toy_job(), numbered(1)))
+
+
+def test_a_slice_travels_without_its_parent() -> None:
+    table = pa.concat_tables(numbered(500))
+    assert len(remote.to_bytes(table.slice(0, 2))) < len(remote.to_bytes(table)) / 10
+    assert remote.from_bytes(remote.to_bytes(table.slice(3, 5))).equals(table.slice(3, 5))
+
+
+@pytest.mark.parametrize(("job", "code", "message"), [
+    (toy_job(libraries={"numpy": "0.1"}), None, "numpy is .*, and 0.1 where the run was started"),
+    (toy_job(libraries={"no-such-thing": "1"}), None, "no-such-thing is missing, and 1"),
+    (toy_job(digest="these", find_digest=functools.partial(str, "those")), None, "other weights or arithmetic"),
+    (toy_job(), "another", "the code of features/ is not that of the run"),
+])
+def test_a_machine_that_would_make_other_rows(job: Job, code: str | None, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        remote.check_machine(job, code or remote.code_digest())
+
+
+def test_a_worker_that_may_not_have_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
+    answer = remote.work(pickle.dumps((toy_job(), "")), b"", 1)
+    with pytest.raises(UserError, match="DASK_DISTRIBUTED__WORKER__DAEMON=False in its environment, or with --no-na"):
+        raise answer.error or AssertionError
+
+
+def test_a_workers_children_stay_for_the_next_batch_and_end_when_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "IDLE_S", 0.5)
+    job = pickle.dumps((toy_job(), remote.code_digest()))
+    batch = remote.to_bytes(numbered(1)[0])
+    first = remote.work(job, batch, 1)
+    kept = remote._kept[job]
+    assert first == remote.work(job, batch, 1)
+    assert remote._kept[job] is kept
+    assert first.owners == [0, 1]
+    assert kept.timer is not None
+    kept.timer.join()
+    assert job not in remote._kept
+
+
+def test_children_that_all_died_are_replaced() -> None:
+    """Killed while idle, which breaks the pool: the batch goes back and is computed by new ones."""
+    job = pickle.dumps((toy_job(), remote.code_digest()))
+    batch = remote.to_bytes(numbered(1)[0])
+    remote.work(job, batch, 1)
+    (child,) = [one for one in multiprocessing.active_children()
+                if one in remote._kept[job].pool.processes._pool_manager.worker_manager.workers.values()]
+    child.kill()
+    child.join()
+    answers = [remote.work(job, batch, 1) for _ in range(2)]
+    assert answers[-1].error is None
+    assert all(isinstance(one.error, executors.BatchError) for one in answers[:-1] if one.error)
+    remote._end_all()
+
+
+def test_the_environment_of_this_process_stays_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    with Processes(1).pool(toy_job()):
+        assert {name: os.environ.get(name) for name in local.THREADS[:3:2]} == {
+            "OMP_NUM_THREADS": "3", "MKL_NUM_THREADS": None}
