@@ -1,4 +1,4 @@
-"""A trained model on disk: weights as safetensors, everything else as JSON."""
+"""A trained model on disk: one safetensors file, whose header says everything that a reader must know."""
 
 from __future__ import annotations
 
@@ -9,20 +9,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from features.errors import UserError
 from features.params import parse_section
 from features.paths import Paths
-from features.registry import view_of
-from features.store.files import write_text
+from features.store.rowstore import beside
 from features.text_encoder.weights import pick_device
+from model.identity import Identity
 from model.nets.network import MultimodalNet
 from model.params import TrainParams
 
-FORMAT = 1
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
+FORMAT = 2
+"""Raised when the file, or what the network makes of its weights, changes its meaning."""
+MODEL = "model.safetensors"
+CONFIG = "multimodal_cpf"
+"""Key of the configuration in the header of the file."""
+Tensors = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,8 @@ class Config:
     format: int
     train: dict[str, Any]
     """Section `train` as it was."""
-    features: dict[str, dict[str, Any]]
-    """Per stage the version, parameters and weights digest of the features: what `predict` must repeat."""
+    identity: dict[str, Any]
+    """What the model was made from (`model.identity`)."""
     text_dim: int
     target_mean: float
     """Mean of the transformed target over the training split."""
@@ -41,11 +45,11 @@ class Config:
     unit: str
     """Unit of the untransformed target."""
     split_sizes: dict[str, int]
-    split_digest: str
-    """Which crystal was on which side (`data.split_digest`)."""
     parameters: int
+    history: list[dict[str, float]]
+    """Learning curve: for each epoch `epoch`, `train_loss` and the validation errors of the branches."""
     weights_sha256: str = ""
-    """Of the weights that belong to this configuration; `save` fills it in."""
+    """Over names and bytes of the weights, which the format itself does not check; `save` fills it in."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class Trained:
     net: MultimodalNet
     config: Config
     params: TrainParams
+    identity: Identity
     device: torch.device
 
     def natural(self, z: torch.Tensor) -> torch.Tensor:
@@ -62,48 +67,48 @@ class Trained:
         return z.double().cpu() * self.config.target_std + self.config.target_mean
 
 
-def check_versions(trained: Trained) -> None:
-    """Refuse a model that was trained on features of another meaning."""
-    for stage, section in trained.config.features.items():
-        version = view_of(stage).version
-        if section["version"] != version:
-            raise UserError(f"the model was trained on version {section['version']} of the features of '{stage}', "
-                            f"this code makes version {version}; train again with `dvc repro`")
+def path_of(root: Path) -> Path:
+    """The file of a project's model."""
+    return Paths(root).model / MODEL
 
 
 def save(root: Path, net: MultimodalNet, config: Config) -> None:
-    """Write weights and configuration, each beside its place and renamed into it; the configuration last."""
-    folder = Paths(root).model
-    folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / f"{WEIGHTS}.new"
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}, draft)
-    content = {**asdict(config), "weights_sha256": _sha256(draft)}
-    draft.replace(folder / WEIGHTS)
-    write_text(folder / CONFIG, json.dumps(content, indent=2, sort_keys=True) + "\n")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    """Write the model whole, beside its place and renamed into it."""
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
+    content = {**asdict(config), "weights_sha256": _digest(weights)}
+    with beside(path_of(root)) as draft:
+        save_file(weights, draft, {CONFIG: json.dumps(content, sort_keys=True, ensure_ascii=False)})
 
 
 def load(root: Path, device: str | None = None) -> Trained:
-    """The trained model of a project. Raises `UserError` if there is none or it is of another version."""
-    folder = Paths(root).model
+    """The trained model of a project. Raises `UserError` if there is none, or if it is damaged or of another format."""
+    path = path_of(root)
+    if not path.exists():
+        raise UserError(f"{path} does not exist: there is no trained model yet; run `dvc repro`")
     try:
-        content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        if content.get("format") != FORMAT:
-            raise UserError(f"{folder / CONFIG} has format {content.get('format')}, this version reads {FORMAT}; "
-                            "train again with `dvc repro`")
-        config = Config(**content)
-        if _sha256(folder / WEIGHTS) != config.weights_sha256:
-            raise UserError(f"{folder / WEIGHTS} and {CONFIG} do not belong together; train again with `dvc repro`")
+        with safe_open(path, framework="pt") as file:
+            content = json.loads((file.metadata() or {}).get(CONFIG, "{}"))
+            if content.get("format") != FORMAT:
+                raise UserError(f"{path} has format {content.get('format', 1)}, this version reads {FORMAT}; train "
+                                "again with `dvc repro`")
+            config = Config(**content)
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+        if _digest(weights) != config.weights_sha256:
+            raise UserError(f"{path} is damaged: its weights are not those that were saved; train again with "
+                            "`dvc repro`")
         params = parse_section(config.train, "train", TrainParams)
         net = MultimodalNet(params, config.text_dim)
-        net.load_state_dict(load_file(folder / WEIGHTS))
-    except FileNotFoundError as error:
-        raise UserError(f"{error.filename} does not exist: there is no trained model yet; run `dvc repro`") from None
-    except (json.JSONDecodeError, SafetensorError, RuntimeError, TypeError) as error:
-        raise UserError(f"the model in {folder} cannot be read ({error}); train again with `dvc repro`") from None
+        net.load_state_dict(weights)
+        identity = Identity.from_dict(config.identity)
+    except (json.JSONDecodeError, SafetensorError, RuntimeError, TypeError, KeyError) as error:
+        raise UserError(f"{path} is damaged and cannot be read ({error}); train again with `dvc repro`") from None
     where = torch.device(pick_device(device or params.device))
-    return Trained(net.to(where).eval(), config, params, where)
+    return Trained(net.to(where).eval(), config, params, identity, where)
+
+
+def _digest(weights: Tensors) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -58,10 +58,10 @@ def predict(net: MultimodalNet, dataset: Dataset, device: torch.device, texts_of
 
 def load_encoder(trained: Trained) -> text_encoder.TextEncoder:
     """The text encoder that the model was trained with."""
-    embed = EmbedParams.model_validate(trained.config.features["embed"]["params"])
-    if not same_weights(embed, trained.config.features["embed"]["digest"]):
-        raise UserError(f"the weights of {embed.encoder} are not those the model was trained with; run `dvc repro`")
-    return text_encoder.load(embed)
+    params: EmbedParams = trained.identity.params("embed")
+    if not same_weights(params, trained.identity.tables["embed"].header["digest"]):
+        raise UserError(f"the weights of {params.encoder} are not those the model was trained with; run `dvc repro`")
+    return text_encoder.load(params)
 
 
 def as_text(encoded: text_encoder.EncodedText, tagged: list[Sentence]) -> Text:

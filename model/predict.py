@@ -8,22 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 
-from features import crystal, sentences
+from features import sentences
 from features.crystal_files import read_text
 from features.errors import RowError
 from features.registry import view_of
-from features.sentences import Sentence
-from features.view import reject
-from features.views import chgnet_atoms, descriptions, materials, structures
-from model import checkpoint
+from features.sentences import REGIONS
+from features.view import ENVIRONMENT, reject
+from features.views import materials
 from model.checkpoint import Trained
 from model.explanation.methods import explain
-from model.inference import as_text, load_encoder
+from model.identity import require_reproducible
+from model.inference import load_encoder
 from model.input import loader
-from model.input.batch import Crystals, StructureBatch, collate_texts
+from model.input.batch import Crystals, StructureBatch, Text, collate_texts
 from model.records import Explanation
+
+ID = "file"
+"""What the one crystal of a file is called while its features are made."""
 
 
 @dataclass(frozen=True)
@@ -45,42 +49,80 @@ class FileResult:
 
 
 def predict_files(trained: Trained, files: list[Path], with_explanations: bool = False) -> list[FileResult]:
-    """Predict for each file; a bad one gives an `error` and never stops the others."""
-    checkpoint.check_versions(trained)
+    """Predict for each file; a bad one gives an `error` and never stops the others.
+
+    Raises `UserError` if the features that the model was trained on cannot be made here.
+    """
+    require_reproducible(trained.identity)
     return [_predict_file(trained, path, with_explanations) for path in files]
 
 
 def _predict_file(trained: Trained, path: Path, with_explanation: bool) -> FileResult:
     try:
-        structure = crystal.canonical_structure(materials.parse(_read(path), "cif"))
-        row = materials.material_row(structure)
-        tensors = _tensors(trained, row["cif"])
-    except RowError as error:
-        return FileResult(str(path), error=" ".join(f"{error.kind}: {error}".split()))
-    tagged: list[Sentence] = []
-    text, note, spoken = None, None, None
-    try:
-        if trained.params.with_text:
-            text = descriptions.describe(crystal.from_cif(row["cif"]), _section(trained, "describe")).text
-            tagged = sentences.tag(text)
-    except RowError as error:
-        note = f"no text ({reject('', error).message}): predicted from the structure alone"
-    if text is not None:
-        encoder = load_encoder(trained)
-        spoken = as_text(encoder.encode([text], [tagged])[0], tagged)
+        return _predict(trained, path, with_explanation)
+    except ENVIRONMENT:
+        raise
+    except Exception as error:  # it belongs to this file, and the others are predicted
+        why = reject(ID, error)
+        return FileResult(str(path), error=f"{why.error}: {why.message}")
+
+
+def _predict(trained: Trained, path: Path, with_explanation: bool) -> FileResult:
+    entry = dict.fromkeys(materials.SOURCE_SCHEMA.names)
+    material = _row(trained, "ingest", entry | {"structure": _read(path), "format": "cif", "properties": "{}"})
+    crystals = _crystals(trained, material)
+    description, words, note = None, None, None
+    if trained.params.with_text:
+        try:
+            description = _row(trained, "describe", material)
+            words = _row(trained, "embed", description | {"variant": 0})
+        except RowError as error:
+            note = f"no text ({error.kind}: {error}): predicted from the structure alone"
+    texts = collate_texts([_text(words) if words else None], trained.config.text_dim)
     with torch.no_grad():
-        prediction = trained.net(tensors.to(trained.device),
-                                 collate_texts([spoken], trained.config.text_dim).to(trained.device))
+        prediction = trained.net(crystals.to(trained.device), texts.to(trained.device))
     fused, structure_only, text_only = (
         float(loader.untransform(trained.natural(z).numpy(), trained.params.transform)[0])
         for z in (prediction.fused, prediction.structure, prediction.text))
     explanation = None
-    if with_explanation and text is not None:
-        explanation = explain(trained, encoder, path.name, tensors, text, tagged, None)
-    return FileResult(str(path), formula=row["reduced_formula"], space_group=row["space_group"], value=fused,
-                      structure_only=structure_only if trained.params.learns("structure") else None,
-                      text_only=text_only if text is not None and trained.params.learns("text") else None, text=text,
-                      note=note, explanation=explanation)
+    if with_explanation and description is not None and words is not None:
+        explanation = explain(trained, load_encoder(trained), path.name, crystals, description["text"],
+                              sentences.from_rows(description["sentences"]), None)
+    return FileResult(
+        str(path), formula=material["reduced_formula"], space_group=material["space_group"], value=fused,
+        structure_only=structure_only if trained.params.learns("structure") else None,
+        text_only=text_only if words is not None and trained.params.learns("text") else None,
+        text=description["text"] if description else None, note=note, explanation=explanation)
+
+
+def _row(trained: Trained, stage: str, unit: dict[str, Any]) -> dict[str, Any]:
+    """The row of a view for one unit, by the function that makes the view's table and as the model's was made.
+
+    Raises `RowError` where the stage would have a reject.
+    """
+    row: dict[str, Any] = _table(trained, stage, unit).to_pylist()[0]
+    return row
+
+
+def _table(trained: Trained, stage: str, unit: dict[str, Any]) -> pa.Table:
+    view = view_of(stage)
+    made = view.compute(pa.Table.from_pylist([{**unit, "material_id": ID}]), trained.identity.params(stage))
+    for why in made.rejects.values():
+        raise RowError(why.error, why.message)
+    return made.rows
+
+
+def _crystals(trained: Trained, material: dict[str, Any]) -> StructureBatch:
+    columns = _table(trained, "tensorize", material)
+    if trained.params.encoder == "chgnet":
+        vectors = _table(trained, "chgnet", material)
+        columns = columns.append_column("atom_vectors", vectors["atom_vectors"])
+    return Crystals.from_table(columns).batch()
+
+
+def _text(words: dict[str, Any]) -> Text:
+    return Text(np.array(words["sentence_vectors"], np.float32),
+                np.array([REGIONS.index(region) for region in words["regions"]], np.int64))
 
 
 def _read(path: Path) -> str:
@@ -90,17 +132,3 @@ def _read(path: Path) -> str:
         return sys.stdin.buffer.read().decode("utf-8")
     except UnicodeDecodeError as error:
         raise RowError("unreadable", f"standard input: {error}") from None
-
-
-def _section(trained: Trained, stage: str) -> Any:
-    """The parameters of a feature as they were when the model was trained."""
-    return view_of(stage).params.model_validate(trained.config.features[stage]["params"])
-
-
-def _tensors(trained: Trained, cif: str) -> StructureBatch:
-    row = structures.tensors(cif, _section(trained, "tensorize"))
-    if trained.params.encoder == "chgnet":
-        model = _section(trained, "chgnet").model
-        vectors = chgnet_atoms.atom_vectors(crystal.from_cif(cif), model).astype(np.float16)  # as the table has them
-        row["atom_vectors"] = vectors.ravel()
-    return Crystals.of([row]).batch()

@@ -79,7 +79,7 @@ def pretrained_on(trained: Trained) -> str | None:
     """What the structure encoder had learned from before, if anything: its errors are not those of a test then."""
     if trained.params.encoder != "chgnet":
         return None
-    return f"CHGNet {trained.config.features['chgnet']['params']['model']}: {chgnet_atoms.PRETRAINED_ON}"
+    return f"CHGNet {trained.identity.params('chgnet').model}: {chgnet_atoms.PRETRAINED_ON}"
 
 
 def bootstrap(errors: Floats, params: EvaluateParams) -> tuple[float, float]:

@@ -21,6 +21,7 @@ from features.view import column
 from model import checkpoint
 from model.checkpoint import Trained
 from model.evaluation.metrics import Floats, measure, predict_all, pretrained_on
+from model.identity import require_same
 from model.inference import load_splits
 from model.input import loader
 from model.input.loader import Dataset
@@ -47,10 +48,8 @@ def evaluate(root: Path) -> None:
     """Evaluate the trained model; writes `data/results/` and the table `predictions`."""
     params = load_section(root, "evaluate", EvaluateParams)
     trained = checkpoint.load(root)
-    checkpoint.check_versions(trained)
+    require_same(trained.identity, root, trained.params)
     splits = load_splits(root, trained.params)
-    if loader.split_digest(splits) != trained.config.split_digest:
-        raise UserError("the crystals or their splits have changed since the model was trained; run `dvc repro`")
     if len(splits["test"]) < 2:
         raise UserError("the test split has only one crystal, too few to test on: take more (ingest.limit)")
     predictions = {name: predict_all(trained, split) for name, split in splits.items()}
@@ -61,7 +60,7 @@ def evaluate(root: Path) -> None:
     rows = _rows(trained, splits, predictions)
     publish(root, "predictions", PREDICTIONS, ("material_id",), rows)
     _write_parity(folder / "parity.csv", rows)
-    pages.write_evaluation(folder / "report.html", metrics, rows, Paths(root).model / "learning_curve.csv")
+    pages.write_evaluation(folder / "report.html", metrics, rows, trained.config.history)
     catalog.refresh(root)
     test, base = metrics["test"], metrics["baseline"]
     others = "".join(f"{label} {test[key]:.4f}, " for key, label in (

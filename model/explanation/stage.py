@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from features import catalog, sentences
 from features.params import load_section
 from features.paths import Paths
@@ -12,6 +14,7 @@ from features.store import placement, tables
 from model import checkpoint
 from model.checkpoint import Trained
 from model.explanation.methods import explain
+from model.identity import require_same
 from model.inference import load_encoder, load_splits
 from model.input.loader import read_crystals
 from model.params import ExplainParams
@@ -24,19 +27,19 @@ def explain_stage(root: Path) -> None:
     """Explain a handful of test crystals; writes the table `attributions` and `data/results/explanations.html`."""
     params = load_section(root, "explain", ExplainParams)
     trained = checkpoint.load(root)
-    checkpoint.check_versions(trained)
     if not trained.params.with_text:
         _write(root, trained, [])
         say("explain: the model was trained without text, so there is nothing to explain")
         return
+    require_same(trained.identity, root, trained.params)
     test = load_splits(root, trained.params)["test"]
-    texts = {row["material_id"]: row for row in
-             tables.read(root, "descriptions", ["material_id", "text", "sentences"]).to_pylist()}
-    with_text = [index for index, material_id in enumerate(test.ids) if material_id in texts]
     place = placement.positions(test.ids)
-    chosen = sorted(with_text, key=lambda index: int(place[index]))[:params.crystals]
+    chosen = sorted(np.flatnonzero(test.n_texts), key=lambda index: int(place[index]))[:params.crystals]
+    ids = [test.ids[index] for index in chosen]
+    texts = {row["material_id"]: row for row in
+             tables.read(root, "descriptions", ["material_id", "text", "sentences"], ids).to_pylist()}
     encoder = load_encoder(trained)
-    crystals = read_crystals(root, [test.ids[index] for index in chosen], test.reads)
+    crystals = read_crystals(root, ids, test.reads)
     explanations = []
     with Progress("explain", len(chosen), "crystals") as progress:
         for number, index in enumerate(chosen):

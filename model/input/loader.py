@@ -8,10 +8,9 @@ threads ahead of their use.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -214,12 +213,6 @@ def load(root: Path, target: str, transform_name: str, reads: Sequence[str], par
         result[name] = Dataset(root, reads, mine, np.array([targets[i] for i in mine]), part[rows], n_edges[rows],
                                np.array([counts.get(i, 0) for i in mine]), dim, params or LoaderParams())
     return result
-
-
-def split_digest(splits: Mapping[str, Dataset]) -> str:
-    """sha256 of which crystal is on which side."""
-    content = "".join(f"{name}:{material_id};" for name in SPLITS for material_id in splits[name].ids)
-    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def read_crystals(root: Path, ids: Sequence[str], reads: Sequence[str]) -> Crystals:

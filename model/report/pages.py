@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import functools
 import io
 from pathlib import Path
@@ -28,11 +27,12 @@ def _environment() -> jinja2.Environment:
                               lstrip_blocks=True, undefined=jinja2.StrictUndefined)
 
 
-def write_evaluation(path: Path, metrics: dict[str, Any], rows: list[dict[str, Any]], curve: Path) -> None:
+def write_evaluation(path: Path, metrics: dict[str, Any], rows: list[dict[str, Any]],
+                     history: list[dict[str, float]]) -> None:
     """Metrics with their intervals, parity plot and learning curve on one page."""
     page = _environment().get_template("report.html").render(
         metrics=metrics, branches=[branch for branch in BRANCHES if branch[0] in metrics["test"]],
-        parity=_parity(metrics, rows), curve=_curve(metrics, curve))
+        parity=_parity(metrics, rows), curve=_curve(metrics, history))
     write_text(path, page)
 
 
@@ -84,9 +84,7 @@ def _parity(metrics: dict[str, Any], rows: list[dict[str, Any]]) -> Markup:
     return _svg(figure)
 
 
-def _curve(metrics: dict[str, Any], path: Path) -> Markup:
-    with path.open(newline="", encoding="utf-8") as handle:
-        history = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(handle)]
+def _curve(metrics: dict[str, Any], history: list[dict[str, float]]) -> Markup:
     figure, axes = _figure()
     for name, key in (("fused", "mae"), ("structure", "mae_structure_only"), ("text", "mae_text_only")):
         if key in metrics["test"]:

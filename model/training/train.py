@@ -19,18 +19,18 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from features.code import code_digest
 from features.errors import UserError
 from features.params import load_section
 from features.paths import Paths
 from features.progress import Progress, say
-from features.store import tables
 from features.store.files import write_text
 from features.text_encoder.weights import pick_device
 from features.views.materials import PROPERTIES
 from model import checkpoint
 from model.checkpoint import Config
+from model.identity import Identity
 from model.inference import load_splits, predict
-from model.input import loader
 from model.input.batch import Ints
 from model.input.loader import Batch, Dataset
 from model.nets.network import MultimodalNet, draw_hidden, joint_loss
@@ -63,39 +63,27 @@ def _train(root: Path, params: TrainParams, group: Team, device: torch.device) -
     first = next(training.batches(training.plan(params.batch_size, (params.seed, 0))[:1]))
     net.encoder.calibrate(first.structure)  # type: ignore[operator]
     net.to(device)
-    footers = feature_footers(root, params)
+    identity = Identity.of(root, params)
     resume = Resume(root, {"train": params.deciding(), "device": device.type, "processes": group.processes,
-                           "features": footers, "splits": loader.split_digest(splits),
-                           "targets": training.targets.tolist()})
+                           "identity": identity.to_dict(), "code": code_digest("features", "model")})
     history = _loop(_Run(net, params, splits, mean, std, device, group), resume)
     if not group.leads:
         return
+    curve = [{name: value for name, value in epoch.items() if name != "seconds"} for epoch in history]
+    _write_curve(Paths(root).model / "learning_curve.csv", curve)
     checkpoint.save(root, net, Config(
         format=checkpoint.FORMAT,
         train=params.model_dump(mode="json"),
-        features=footers,
+        identity=identity.to_dict(),
         text_dim=training.text_dim,
         target_mean=mean,
         target_std=std,
         unit=PROPERTIES.get(params.target, ("", None))[1] or "",
         split_sizes={name: len(split) for name, split in splits.items()},
-        split_digest=loader.split_digest(splits),
         parameters=sum(p.numel() for p in net.parameters()),
+        history=curve,
     ))
-    _write_history(Paths(root).model / "learning_curve.csv", history)
     resume.clear()
-
-
-def feature_footers(root: Path, params: TrainParams) -> dict[str, dict[str, Any]]:
-    """What the tables say of themselves: how a prediction must compute its features."""
-    names = {"ingest": "materials", "tensorize": "structures"}
-    if params.encoder == "chgnet":
-        names |= {"chgnet": "chgnet_atoms"}
-    if params.with_text:
-        names |= {"describe": "descriptions", "embed": "text_embeddings"}
-    kept = ("version", "params", "digest")
-    footers = {stage: tables.footer(tables.files(root, name)[0]) for stage, name in names.items()}
-    return {stage: {key: footer[key] for key in kept if key in footer} for stage, footer in footers.items()}
 
 
 class _Run:
@@ -270,9 +258,10 @@ def _variants(count: int, params: TrainParams, epoch: int) -> Ints | None:
     return np.random.default_rng([params.seed, epoch, 2]).integers(0, 2**31, count) if params.paraphrases else None
 
 
-def _write_history(path: Path, history: list[dict[str, float]]) -> None:
+def _write_curve(path: Path, curve: list[dict[str, float]]) -> None:
+    """The learning curve for `dvc plots`; pages read the one in the model's file."""
     table = io.StringIO()
-    writer = csv.DictWriter(table, [name for name in history[0] if name != "seconds"], extrasaction="ignore")
+    writer = csv.DictWriter(table, list(curve[0]))
     writer.writeheader()
-    writer.writerows(history)
+    writer.writerows(curve)
     write_text(path, table.getvalue())

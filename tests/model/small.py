@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,8 @@ def _description(row: dict[str, Any]) -> dict[str, Any]:
     text = (f"{row['reduced_formula']} crystallizes in the {row['crystal_system']} {row['space_group']} space group. "
             f"{row['elements'][0]}(1) is bonded in a 6-coordinate geometry to six equivalent {row['elements'][-1]}(1) "
             f"atoms. The {row['elements'][0]}(1)-{row['elements'][-1]}(1) bond length is {row['density'] / 3:.2f} Å.")
-    return {"material_id": row["material_id"], "text": text, "sentences": sentences.to_rows(sentences.tag(text))}
+    return {"material_id": row["material_id"], "text": text, "sentences": sentences.to_rows(sentences.tag(text)),
+            "source": "computed"}
 
 
 def publish(root: Path, stage: str, rows: list[dict[str, Any]]) -> None:
@@ -41,8 +44,9 @@ def publish(root: Path, stage: str, rows: list[dict[str, Any]]) -> None:
     view = registry.view_of(stage)
     where = placement.positions([row["material_id"] for row in rows])
     bounds = [placement.part_range(part, 8) for part in range(8)]
+    digest = hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
     tables.publish(
         Paths(root).table(view.name), view.schema, view.key,
         (pa.Table.from_pylist([r for r, p in zip(rows, where, strict=True) if low <= p < high], schema=view.schema)
          for low, high in bounds),
-        ({"version": view.version, "params": view.params().deciding()} for _ in bounds))
+        ({**view.header(view.params()), "inputs_digest": digest} for _ in bounds))

@@ -1,17 +1,24 @@
 """train, evaluate, explain and predict on a small project."""
 
+import errno
 import json
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from features import catalog
 from features.errors import UserError
 from features.paths import Paths
+from features.registry import view_of
 from features.store import tables
-from features.views.descriptions import Description
+from features.view import Batch, Reject
 from model import checkpoint, predict
 from model.evaluation import metrics
 from model.evaluation import stage as evaluation
@@ -34,8 +41,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def weights(root: Path) -> bytes:
-    return (Paths(root).model / checkpoint.WEIGHTS).read_bytes()
+def weights(root: Path) -> str:
+    return checkpoint.load(root).config.weights_sha256
 
 
 def test_the_same_seed_gives_the_same_model(trained: Path) -> None:
@@ -45,8 +52,6 @@ def test_the_same_seed_gives_the_same_model(trained: Path) -> None:
 
 
 def test_another_encoder(trained: Path, tmp_path: Path) -> None:
-    import shutil
-
     root = Path(shutil.copytree(trained, tmp_path / "project"))
     set_params(root, train={**SMALL, "encoder": "cgcnn", "cgcnn": {"dim": 16, "layers": 1}})
     train.train(root)
@@ -60,8 +65,6 @@ def test_another_encoder(trained: Path, tmp_path: Path) -> None:
 
 
 def test_a_pretrained_encoder_is_marked_wherever_it_reports(trained: Path, tmp_path: Path) -> None:
-    import shutil
-
     root = Path(shutil.copytree(trained, tmp_path / "project"))
     set_params(root, train={**SMALL, "encoder": "chgnet", "chgnet": {"dim": 16}})
     stages.run("chgnet", root, "serial")
@@ -82,8 +85,6 @@ def test_a_pretrained_encoder_is_marked_wherever_it_reports(trained: Path, tmp_p
 
 
 def test_a_model_without_text(trained: Path, tmp_path: Path) -> None:
-    import shutil
-
     root = Path(shutil.copytree(trained, tmp_path / "project"))
     set_params(root, train={**SMALL, "fusion": "structure_only", "loss": {"structure": 0.0, "text": 0.0}})
     shutil.rmtree(Paths(root).table("text_embeddings"))
@@ -100,8 +101,6 @@ def test_a_model_without_text(trained: Path, tmp_path: Path) -> None:
 
 
 def test_more_neighbours_than_there_are(trained: Path, tmp_path: Path) -> None:
-    import shutil
-
     root = Path(shutil.copytree(trained, tmp_path / "project"))
     set_params(root, train={**SMALL, "encoder": "cgcnn", "cgcnn": {"neighbours": 40}})
     with pytest.raises(UserError, match=r"holds 25: raise tensorize\.neighbours"):
@@ -214,38 +213,47 @@ def test_explanations_are_one_page_without_outside_references(trained: Path) -> 
     assert "http" not in page
 
 
+def described(monkeypatch: pytest.MonkeyPatch, compute: Callable[[pa.Table, Any], Batch]) -> None:
+    """Let `predict` describe by this function; what stands in the real one's place is compared end to end."""
+    view = replace(view_of("describe"), compute=compute)
+    monkeypatch.setattr(predict, "view_of", lambda stage: view if stage == "describe" else view_of(stage))
+
+
 def test_a_prediction_from_a_file_is_the_one_of_the_pipeline(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = {row["material_id"]: row for row in tables.read(trained, "predictions").to_pylist()}
-    texts = dict(zip(*(c.to_pylist() for c in tables.read(trained, "descriptions", ["material_id", "text"]).columns),
-                     strict=True))
-    monkeypatch.setattr("features.views.descriptions.describe", lambda *_: Description(texts["mp-149"], {}))
+    described(monkeypatch, lambda *_: Batch(tables.read(trained, "descriptions", ids=["mp-149"]), [0], {}))
     (result,) = predict.predict_files(checkpoint.load(trained), [CRYSTALS / "mp-149.cif"])
-    assert result.value == pytest.approx(rows["mp-149"]["value_fused"], rel=1e-5)
+    row = rows["mp-149"]
+    assert result.value == pytest.approx(row["value_fused"], rel=1e-5)
+    assert result.structure_only == pytest.approx(10 ** row["y_structure_only"], rel=1e-5)
+    assert result.text_only == pytest.approx(10 ** row["y_text_only"], rel=1e-5)
     assert (result.formula, result.space_group) == ("Si", "Fd-3m")
 
 
 def test_bad_files_do_not_stop_good_ones(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from features.errors import RowError
-
-    def fails(structure: Any, params: Any) -> str:
-        raise RowError("ValueError", "robocrys: no")
-
-    monkeypatch.setattr("features.views.descriptions.describe", fails)
+    described(monkeypatch, lambda *_: Batch(view_of("describe").schema.empty_table(), [],
+                                            {0: Reject("file", "ValueError", "robocrys: no")}))
     (tmp_path / "bad.cif").write_text("data_")
+    good = CRYSTALS / "mp-30.cif"
+    (tmp_path / "nan.cif").write_text(re.sub(r"_cell_length_a\s+\S+", "_cell_length_a nan", good.read_text()))
     results = predict.predict_files(checkpoint.load(trained),
-                                    [tmp_path / "none.cif", CRYSTALS / "mp-30.cif", tmp_path / "bad.cif"])
-    assert [bool(result.error) for result in results] == [True, False, True]
+                                    [tmp_path / "none.cif", good, tmp_path / "bad.cif", tmp_path / "nan.cif"])
+    assert [bool(result.error) for result in results] == [True, False, True, True]
     assert results[0].error == "unreadable: none.cif: No such file or directory"
-    assert results[1].note is not None
+    assert results[1].note == "no text (ValueError: robocrys: no): predicted from the structure alone"
     assert results[1].text_only is None
     assert results[1].value is not None
 
 
-def test_a_model_of_other_features_is_refused(trained: Path) -> None:
-    model = checkpoint.load(trained)
-    model.config.features["describe"]["version"] = 99
-    with pytest.raises(UserError, match="version 99 of the features of 'describe'"):
-        checkpoint.check_versions(model)
+@pytest.mark.parametrize("error", [MemoryError("no memory"), OSError(errno.ENOSPC, "no space"), UserError("no GPU")])
+def test_what_belongs_to_the_machine_is_not_a_files_fault(trained: Path, monkeypatch: pytest.MonkeyPatch,
+                                                          error: Exception) -> None:
+    def fails(*_: Any) -> Batch:
+        raise error
+
+    described(monkeypatch, fails)
+    with pytest.raises(type(error)):
+        predict.predict_files(checkpoint.load(trained), [CRYSTALS / "mp-30.cif"])
 
 
 @pytest.mark.parametrize(("section", "message"), [
@@ -262,8 +270,6 @@ def test_log_of_zero_is_refused_and_zero_is_a_value(tmp_path: Path) -> None:
     path = root / "data" / "input" / "properties.csv"
     lines = path.read_text().splitlines()
     path.write_text("\n".join([lines[0] + ",tc", *(line + f",{k % 3}" for k, line in enumerate(lines[1:]))]) + "\n")
-    from pipelines.engine import stages
-
     stages.run("ingest", root, "serial")
     assert sum(value == 0 for value in loader.read_targets(root, "tc", "none").values()) == 11
     with pytest.raises(UserError, match="log10 needs positive values, but tc of"):
@@ -275,33 +281,12 @@ def test_no_model_yet(tmp_path: Path) -> None:
         checkpoint.load(tmp_path)
 
 
-def test_weights_of_another_model(trained: Path, tmp_path: Path) -> None:
-    import shutil
-
-    shutil.copytree(Paths(trained).model, Paths(tmp_path).model)
-    path = Paths(tmp_path).model / checkpoint.WEIGHTS
-    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
-    with pytest.raises(UserError, match="do not belong together"):
-        checkpoint.load(tmp_path)
-
-
-def test_a_test_on_other_splits_is_refused(tmp_path: Path) -> None:
-    from pipelines.engine import stages
-
-    root = small_project(tmp_path / "p", train={"epochs": 1})
-    train.train(root)
-    set_params(root, split={"seed": 5})
-    stages.run("split", root, "serial")
-    with pytest.raises(UserError, match="splits have changed since the model was trained"):
-        evaluation.evaluate(root)
-
-
 def test_the_model_remembers_how_its_tables_were_made(tmp_path: Path) -> None:
     """Not what params.yaml says by now."""
     root = small_project(tmp_path / "p", train={"epochs": 1}, tensorize={"reach": 30.0})
     set_params(root, tensorize={"reach": 60.0})
     train.train(root)
-    assert checkpoint.load(root).config.features["tensorize"]["params"]["reach"] == 30.0
+    assert checkpoint.load(root).identity.params("tensorize").reach == 30.0
 
 
 def test_training_that_diverges_is_one_line(tmp_path: Path) -> None:
@@ -310,10 +295,31 @@ def test_training_that_diverges_is_one_line(tmp_path: Path) -> None:
         train.train(root)
 
 
-def test_a_damaged_model(trained: Path, tmp_path: Path) -> None:
-    import shutil
-
-    shutil.copytree(Paths(trained).model, Paths(tmp_path).model)
-    (Paths(tmp_path).model / checkpoint.WEIGHTS).write_bytes(b"\x00" * 100)
-    with pytest.raises(UserError, match="do not belong together"):
+@pytest.mark.parametrize("damage", [
+    lambda content: bytes(len(content)),
+    lambda content: content[:-1] + bytes([content[-1] ^ 1]),
+    lambda content: content[:len(content) // 2],
+])
+def test_a_damaged_model(trained: Path, tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    path = checkpoint.path_of(tmp_path)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(damage(checkpoint.path_of(trained).read_bytes()))
+    with pytest.raises(UserError, match=r"damaged.*train again"):
         checkpoint.load(tmp_path)
+
+
+def test_a_model_is_written_whole(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What breaks off in the middle of saving leaves the old model, weights and all that belongs to them."""
+    shutil.copytree(Paths(trained).model, Paths(tmp_path).model)
+    old = checkpoint.load(tmp_path)
+    before = checkpoint.path_of(tmp_path).read_bytes()
+
+    def breaks_off(tensors: Any, path: Path, metadata: Any) -> None:
+        path.write_bytes(before[:1000])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "save_file", breaks_off)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save(tmp_path, old.net, replace(old.config, unit="eV"))
+    assert checkpoint.path_of(tmp_path).read_bytes() == before
+    assert sorted(path.name for path in Paths(tmp_path).model.iterdir()) == ["learning_curve.csv", checkpoint.MODEL]

@@ -29,7 +29,7 @@ QUIET = {"atoms": 0.0, "sentences": 0.0, "drop_structure": 0.0, "drop_text": 0.0
 def trained(root: Path, **changes: Any) -> bytes:
     set_params(root, train={**SMALL, **changes})
     train.train(root)
-    return (Paths(root).model / checkpoint.WEIGHTS).read_bytes()
+    return (Paths(root).model / checkpoint.MODEL).read_bytes()
 
 
 @pytest.mark.parametrize(("changes", "steps"), [
@@ -171,7 +171,7 @@ def torchrun(*command: str) -> int:
 KILLED = """
 import sys
 from pathlib import Path
-from model import train
+from model.training import train
 made, step = [], train._Run._step
 def limited(self, *arguments):
     if len(made) == int(sys.argv[2]):
@@ -190,12 +190,12 @@ def test_two_processes_killed_and_resumed(project: Path, tmp_path: Path) -> None
     set_params(root, train={**SMALL, "encoder": "cgcnn", "cgcnn": {"dim": 16, "layers": 1}, "batch_size": 4,
                             "epochs": 2, "average": 0.9, "save_every_s": 0.0})
     assert torchrun(str(script), str(root), "1000") == 0
-    expected = (Paths(root).model / checkpoint.WEIGHTS).read_bytes()
+    expected = (Paths(root).model / checkpoint.MODEL).read_bytes()
     shutil.rmtree(Paths(root).model)
     assert torchrun(str(script), str(root), "3") != 0
     assert list(Paths(root).training.glob("*.pt"))
     assert torchrun(str(script), str(root), "1000") == 0
-    assert (Paths(root).model / checkpoint.WEIGHTS).read_bytes() == expected
+    assert (Paths(root).model / checkpoint.MODEL).read_bytes() == expected
 
 
 def test_a_damaged_state_is_one_line(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_a_damaged_state_is_one_line(tmp_path: Path) -> None:
 
 def test_the_compiled_loops_take_as_many_threads_as_torch() -> None:
     code = ("import torch; torch.set_num_threads(1)\n"
-            "from benchmarks.encoders import random_batch\nfrom model import encoders\n"
+            "from benchmarks.encoders import random_batch\nfrom model.nets import encoders\n"
             "from model.params import TrainParams\nimport numba\n"
             "encoders.make(TrainParams())(random_batch()).mean().backward()\n"
             "assert (torch.get_num_threads(), numba.get_num_threads()) == (1, 1)")
