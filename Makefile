@@ -5,7 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
 LOG := $(VENV)/setup.log
-# Python compiles what is imported when it is imported first; compiling all of every package takes half of the setup
+# Python compiles what is imported when it is imported first; compiling all of every package takes half of the setup.
+# Where PYTHONDONTWRITEBYTECODE is set (in most containers), nobody would ever keep what was compiled: so make unsets it,
+# and setup compiles all packages for the commands that are typed beside make.
+NO_BYTECODE := $(PYTHONDONTWRITEBYTECODE)
+unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --no-compile --constraint constraints.txt
 
 # No telemetry from any tool that this project runs.
@@ -29,6 +33,10 @@ $(STAMP): pyproject.toml constraints.txt Makefile
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) pip setuptools wheel >$(LOG) 2>&1 || { cat $(LOG); exit 1; }
 	@$(PIP) --editable '.[dev,llm,chgnet,mp,optimade,dask,ray]' >>$(LOG) 2>&1 || { cat $(LOG); exit 1; }
+	@if [ -n "$(NO_BYTECODE)" ]; then \
+		echo "setup: PYTHONDONTWRITEBYTECODE is set here, so all packages are compiled ahead (one to two minutes)"; \
+		$(BIN)/python -m compileall -q -j 0 -x '/torch/testing/_internal/py3' $(VENV)/lib features pipelines model >>$(LOG) 2>&1 \
+			|| { tail -20 $(LOG); exit 1; }; fi
 	@touch $(STAMP)
 	@echo "setup: done; activate with: source $(VENV)/bin/activate"
 
