@@ -8,6 +8,7 @@ Prints how many times faster the loader is than the encoder that consumes fastes
 from __future__ import annotations
 
 import argparse
+import collections
 import json
 import subprocess
 import sys
@@ -15,10 +16,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 
 from benchmarks.memory import peak
@@ -31,6 +31,7 @@ from model.params import LoaderParams, TrainParams
 
 NAMES = ("crystalformer", "comformer", "cgcnn")
 BATCH = 64
+WINDOW = LoaderParams().window
 LIMIT = 3.0  # GB, whatever the number of crystals
 
 
@@ -60,16 +61,17 @@ def main() -> None:
     sys.exit(int(slowest < 5 or most > LIMIT))
 
 
-def dataset(root: Path, name: str) -> Dataset:
+def dataset(root: Path, name: str, window: int) -> Dataset:
     """The training crystals with what an encoder reads, in windows smaller than the table."""
     reads = encoders.reads(TrainParams.model_validate({"encoder": name}))
-    return loader.load(root, "k_vrh", "none", reads, LoaderParams(), with_text=False)["train"]
+    return loader.load(root, "k_vrh", "none", reads, LoaderParams(window=window),
+                       with_text=tables.exists(root, "text_embeddings"))["train"]
 
 
-def stream(root: Path, name: str) -> None:
+def stream(root: Path, name: str, window: int = WINDOW) -> None:
     """One epoch, in this process; prints what it took."""
     before = peak()
-    training = dataset(root, name)
+    training = dataset(root, name, window)
     begun = time.perf_counter()
     count = sum(len(batch.row) for batch in training.batches(training.plan(BATCH, (0, 0))))
     seconds = time.perf_counter() - begun
@@ -80,7 +82,7 @@ def consume(root: Path, name: str, batches: int = 30) -> float:
     """Crystals a second in forward and backward of the encoder alone."""
     torch.manual_seed(0)
     net = encoders.make(TrainParams.model_validate({"encoder": name}))
-    training = dataset(root, name)
+    training = dataset(root, name, WINDOW)
     ready = [batch.structure for batch in training.batches(training.plan(BATCH, (0, 0))[:batches])]
     net.calibrate(ready[0])  # type: ignore[operator]
     for structure in ready[:2]:
@@ -92,41 +94,36 @@ def consume(root: Path, name: str, batches: int = 30) -> float:
 
 
 def repeat(source: Path, target: Path, crystals: int) -> None:
-    """Tables `structures`, `materials` and `splits` of so many crystals, each a copy of a real one."""
-    structures = tables.read(source, "structures")
-    times = -(-crystals // len(structures))
-    ids = [f"{material_id}-{copy}" for copy in range(times) for material_id in structures["material_id"].to_pylist()]
-    ids = ids[:crystals]
-    where = placement.positions(ids)
+    """The tables that the loader reads, for so many crystals, each a copy of a real one with its texts."""
+    ids = tables.read(source, "structures", ["material_id"])["material_id"].to_pylist()
+    copies = [(f"{ids[index % len(ids)]}-{index // len(ids)}", ids[index % len(ids)]) for index in range(crystals)]
+    where = placement.positions([copy for copy, _ in copies])
     parts = placement.number_of_parts(crystals)
-    some: dict[str, Any] = {
-        "materials": lambda rows, names: {"material_id": names, "k_vrh": pa.array([1.0] * len(rows))},
-        "splits": lambda rows, names: {"material_id": names, "split": pa.array(["train"] * len(rows))},
-    }
+    members = [[copies[index] for index in np.flatnonzero((where >= low) & (where < high))]
+               for low, high in (placement.part_range(part, parts) for part in range(parts))]
+    split = {copies[0][0]: "validation", copies[1][0]: "test"}  # which must not be empty
 
-    def tables_of(make: Any) -> Iterator[pa.Table]:
-        for part in range(parts):
-            low, high = placement.part_range(part, parts)
-            mine = [index for index in range(crystals) if low <= where[index] < high]
-            names = pa.array([ids[index] for index in mine])
-            yield make(pa.array([index % len(structures) for index in mine], pa.int64()), names)
+    def copied(name: str) -> Iterator[pa.Table]:
+        table = tables.read(source, name)
+        rows = collections.defaultdict(list)
+        for row, material_id in enumerate(table["material_id"].to_pylist()):
+            rows[material_id].append(row)
+        for part in members:
+            taken = table.take(pa.array([row for _, original in part for row in rows[original]], pa.int64()))
+            names = pa.array([copy for copy, original in part for _ in rows[original]], pa.string())
+            yield taken.set_column(0, taken.schema.field(0), names)
 
-    def renamed(rows: pa.Array, names: pa.Array) -> pa.Table:
-        taken = structures.take(rows)
-        return taken.set_column(0, taken.schema.field(0), names.cast(pa.string()))
+    def publish(name: str, key: list[str], tables_of: Iterator[pa.Table], schema: pa.Schema) -> None:
+        tables.publish(Paths(target).table(name), schema.remove_metadata(), key, tables_of, iter([{}] * parts))
 
-    tables.publish(Paths(target).table("structures"), structures.schema.remove_metadata(), ["material_id"],
-                   tables_of(renamed), iter([{}] * parts))
-    for name, columns in some.items():
-        made = [pa.table(columns(rows, names)) for rows, names in
-                ((t["material_id"], t["material_id"].combine_chunks()) for t in
-                 tables_of(lambda _rows, names: pa.table({"material_id": names})))]
-        if name == "splits":  # a few crystals for the two other splits, which must not be empty
-            column = made[0]["split"].to_pylist()
-            column[:2] = ["validation", "test"]
-            made[0] = made[0].set_column(1, "split", pa.array(column))
-        tables.publish(Paths(target).table(name), made[0].schema, ["material_id"], iter(made), iter([{}] * parts))
-    assert pc.count(tables.read(target, "structures", ["material_id"])["material_id"]).as_py() == crystals
+    for name, key in (("structures", ["material_id"]), ("text_embeddings", ["material_id", "variant"])):
+        if tables.exists(source, name):
+            publish(name, key, copied(name), tables.schema(source, name))
+    for name, column, values in (("materials", "k_vrh", lambda _id: 1.0),
+                                 ("splits", "split", lambda copy: split.get(copy, "train"))):
+        made = [pa.table({"material_id": pa.array([copy for copy, _ in part], pa.string()),
+                          column: [values(copy) for copy, _ in part]}) for part in members]
+        publish(name, ["material_id"], iter(made), made[0].schema)
 
 
 if __name__ == "__main__":

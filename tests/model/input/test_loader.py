@@ -1,6 +1,9 @@
 """Batches stream from the parts: the right rows, a seeded order, bounded windows, shares, resumption."""
 
 import gc
+import json
+import subprocess
+import sys
 import weakref
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from benchmarks.loader import repeat
 from features.sentences import REGIONS
 from features.store import tables
 from model.input import loader
@@ -17,6 +21,8 @@ from model.input.batch import IMAGES, NEIGHBOURS
 from model.input.loader import Batch, Dataset
 from model.nets import encoders
 from model.params import LoaderParams, TrainParams
+
+REPO = Path(__file__).parents[3]
 
 
 def splits(root: Path, **params: Any) -> dict[str, Dataset]:
@@ -109,6 +115,23 @@ def test_two_windows_at_most_are_in_memory(project: Path, monkeypatch: pytest.Mo
         pass
     assert sorted(read) == list(range(len(training.bounds)))
     assert most <= 3  # in use, being read, and one whose last batch is still on its way
+
+
+def test_memory_is_that_of_a_window(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Resident memory of an epoch with texts, in windows and with the whole table as one window."""
+    monkeypatch.setattr("features.store.placement.ROWS_PER_PART", 250)
+    repeat(project, tmp_path, 4_000)
+    code = ("import sys; from pathlib import Path; from benchmarks.loader import stream\n"
+            "stream(Path(sys.argv[1]), 'cgcnn', int(sys.argv[2]))")
+
+    def gigabytes(window: int) -> float:
+        said = subprocess.run([sys.executable, "-c", code, tmp_path, str(window)], check=True, capture_output=True,
+                              text=True, timeout=240, cwd=REPO).stdout
+        answer: dict[str, float] = json.loads(said)
+        assert answer["crystals"] == 3_998
+        return answer["gigabytes"]
+
+    assert gigabytes(250) < 0.75 * gigabytes(100_000)
 
 
 def test_windows_are_whole_parts_and_never_a_single_row() -> None:
