@@ -1,5 +1,6 @@
 """train, evaluate, explain and predict on a small project."""
 
+import copy
 import errno
 import json
 import re
@@ -12,20 +13,23 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
-from features import catalog
+from features import catalog, sentences
 from features.errors import UserError
 from features.paths import Paths
 from features.registry import view_of
 from features.store import tables
 from features.view import Batch, Reject
-from model import checkpoint, predict
+from model import checkpoint, inference, predict
 from model.evaluation import metrics
 from model.evaluation import stage as evaluation
 from model.explanation import stage as explanation
 from model.input import loader
-from model.input.batch import IMAGES
+from model.input.batch import IMAGES, Text, collate_texts
 from model.input.loader import Dataset
+from model.nets import fusion
+from model.params import EvaluateParams
 from model.training import train
 from pipelines.engine import stages
 from tests.conftest import CRYSTALS, set_params
@@ -166,12 +170,48 @@ def _last_instead_of_best(loop: Any) -> Any:
 
 
 def test_metrics_hold_what_the_design_says(trained: Path) -> None:
-    metrics = json.loads((Paths(trained).results / "metrics.json").read_text())
-    for key in ("mae", "mae_structure_only", "mae_text_only", "mae_shuffled_text"):
-        assert metrics["test"][f"{key}_low"] <= metrics["test"][key] <= metrics["test"][f"{key}_high"]
-    assert metrics["baseline"]["mean_mae"] > 0
-    assert sum(metrics["split"].values()) == 31
-    assert (metrics["unit"], metrics["natural_unit"]) == ("log10(GPa)", "GPa")
+    """Each figure again from the predictions table, another way, and its interval from the spread of the errors."""
+    found = json.loads((Paths(trained).results / "metrics.json").read_text())
+    rows = [row for row in tables.read(trained, "predictions").to_pylist() if row["split"] == "test"]
+    true = np.array([row["y_true"] for row in rows])
+    errors = {branch: np.abs(np.array([row[f"y_{branch}"] for row in rows]) - true)
+              for branch in ("fused", "structure_only", "text_only")}
+    training = [np.log10(row["k_vrh"]) for row in tables.read(trained, "materials").to_pylist()
+                if row["material_id"] in set(loader.load(trained, "k_vrh", "log10", IMAGES)["train"].ids)]
+    expected = {"mae": errors["fused"], "mae_structure_only": errors["structure_only"],
+                "mae_text_only": errors["text_only"],
+                "fused_minus_structure_only": errors["fused"] - errors["structure_only"]}
+    for key, values in expected.items():
+        low, middle, high = (found["test"][f"{key}{end}"] for end in ("_low", "", "_high"))
+        assert middle == pytest.approx(values.mean())
+        assert high - low == pytest.approx(2 * 1.96 * values.std() / np.sqrt(len(values)), rel=0.25)
+    assert found["baseline"]["mean_mae"] == pytest.approx(np.abs(true - np.mean(training)).mean())
+    assert sum(found["split"].values()) == 31
+    assert (found["unit"], found["natural_unit"]) == ("log10(GPa)", "GPa")
+
+
+def test_an_interval_covers_as_often_as_it_says() -> None:
+    """Of samples whose true mean is known, the interval of 90 % misses about one in ten."""
+    rng = np.random.default_rng(0)
+    params = EvaluateParams(bootstrap=400, confidence=0.9)
+    intervals = [metrics.bootstrap(rng.normal(3.0, 1.0, 60), params) for _ in range(300)]
+    assert 0.84 < np.mean([low < 3.0 < high for low, high in intervals]) < 0.94
+
+
+def test_the_shuffled_control_gives_each_crystal_anothers_text(trained: Path) -> None:
+    """With a fused branch that only reads text, its predictions are those of the crystals whose text was taken."""
+    model = checkpoint.load(trained)
+    splits = loader.load(trained, "k_vrh", "log10", IMAGES)
+    net = copy.deepcopy(model.net)
+    net.fusion, net.head_fused = fusion.TextOnly(16), net.head_text
+    blind = replace(model, net=net)
+    test, params = splits["test"], EvaluateParams(shuffles=3, seed=5)
+    rng = np.random.default_rng(params.seed)
+    own = metrics.predict_all(blind, test)
+    expected = np.mean([np.abs(own["fused"][metrics.anothers(test, rng)] - test.targets) for _ in range(3)])
+    measured = metrics.measure(blind, test, own, params)["test"]
+    assert measured["mae_shuffled_text"] == pytest.approx(expected)
+    assert measured["mae_shuffled_text"] != pytest.approx(measured["mae"])
 
 
 def test_metrics_follow_from_the_predictions_table(trained: Path) -> None:
@@ -191,19 +231,48 @@ def test_shuffling_leaves_nobody_his_own_text() -> None:
         assert all(index != given for index, given in enumerate(order))
 
 
-def test_attributions_add_up(trained: Path) -> None:
+def test_a_change_is_what_the_prediction_loses(trained: Path) -> None:
+    """Every row of an explanation again, by the whole network on a text that really lacks the piece."""
+    model = checkpoint.load(trained)
     rows = tables.read(trained, "attributions").to_pylist()
-    assert {row["kind"] for row in rows} == {"modality", "region", "sentence", "token"}
-    texts = dict(zip(*(c.to_pylist() for c in tables.read(trained, "descriptions", ["material_id", "text"]).columns),
-                     strict=True))
-    one = [row for row in rows if row["material_id"] == rows[0]["material_id"]]
-    text = texts[one[0]["material_id"]]
+    material_id = rows[0]["material_id"]
+    mine = [row for row in rows if row["material_id"] == material_id]
+    (described,) = tables.read(trained, "descriptions", ids=[material_id]).to_pylist()
+    tagged = sentences.from_rows(described["sentences"])
+    encoded = inference.load_encoder(model).encode([described["text"]], [tagged])[0]
+    crystal = loader.read_crystals(trained, [material_id], IMAGES).batch()
+    regions = np.array([sentences.REGIONS.index(tag.region) for tag in tagged])
+
+    def value(keep: Callable[[int], bool] = lambda _: True, token: int | None = None) -> float:
+        """Prediction from the sentences that are kept, without one token."""
+        vectors, places = [], []
+        for place in range(len(tagged)):
+            of_sentence = np.flatnonzero(encoded.sentence_of == place)
+            tokens = encoded.tokens[of_sentence[of_sentence != (-1 if token is None else token)]]
+            if keep(place) and len(tokens):
+                vectors.append(tokens.mean(axis=0, dtype=np.float64).astype(np.float16).astype(np.float32))
+                places.append(place)
+        text = Text(np.stack(vectors), regions[places]) if vectors else None
+        with torch.no_grad():
+            prediction = model.net(crystal, collate_texts([text], encoded.tokens.shape[1]))
+        return float(model.natural(prediction.fused)[0])
+
+    full, sizes = value(), set()
+    for row in mine:
+        index = row["index"]
+        without = {"sentence": lambda i=index: value(lambda place: place != i),
+                   "region": lambda i=index: value(lambda place: regions[place] != i),
+                   "token": lambda i=index: value(token=i),
+                   "modality": lambda i=index: value(lambda _: False) if i == 1 else np.nan}[row["kind"]]()
+        if not np.isnan(without):
+            assert row["change"] == pytest.approx(full - without, abs=2e-5), row
+            sizes.add((row["kind"], abs(row["change"]) > 1e-4))
+    # what is compared is more than what rounding can do
+    assert {kind for kind, large in sizes if large} == {"sentence", "region", "token", "modality"}
     for kind in ("sentence", "token"):
-        assert sum(row["attention"] for row in one if row["kind"] == kind) == pytest.approx(1.0, abs=1e-5)
-        assert all(text[row["start"]:row["end"]] == row["label"] for row in one if row["kind"] == kind)
-    # this text has one sentence of the global region: taking either away is the same
-    by_label = {(row["kind"], row["index"]): row["change"] for row in one}
-    assert by_label["region", 0] == pytest.approx(by_label["sentence", 0], abs=1e-6)
+        pieces = [row for row in mine if row["kind"] == kind]
+        assert sum(row["attention"] for row in pieces) == pytest.approx(1.0, abs=1e-5)
+        assert all(described["text"][row["start"]:row["end"]] == row["label"] for row in pieces)
 
 
 def test_explanations_are_one_page_without_outside_references(trained: Path) -> None:
