@@ -48,12 +48,12 @@ def predict(net: MultimodalNet, dataset: Dataset, device: torch.device, texts_of
         share: (rank, processes): the batches of this process; the other crystals are 0.
     """
     net.eval()
-    found = np.zeros((3, len(dataset)))
+    branches = np.zeros((3, len(dataset)))
     rank, processes = share
     for batch in dataset.batches(dataset.plan(EVALUATION_BATCH)[rank::processes], texts_of=texts_of):
         prediction = net(batch.structure.to(device), batch.text.to(device))
-        found[:, batch.row] = torch.stack([prediction.fused, prediction.structure, prediction.text]).double().cpu()
-    return {"fused": found[0], "structure": found[1], "text": found[2]}
+        branches[:, batch.row] = torch.stack([prediction.fused, prediction.structure, prediction.text]).double().cpu()
+    return {"fused": branches[0], "structure": branches[1], "text": branches[2]}
 
 
 def load_encoder(trained: Trained) -> text_encoder.TextEncoder:

@@ -100,7 +100,7 @@ class LoaderParams(Section):
     window: int = Field(default=16384, ge=1)
     """Crystals in memory at once (twice as many while the next are read); they are shuffled among themselves."""
     bucket: int = Field(default=1, ge=1)
-    """So many batches at a time share their crystals out by number of edges: less padding on a GPU; 1 does not."""
+    """Batches whose crystals are sorted together by number of edges, for less padding on a GPU; 1 sorts none."""
     workers: int = Field(default=1, ge=1, le=64)
     """Threads that make batches ahead."""
 
@@ -131,23 +131,24 @@ class TrainParams(Section):
     epochs: int = Field(default=80, ge=1)
     """Passes over the training crystals, at most."""
     patience: int = Field(default=20, ge=1)
-    """Stop after so many epochs without a better validation error."""
+    """Stop after this many epochs without a lower validation error."""
     batch_size: int = Field(default=16, ge=1)
     """Crystals a step."""
     learning_rate: float = Field(default=5e-4, gt=0)
-    """Of AdamW, at its highest."""
+    """Peak learning rate of AdamW."""
     warmup_steps: int = Field(default=50, ge=0)
     """Steps in which the rate rises to `learning_rate`; then it falls as √(decay/(decay + step))."""
     decay_steps: int = Field(default=4000, ge=1)
     """The `decay` of the schedule."""
     schedule: Literal["inverse_sqrt", "one_cycle"] = "inverse_sqrt"
-    """The rate's way: as above, or one cycle over all epochs (Smith & Topin 2018), up to the rate and down to none."""
+    """Schedule of the learning rate: as above, or one cycle over all epochs (Smith & Topin 2018) that rises to
+    `learning_rate` and falls to nearly zero."""
     accumulate: int = Field(default=1, ge=1)
-    """Batches whose gradients make one step: as if a batch were so many times larger."""
+    """Batches whose gradients are summed for one step, as if the batch were this many times larger."""
     average: float = Field(default=0.0, ge=0, lt=1)
-    """Decay of the running mean of the weights that is validated and kept, such as 0.99; 0 keeps the weights."""
+    """Decay of a running mean of the weights, such as 0.99, which is validated and saved in their place; 0: none."""
     weight_decay: float = Field(default=1e-2, ge=0)
-    """Of AdamW; not on biases and other vectors."""
+    """Weight decay of AdamW; biases and other vectors do not decay."""
     gradient_norm: float = Field(default=1.0, gt=0)
     """Gradients are clipped to this norm."""
     paraphrases: bool = True
@@ -155,11 +156,11 @@ class TrainParams(Section):
     loader: LoaderParams = LoaderParams()
     """How batches are made."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the matrix products while training; weights and sums are float32."""
+    """Arithmetic of matrix products while training; weights and sums are float32."""
     save_every_s: float = Field(default=300.0, ge=0, json_schema_extra={**RUNTIME})
     """Seconds between the states from which a killed run goes on, besides one after every epoch."""
     seed: int = Field(default=0, ge=0)
-    """Of initialisation, order and masking."""
+    """Seed of initialisation, order and masking."""
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", json_schema_extra={**RUNTIME})
     """auto, cpu or cuda."""
 

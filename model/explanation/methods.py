@@ -1,7 +1,7 @@
 """What a prediction rests on: modalities, regions, sentences, tokens.
 
-A *change* is the prediction with everything minus the prediction without the thing, in the learned unit: positive if
-the thing raises the prediction. Tokens are removed from the mean that makes their sentence's vector; the frozen
+A *change* is the prediction from everything minus the prediction without one piece, in the learned unit: positive if
+the piece raises the prediction. Tokens are removed from the mean that makes their sentence's vector; the frozen
 encoder's context of the others stays. *Attention* is that of the cross-attention, averaged over heads and atoms; for
 tokens it is read by showing the trained layer token vectors in place of sentence vectors.
 """
@@ -44,9 +44,9 @@ def explain(trained: Trained, encoder: text_encoder.TextEncoder, material_id: st
         for first in range(0, len(words.mask), at_once):
             part = Tokens(words.values[first:first + at_once], words.mask[first:first + at_once])
             many = len(part.mask)
-            found = net.fuse(Tokens(shown.values.expand(many, -1, -1), shown.mask.expand(many, -1)), part)
-            values.append(trained.natural(found.fused).numpy())
-            weights = found.attention if first == 0 else weights
+            prediction = net.fuse(Tokens(shown.values.expand(many, -1, -1), shown.mask.expand(many, -1)), part)
+            values.append(trained.natural(prediction.fused).numpy())
+            weights = prediction.attention if first == 0 else weights
         return np.concatenate(values), weights
 
     def words_of(texts: Sequence[Text | None]) -> Tokens:

@@ -72,7 +72,7 @@ class Dataset:
         self.root, self.reads, self.ids, self.targets, self.part = root, tuple(reads), ids, targets, part
         self.n_edges, self.n_texts, self.text_dim, self.params = n_edges, n_texts, text_dim, params
         self.bounds = _windows(part, params.window)
-        self._kept: Window | None = None
+        self._only_window: Window | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -159,8 +159,8 @@ class Dataset:
         )
 
     def _window(self, number: int) -> Window:
-        if self._kept is not None:
-            return self._kept
+        if self._only_window is not None:
+            return self._only_window
         start, stop = self.bounds[number]
         ids = pa.array(self.ids[start:stop], pa.string())
         parts = np.unique(self.part[start:stop])
@@ -169,7 +169,7 @@ class Dataset:
         window = Window(start, crystals, _texts(self.root, ids, self.text_dim) if counts.any() else _no_texts(self),
                         np.cumsum(counts) - counts)
         if len(self.bounds) == 1:
-            self._kept = window
+            self._only_window = window
         return window
 
 
@@ -238,32 +238,32 @@ def read_targets(root: Path, target: str, transform_name: str) -> dict[str, floa
     else:
         table = tables.read(root, "materials", ["material_id", "other_properties"])
         values = [dict(row or ()).get(target) for row in table["other_properties"].to_pylist()]
-    known = {i: v for i, v in zip(table["material_id"].to_pylist(), values, strict=True) if v is not None}
-    if not known:
+    labels = {i: v for i, v in zip(table["material_id"].to_pylist(), values, strict=True) if v is not None}
+    if not labels:
         have = [name for name in PROPERTIES if pc.count(tables.read(root, "materials", [name])[name]).as_py()]
         others = tables.read(root, "materials", ["other_properties"])["other_properties"].to_pylist()
         have += sorted({name for row in others for name, _ in row or ()})
         raise UserError(f"train.target: no crystal has '{target}'; there is {', '.join(have) or 'no property at all'}")
     if transform_name == "log10":
-        wrong = [i for i, v in known.items() if v <= 0]
+        wrong = [i for i, v in labels.items() if v <= 0]
         if wrong:
             raise UserError(f"train.transform: log10 needs positive values, but {target} of {wrong[0]} is "
-                            f"{known[wrong[0]]:g} ({len(wrong)} such crystals); use transform: none")
-    return dict(zip(known, transform(np.array(list(known.values())), transform_name).tolist(), strict=True))
+                            f"{labels[wrong[0]]:g} ({len(wrong)} such crystals); use transform: none")
+    return dict(zip(labels, transform(np.array(list(labels.values())), transform_name).tolist(), strict=True))
 
 
 def _check_version(root: Path, stage: str) -> None:
     view = view_of(stage)
-    found = tables.footer(tables.files(root, view.name)[0]).get("version", view.version)
-    if found != view.version:
-        raise UserError(f"table '{view.name}' has version {found}, this code reads version {view.version}; run "
+    version = tables.footer(tables.files(root, view.name)[0]).get("version", view.version)
+    if version != view.version:
+        raise UserError(f"table '{view.name}' has version {version}, this code reads version {view.version}; run "
                         f"`python -m pipelines {stage}` or `dvc repro`")
 
 
 def _windows(part: Ints, most: int) -> list[tuple[int, int]]:
     """Half-open ranges of rows of whole parts, each of at most `most` rows unless a single part has more.
 
-    No window but the only one has a single row, since the shuffled-text control wants another one in each.
+    A window has at least two rows unless it is the only one: the shuffled-text control needs another crystal in it.
     """
     edges = [0, *(np.flatnonzero(np.diff(part)) + 1).tolist(), len(part)]
     result: list[tuple[int, int]] = []
@@ -309,7 +309,7 @@ def _text_counts(root: Path) -> tuple[dict[str, int], int]:
 
 
 def _crystals(root: Path, ids: pa.Array, reads: Sequence[str], parts: Ints | None = None) -> Crystals:
-    """The crystals of these ids, in that order; `parts` are those of `structures` if they are known."""
+    """The crystals of these ids, in that order; `parts` are those of `structures` where the caller knows them."""
     columns = ["material_id", *ATOMS, *(name for name in reads if name not in ATOM_VECTORS)]
     if parts is None:
         table = tables.read(root, "structures", columns, ids.to_pylist())
@@ -338,9 +338,9 @@ def _texts(root: Path, ids: pa.Array, dim: int) -> Texts:
     table = table.combine_chunks().take(pa.array(order))
     vectors, starts = ragged(table["sentence_vectors"].combine_chunks().flatten())
     regions, first = ragged(table["regions"])
-    known = pc.index_in(pa.array(regions), value_set=pa.array(REGIONS)).to_numpy().astype(np.int64)
+    numbers = pc.index_in(pa.array(regions), value_set=pa.array(REGIONS)).to_numpy().astype(np.int64)
     flat = vectors[starts[0]:starts[-1]].reshape(-1, dim)
-    return Texts(flat, known[first[0]:first[-1]], first - first[0])
+    return Texts(flat, numbers[first[0]:first[-1]], first - first[0])
 
 
 def _no_texts(dataset: Dataset) -> Texts:

@@ -57,7 +57,7 @@ class Team:
         return values
 
     def agreed(self, wish: bool) -> bool:
-        """The leader's wish, known to all."""
+        """The leader's decision, on every process."""
         if self.processes == 1:
             return wish
         flag = torch.tensor([float(wish)], device=self.device)
@@ -68,9 +68,9 @@ class Team:
         """Everybody's value, in the order of ranks. Values are the team's own, so that pickle is safe here."""
         if self.processes == 1:
             return [value]
-        found: list[Any] = [None] * self.processes
-        dist.all_gather_object(found, value)
-        return found
+        values: list[Any] = [None] * self.processes
+        dist.all_gather_object(values, value)
+        return values
 
     @staticmethod
     def _reduce(tensors: list[Tensor], factor: float) -> None:

@@ -1,4 +1,4 @@
-"""Where a training run has got to, kept after every epoch, so that a killed run goes on as if nothing had happened.
+"""The state of a training run on disk, saved after every epoch, so that a killed run ends with the same weights.
 
 The file lies beside the row store, outside DVC's outs (which are deleted before a stage runs), and is named after
 everything that decides the run. A run that ends removes it.

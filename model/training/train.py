@@ -103,8 +103,8 @@ class _Run:
         self.step, self.total, self.seconds = 0, torch.zeros((), device=device), 0.0  # of the epoch that is running
 
     @property
-    def kept(self) -> MultimodalNet:
-        """The net that is validated and kept."""
+    def validated(self) -> MultimodalNet:
+        """The net that is validated and saved: the running mean of the weights, if there is one."""
         return self.net if self.averaged is None else cast(MultimodalNet, self.averaged.module)
 
     def epoch(self, number: int, between: Callable[[], None] = lambda: None) -> None:
@@ -122,7 +122,7 @@ class _Run:
             self.step, self.seconds = self.step + 1, time.monotonic() - started
             if self.step < self.steps:
                 between()
-        self.group.mean_buffers(self.kept)
+        self.group.mean_buffers(self.validated)
         predicted = self._predict_validation()
         errors = {name: float(np.abs(predicted[name] * self.std + self.mean - self.validation.targets).mean())
                   for name in ("fused", "structure", "text")}
@@ -135,11 +135,11 @@ class _Run:
                             f"train.learning_rate ({self.params.learning_rate:g})")
         if errors["fused"] < self.best:
             self.best, self.best_epoch = errors["fused"], number
-            self.best_state = copy.deepcopy(self.kept.state_dict())
+            self.best_state = copy.deepcopy(self.validated.state_dict())
 
     def _predict_validation(self) -> dict[str, NDArray[np.float64]]:
         # each share has zeros where others predicted
-        shares = self.group.gather(predict(self.kept, self.validation, self.device,
+        shares = self.group.gather(predict(self.validated, self.validation, self.device,
                                            share=(self.group.rank, self.group.processes)))
         return {name: sum(share[name] for share in shares) for name in shares[0]}
 
@@ -154,8 +154,8 @@ class _Run:
             structure, text = batch.structure.to(self.device), batch.text.to(self.device)
             goal = ((batch.target - self.mean) / self.std).to(self.device)
             with torch.autocast(self.device.type, torch.bfloat16, self.params.precision == "bfloat16"):
-                found = self.net(structure, text, hidden)
-            loss = joint_loss(found, goal, text.mask.any(dim=1), self.params.loss, batch.weight.to(self.device),
+                prediction = self.net(structure, text, hidden)
+            loss = joint_loss(prediction, goal, text.mask.any(dim=1), self.params.loss, batch.weight.to(self.device),
                               crystals, with_text)
             loss.backward()
             total += loss.detach() * crystals

@@ -41,8 +41,8 @@ class StructureEncoder(Protocol):
 def class_of(name: str) -> type[torch.nn.Module]:
     """The class of that name."""
     module, _, attribute = ENCODERS[name].partition(":")
-    found: type[torch.nn.Module] = getattr(importlib.import_module(module), attribute)
-    return found
+    encoder: type[torch.nn.Module] = getattr(importlib.import_module(module), attribute)
+    return encoder
 
 
 def make(params: TrainParams) -> torch.nn.Module:
@@ -52,5 +52,5 @@ def make(params: TrainParams) -> torch.nn.Module:
 
 def reads(params: TrainParams) -> tuple[str, ...]:
     """Columns of the tables that the encoder needs."""
-    found: tuple[str, ...] = class_of(params.encoder).reads  # type: ignore[attr-defined]
-    return found
+    columns: tuple[str, ...] = class_of(params.encoder).reads  # type: ignore[attr-defined]
+    return columns

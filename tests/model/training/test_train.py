@@ -116,8 +116,8 @@ def test_averaged_weights(project: Path) -> None:
         run._step([batch])
         now = run.net.head_fused[0].weight.detach().clone()
         expected = now if expected is None else 0.5 * expected + 0.5 * now
-    torch.testing.assert_close(run.kept.head_fused[0].weight.detach(), expected)
-    assert not torch.equal(run.kept.head_fused[0].weight, run.net.head_fused[0].weight)
+    torch.testing.assert_close(run.validated.head_fused[0].weight.detach(), expected)
+    assert not torch.equal(run.validated.head_fused[0].weight, run.net.head_fused[0].weight)
 
 
 def test_one_cycle_rises_to_the_rate_and_falls_to_nothing(project: Path) -> None:
