@@ -60,13 +60,13 @@ def read(params: IngestParams, root: Path) -> Iterator[Entry]:
     merged: dict[str, Entry] = {}
     for name in names:
         for entry in read_dataset(archive, DATASETS[name]):
-            known = merged.get(entry.material_id)
-            if known is None:
+            first = merged.get(entry.material_id)
+            if first is None:
                 merged[entry.material_id] = entry
             else:
-                citation = " ".join(dict.fromkeys([*known.citation.split(), *entry.citation.split()]))
-                merged[entry.material_id] = Entry(**{**vars(known), "citation": citation,
-                                                     "properties": {**entry.properties, **known.properties}})
+                citation = " ".join(dict.fromkeys([*first.citation.split(), *entry.citation.split()]))
+                merged[entry.material_id] = Entry(**{**vars(first), "citation": citation,
+                                                     "properties": {**entry.properties, **first.properties}})
     yield from merged.values()
 
 

@@ -1,8 +1,8 @@
 """Any provider that speaks OPTIMADE, through the client of the `optimade` package.
 
 OPTIMADE has no versions, so a pull has a name (`ingest.optimade.snapshot`): what was pulled under it stays and is read
-again without a server; another name pulls anew. Each page is kept below `data/.downloads/optimade/` when it is there,
-so a pull that broke off goes on at its page.
+again without a server; another name pulls anew. Each page is stored below `data/.downloads/optimade/` as soon as it has
+come, so a pull that broke off goes on at its page.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from features.progress import say
 from features.store.rowstore import write_beside
 from pipelines.params import IngestParams, OptimadeParams
 from pipelines.sources import Entry, moment
-from pipelines.sources.web import Session, host, read_kept
+from pipelines.sources.web import Session, host, read_stored
 
 FORMAT = 1
-"""Raised when the meaning of a kept file changes."""
+"""Raised when the meaning of a stored file changes."""
 FIELDS = ("lattice_vectors", "cartesian_site_positions", "species", "species_at_sites", "nsites",
           "nperiodic_dimensions", "dimension_types", "elements", "nelements", "elements_ratios",
           "chemical_formula_reduced", "chemical_formula_anonymous", "chemical_formula_descriptive",
@@ -73,7 +73,7 @@ def _kept_pages(folder: Path) -> tuple[list[pa.Table], str | None]:
     pages: list[pa.Table] = []
     following: str | None = ""
     while following is not None:
-        page = read_kept(_path(folder, len(pages) + 1))
+        page = read_stored(_path(folder, len(pages) + 1))
         if page is None:
             break
         pages.append(page)
@@ -82,27 +82,27 @@ def _kept_pages(folder: Path) -> tuple[list[pa.Table], str | None]:
 
 
 def _pull(params: OptimadeParams, folder: Path, before: list[pa.Table], following: str) -> list[pa.Table]:
-    """The pages after those from `before`, each kept as soon as it is there."""
-    client, kept = _client(params), len(before)
+    """The pages after those from `before`, each stored as soon as it has come."""
+    client = _client(params)
     pages: list[pa.Table] = []
     address: str | None = following
     seen: set[str] = set()
-    say(f"ingest: pulling from {host(params.base_url or '')}{f', going on after page {kept}' if kept else ''}")
+    say(f"ingest: pulling from {host(params.base_url or '')}{f', going on after page {len(before)}' if before else ''}")
     while address is not None:
         seen.add(address)
-        (found,) = client.get_one("structures", quote(params.filter), params.base_url, page_limit=params.page_size,
-                                  response_fields=[*FIELDS, *sorted(params.properties)], paginate=False,
-                                  override_url=address or None).values()
-        if found.errors:
-            text = re.sub(r"^UserError: ", "", str(found.errors[0]))
+        (answer,) = client.get_one("structures", quote(params.filter), params.base_url, page_limit=params.page_size,
+                                   response_fields=[*FIELDS, *sorted(params.properties)], paginate=False,
+                                   override_url=address or None).values()
+        if answer.errors:
+            text = re.sub(r"^UserError: ", "", str(answer.errors[0]))
             raise UserError(f"ingest.optimade: {' '.join(text.split())[:400]}")
-        address = _next(found.links.get("next"), seen)
-        rows = [{"entry": json.dumps(entry, sort_keys=True)} for entry in found.data]
+        address = _next(answer.links.get("next"), seen)
+        rows = [{"entry": json.dumps(entry, sort_keys=True)} for entry in answer.data]
         page = pa.Table.from_pylist(rows, schema=PAGE_SCHEMA)
         page = page.replace_schema_metadata({NEXT: (address or "").encode()})
-        write_beside(page, _path(folder, kept + len(pages) + 1))
+        write_beside(page, _path(folder, len(before) + len(pages) + 1))
         pages.append(page)
-    given, promised = sum(map(len, [*before, *pages])), found.meta.get("data_returned")
+    given, promised = sum(map(len, [*before, *pages])), answer.meta.get("data_returned")
     if promised not in (None, given):
         say(f"ingest: {host(params.base_url or '')} speaks of {promised} structures and gave {given}")
     return pages
@@ -177,5 +177,5 @@ def _structure(content: dict[str, Any]) -> tuple[str, str | None]:
         sites = [{"species": [{"element": symbol, "occu": amount} for symbol, amount in site.species.as_dict().items()],
                   "abc": site.frac_coords.tolist()} for site in made]
         return json.dumps({"lattice": {"matrix": made.lattice.matrix.tolist()}, "sites": sites}, sort_keys=True), None
-    except Exception as error:  # the package's model may refuse an entry in any way; its words are kept
+    except Exception as error:  # the package's model may refuse an entry in any way; its words are given
         return "", f"unreadable: {type(error).__name__}: {' '.join(str(error).split())[:300]}"

@@ -58,7 +58,7 @@ class Session(requests.Session):
                 # the error only counts the attempt; what it is decides nothing
                 policy = policy.increment(method, url, error=TimeoutError())
             except MaxRetryError:
-                raise UserError(f"{host(url)} {why}, asked {self.patience.attempts} times; what was pulled is kept, "
+                raise UserError(f"{host(url)} {why}, asked {self.patience.attempts} times; what was pulled is stored, "
                                 "run the command again to go on") from None
             try:
                 # not `response`: requests counts one of 400 and more as false
@@ -94,7 +94,7 @@ class Session(requests.Session):
         return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:300]
 
 
-def read_kept(path: Path, columns: list[str] | None = None) -> pa.Table | None:
+def read_stored(path: Path, columns: list[str] | None = None) -> pa.Table | None:
     """A file of what was pulled; None if it is not there, or is damaged and removed, since it only saved work."""
     return read_sound(path, "it is pulled again", lambda file: pq.read_table(file, columns=columns))
 

@@ -1,9 +1,9 @@
 """The Materials Project, over its API, at the version of its database that `params.yaml` pins.
 
 First every document is listed, page by page, without its structure; then structures are fetched by chunks of ids, only
-those that are not on this machine. Each page and chunk is kept when it is there, so a pull that broke off goes on where
-it was, and a finished pull needs neither key nor server. The same version and query give the same entries. What the
-Materials Project has withdrawn becomes a reject.
+those that are not on this machine. Each page and chunk is stored as soon as it has come, so a pull that broke off goes on
+from there, and a finished pull needs neither key nor server. The same version and query give the same entries. What
+the Materials Project has withdrawn becomes a reject.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def read(params: IngestParams, root: Path) -> Iterator[Entry]:
         with pull.locked():
             records = pull.make_listing(client)
             pull.fetch(client, sample(records, params.limit))
-    for kept, structure in pull.with_structures(sample(records, params.limit)):
-        yield _entry(kept, structure, pull.version)
-    listed = {kept["material_id"] for kept in records}
+    for record, structure in pull.with_structures(sample(records, params.limit)):
+        yield _entry(record, structure, pull.version)
+    listed = {record["material_id"] for record in records}
     for material_id in sorted(set(params.materials_project.material_ids) - listed):
         yield Entry(material_id, "", "json", NAME, pull.version, documents.LICENSES["BY-C"], documents.MP_DOI,
                     error=f"unknown_id: database version {pull.version} has no material of this id that the filters "
@@ -50,23 +50,23 @@ def _pull(params: IngestParams, root: Path) -> Pull:
     return Pull(root, params.materials_project, pinned(params.materials_project))
 
 
-def _entry(kept: Record, structure: str | None, version: str) -> Entry:
+def _entry(record: Record, structure: str | None, version: str) -> Entry:
     error = None
-    if kept["deprecated"]:
-        error = f"deprecated: the Materials Project has withdrawn it{': ' if kept['note'] else ''}{kept['note']}"
+    if record["deprecated"]:
+        error = f"deprecated: the Materials Project has withdrawn it{': ' if record['note'] else ''}{record['note']}"
     elif structure is None:
         error = "no_structure: the Materials Project lists it, but does not give its structure; the next run asks again"
-    values = json.loads(kept["properties"])
+    values = json.loads(record["properties"])
     return Entry(
-        material_id=kept["material_id"],
+        material_id=record["material_id"],
         structure=structure or "",
         format="json",
         source=NAME,
         # not the pinned version: what a new version leaves as it was stays the same row
-        source_version=kept["built_for"] or version,
-        license=documents.license_of(kept),
-        citation=documents.citation(kept, values),
+        source_version=record["built_for"] or version,
+        license=documents.license_of(record),
+        citation=documents.citation(record, values),
         properties=values,
-        last_updated=kept["last_updated"],
+        last_updated=record["last_updated"],
         error=error,
     )

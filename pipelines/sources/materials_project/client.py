@@ -67,21 +67,21 @@ class Client:
 
     def database_version(self) -> str:
         """The version of the database that the server has now."""
-        found = self._session.get(self.params.endpoint + "heartbeat").json().get("db_version")
-        if not isinstance(found, str) or not VERSION_PATTERN.fullmatch(found):
+        version = self._session.get(self.params.endpoint + "heartbeat").json().get("db_version")
+        if not isinstance(version, str) or not VERSION_PATTERN.fullmatch(version):
             raise UserError(f"{host(self.params.endpoint)} is no Materials Project API: its heartbeat names no "
                             "database version")
-        return found
+        return version
 
     def queries(self) -> list[Query]:
         """The filters as arguments of mp-api's search, checked; several where one search cannot express them."""
         search = self._summary.search
         arguments, types = inspect.signature(search).parameters, typing.get_type_hints(search)
-        known = [name for name in arguments if name not in OURS]
+        filters = [name for name in arguments if name not in OURS]
         values: dict[str, list[Any]] = {}
         for name, value in self.params.filters.items():
-            if name not in known:
-                raise UserError(f"{WHERE}.filters.{name} is no filter{_suggest(name, known)}")
+            if name not in filters:
+                raise UserError(f"{WHERE}.filters.{name} is no filter{_suggest(name, filters)}")
             several = value if name in ONE_AT_A_TIME and isinstance(value, list) else [value]
             values[name] = [_converted(name, one, types[name]) for one in several]
         return [dict(zip(values, combination, strict=True)) for combination in itertools.product(*values.values())]
@@ -91,21 +91,21 @@ class Client:
         model = self._summary.document_model.model_fields
         numeric = [name for name, field in model.items()
                    if {int, float, bool} & {field.annotation, *typing.get_args(field.annotation)}]
-        known = [*numeric, *NESTED]
+        names = [*numeric, *NESTED]
         for name in properties:
-            if name not in known:
-                raise UserError(f"{WHERE}.fields: '{name}' is no numeric field of the API{_suggest(name, known)}")
+            if name not in names:
+                raise UserError(f"{WHERE}.fields: '{name}' is no numeric field of the API{_suggest(name, names)}")
 
     def check_ids(self, ids: Sequence[str]) -> None:
-        """Say in one line if an id is written in another way than that under which its crystal is kept."""
+        """Say in one line if an id is not the one under which its crystal is stored."""
         for material_id in ids:
             if _canonical(material_id) != material_id:
                 raise UserError(f"{WHERE}.material_ids: write {_canonical(material_id)} for {material_id}")
 
     def page(self, query: Query, deprecated: bool, number: int, fields: Sequence[str]) -> tuple[list[Document], int]:
         """Page `number` (from 1) of a search, by rising id, and the number of documents on all pages."""
-        found = self._search(query, deprecated, fields, PAGE, number, _page=number, _sort_fields="material_id")
-        return found, int(self._session.meta["total_doc"])
+        page = self._search(query, deprecated, fields, PAGE, number, _page=number, _sort_fields="material_id")
+        return page, int(self._session.meta["total_doc"])
 
     def by_ids(self, query: Query, ids: Sequence[str], deprecated: bool, fields: Sequence[str],
                all_there: bool = False) -> dict[str, Document]:
@@ -114,23 +114,23 @@ class Client:
         `all_there` says that the server should have all of them: what is left out is asked for again.
         """
         askable = [material_id for material_id in ids if _validated(material_id) == material_id]
-        found: dict[str, Document] = {}
+        by_id: dict[str, Document] = {}
         for _ in range(self.params.attempts if askable else 0):
             documents = self._search(query, deprecated, fields, len(askable), material_ids=askable)
-            found = {document["material_id"]: document for document in documents if document["material_id"] in askable}
-            if not all_there or len(found) == len(askable):
+            by_id = {document["material_id"]: document for document in documents if document["material_id"] in askable}
+            if not all_there or len(by_id) == len(askable):
                 break
-        return found
+        return by_id
 
     def descriptions(self, ids: Sequence[str]) -> dict[str, Document]:
         """What the Materials Project says of these crystals in words, of those that it describes."""
         askable = [material_id for material_id in ids if _validated(material_id) == material_id]
         if not askable:
             return {}
-        found = self._whole(lambda: self._robocrys.search_docs(
+        documents = self._whole(lambda: self._robocrys.search_docs(
             material_ids=askable, all_fields=False, num_chunks=1, chunk_size=len(askable),
             fields=["material_id", "description", "condensed_structure", "robocrys_version"]), len(askable))
-        return {document["material_id"]: document for document in found if document["material_id"] in askable}
+        return {document["material_id"]: document for document in documents if document["material_id"] in askable}
 
     def _search(self, query: Query, deprecated: bool, fields: Sequence[str], size: int, number: int = 1,
                 **options: Any) -> list[Document]:
@@ -148,7 +148,7 @@ class Client:
                 if came == expected:
                     return documents
         raise UserError(f"{host(self.params.endpoint)} gives {came} documents where it counts {expected}, asked "
-                        f"{self.params.attempts} times; what was pulled is kept, run the command again to go on")
+                        f"{self.params.attempts} times; what was pulled is stored, run the command again to go on")
 
     def _asked(self, search: Callable[[], Any]) -> list[Document]:
         from mp_api.client import MPRestError
@@ -208,7 +208,7 @@ def _validated(material_id: Any) -> str | None:
 
 
 def _canonical(material_id: Any) -> Any:
-    """The id under which a crystal is kept, mp-149: the API may also give it in letters, mp-ft or mp-aaaaaaft."""
+    """The id under which a crystal is stored, mp-149: the API may also give it in letters, mp-ft or mp-aaaaaaft."""
     return _validated(material_id) or material_id
 
 
@@ -238,6 +238,6 @@ def _converted(name: str, value: Any, hint: Any) -> Any:
         raise UserError(f"{WHERE}.filters.{name}: {value!r} is not what the search takes, {wants}") from None
 
 
-def _suggest(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean '{close[0]}'?" if close else f"; there are: {', '.join(known)}"
+def _suggest(name: str, names: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean '{close[0]}'?" if close else f"; there are: {', '.join(names)}"

@@ -1,4 +1,4 @@
-"""What is kept of a document of the Materials Project, and the entry that it becomes."""
+"""What is stored of a document of the Materials Project, and the entry that it becomes."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def api_fields(properties: Sequence[str]) -> list[str]:
 
 
 def record(document: Mapping[str, Any], properties: Sequence[str]) -> Record:
-    """What is kept of a document. Raises `ValueError` if it is none."""
+    """What is stored of a document. Raises `ValueError` if it is none."""
     material_id = document.get("material_id")
     if not isinstance(material_id, str):
         raise ValueError("a document without a material_id")
@@ -95,7 +95,7 @@ def mark(document: Mapping[str, Any]) -> str:
 def structure_text(document: Mapping[str, Any]) -> str:
     """The structure as JSON for pymatgen: lattice, sites and species, nothing that can be computed from them.
 
-    What does not look like a structure is kept as it came; the `materials` view says what is wrong with it.
+    What does not look like a structure is stored as it came; the `materials` view says what is wrong with it.
     """
     content: Any = document.get("structure")
     with contextlib.suppress(TypeError, KeyError):
@@ -104,20 +104,20 @@ def structure_text(document: Mapping[str, Any]) -> str:
     return "" if content is None else json.dumps(content, sort_keys=True)
 
 
-def is_commercial(kept: Record) -> bool:
+def is_commercial(record: Record) -> bool:
     """Whether the entry may be used commercially, as everything but the GNoME batch may."""
-    return kept["batch"] != GNOME_BATCH and kept["license"] != "BY-NC"
+    return record["batch"] != GNOME_BATCH and record["license"] != "BY-NC"
 
 
-def license_of(kept: Record) -> str:
+def license_of(record: Record) -> str:
     """Licence of an entry under its SPDX name."""
-    return LICENSES["BY-C" if is_commercial(kept) else "BY-NC"]
+    return LICENSES["BY-C" if is_commercial(record) else "BY-NC"]
 
 
-def citation(kept: Record, values: Mapping[str, float]) -> str:
+def citation(record: Record, values: Mapping[str, float]) -> str:
     """DOIs of the works to cite: for the properties that the entry has, its batch, and the Materials Project."""
     dois = [doi for doi, names in DOIS.values() if any(name in values for name in names)]
-    if kept["batch"] == GNOME_BATCH:
+    if record["batch"] == GNOME_BATCH:
         dois.append(GNOME_DOI)
     return " ".join([*dois, MP_DOI])
 

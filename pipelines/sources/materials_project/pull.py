@@ -29,10 +29,10 @@ from pipelines.sources import rank
 from pipelines.sources.materials_project import documents
 from pipelines.sources.materials_project.client import PAGE, Client, Document, Query, id_chunks
 from pipelines.sources.materials_project.documents import RECORD_SCHEMA, Record
-from pipelines.sources.web import read_kept
+from pipelines.sources.web import read_stored
 
 FORMAT = 1
-"""Raised when the meaning of a kept file changes."""
+"""Raised when the meaning of a stored file changes."""
 MOVE = "python -m pipelines move-database"
 TOTAL = b"total"
 STRUCTURE_SCHEMA = pa.schema([pa.field(name, pa.string()) for name in ("material_id", "mark", "structure")])
@@ -56,7 +56,7 @@ class Pull:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the kept files for this run; a second run at once is told so and ends."""
+        """Hold the stored files for this run; a second run at once is told so and ends."""
         self.top.mkdir(parents=True, exist_ok=True)
         try:
             with filelock.FileLock(self.top / "lock", timeout=0):
@@ -71,25 +71,25 @@ class Pull:
 
     def records(self) -> list[Record] | None:
         """The whole listing, by id; None if it is not there yet. `deprecated` tells what was withdrawn."""
-        table = read_kept(self.listing_file)
+        table = read_stored(self.listing_file)
         return None if table is None else table.to_pylist()
 
     def make_listing(self, client: Client) -> list[Record]:
         """Make the listing, going on after the last finished page."""
-        known = self.records()
-        if known is not None:
-            return known
+        listing = self.records()
+        if listing is not None:
+            return listing
         self.expect_version(client)
         client.check_fields(self.properties)
         client.check_ids(self.params.material_ids)
-        found: dict[str, Record] = {}
+        by_id: dict[str, Record] = {}
         for number, query in enumerate(client.queries()):
             for deprecated in (False, True):
                 name = f"{number:04d}-{'deprecated' if deprecated else 'live'}"
-                for kept in self._search(client, name, query, deprecated):
-                    if self.params.include_gnome or documents.is_commercial(kept):
-                        found.setdefault(kept["material_id"], kept | {"deprecated": deprecated})
-        records = [found[material_id] for material_id in sorted(found)]
+                for record in self._search(client, name, query, deprecated):
+                    if self.params.include_gnome or documents.is_commercial(record):
+                        by_id.setdefault(record["material_id"], record | {"deprecated": deprecated})
+        records = [by_id[material_id] for material_id in sorted(by_id)]
         if self.params.include_gnome and all(map(documents.is_commercial, records)):
             say("ingest: include_gnome is set, but the server gives no non-commercial crystals for this query; it does "
                 "so to accounts that accepted the terms for them: https://next-gen.materialsproject.org/about/terms")
@@ -99,42 +99,42 @@ class Pull:
         return records
 
     def fetch(self, client: Client, records: Sequence[Record]) -> None:
-        """Fetch the structures that are not here yet, and keep them chunk by chunk."""
-        marks = {kept["material_id"]: kept["mark"] for kept in self.missing(records)}
+        """Fetch the structures that are not here yet, and store them chunk by chunk."""
+        marks = {record["material_id"]: record["mark"] for record in self.missing(records)}
         if not marks:
             return
         self.expect_version(client)
         with Progress("ingest", len(marks), "structures") as progress:
             for chunk in id_chunks(sorted(marks), self.params.chunk_size):
-                found = client.by_ids({}, chunk, False, [*documents.BASE_FIELDS, "structure"], all_there=True)
+                by_id = client.by_ids({}, chunk, False, [*documents.BASE_FIELDS, "structure"], all_there=True)
                 self.expect_version(client)  # what came belongs to the version that is served before and after it
-                for material_id, document in found.items():
+                for material_id, document in by_id.items():
                     if documents.mark(document) != marks[material_id]:
                         raise UserError(f"the server changed {material_id} without a new database version; delete "
                                         f"{self.folder} and run again to list it anew")
-                self._keep([{"material_id": i, "mark": marks[i], "structure": documents.structure_text(found[i])}
-                            for i in chunk if i in found])
+                self._store([{"material_id": i, "mark": marks[i], "structure": documents.structure_text(by_id[i])}
+                            for i in chunk if i in by_id])
                 progress.advance(len(chunk))
 
     def with_structures(self, records: Iterable[Record]) -> Iterator[tuple[Record, str | None]]:
         """Each document with its structure, file by file; last those of which no structure is here."""
-        waiting = {kept["material_id"]: kept for kept in records}
+        waiting = {record["material_id"]: record for record in records}
         for path in sorted(self.structures_folder.glob("*.parquet")):
-            table = read_kept(path)
+            table = read_stored(path)
             if table is None:
                 raise UserError(f"{path} was damaged or removed; run again to pull anew what it held")
             for row in table.to_pylist():
-                kept = waiting.get(row["material_id"])
-                if kept is not None and not kept["deprecated"] and kept["mark"] == row["mark"]:
+                record = waiting.get(row["material_id"])
+                if record is not None and not record["deprecated"] and record["mark"] == row["mark"]:
                     yield waiting.pop(row["material_id"]), row["structure"]
-        for kept in waiting.values():
-            yield kept, None
+        for record in waiting.values():
+            yield record, None
 
     def expect_version(self, client: Client) -> None:
         """Stop if the server has another version than the pinned one."""
-        found = client.database_version()
-        if found != self.version:
-            raise UserError(f"ingest.materials_project.database_version is {self.version}, but the server has {found} "
+        served = client.database_version()
+        if served != self.version:
+            raise UserError(f"ingest.materials_project.database_version is {self.version}, but the server has {served} "
                             f"and no other: `{MOVE}` moves to it")
 
     def _search(self, client: Client, name: str, query: Query, deprecated: bool) -> Iterator[Record]:
@@ -166,13 +166,13 @@ class Pull:
 
     def _page(self, client: Client, name: str, ask: Callable[[], tuple[Sequence[Document], int]]) -> pa.Table:
         path = self.folder / "pages" / f"{name}.parquet"
-        kept = read_kept(path)
-        if kept is not None:
-            return kept
-        found, total = ask()
+        stored = read_stored(path)
+        if stored is not None:
+            return stored
+        page, total = ask()
         self.expect_version(client)
         try:
-            rows = [documents.record(document, self.properties) for document in found]
+            rows = [documents.record(document, self.properties) for document in page]
         except (ValueError, AttributeError, TypeError) as error:
             raise UserError(f"the server gives a document of another kind than expected ({error})") from None
         table = pa.Table.from_pylist(rows, schema=RECORD_SCHEMA).replace_schema_metadata({TOTAL: str(total).encode()})
@@ -181,15 +181,15 @@ class Pull:
 
     def missing(self, records: Iterable[Record]) -> list[Record]:
         """The documents whose structures are still to be fetched."""
-        known: set[tuple[str, str]] = set()
+        fetched: set[tuple[str, str]] = set()
         for path in self.structures_folder.glob("*.parquet"):
-            table = read_kept(path, ["material_id", "mark"])
+            table = read_stored(path, ["material_id", "mark"])
             if table is not None:
-                known.update(zip(table["material_id"].to_pylist(), table["mark"].to_pylist(), strict=True))
-        return [kept for kept in records if not kept["deprecated"]
-                and (kept["material_id"], kept["mark"]) not in known]
+                fetched.update(zip(table["material_id"].to_pylist(), table["mark"].to_pylist(), strict=True))
+        return [record for record in records if not record["deprecated"]
+                and (record["material_id"], record["mark"]) not in fetched]
 
-    def _keep(self, rows: list[dict[str, str]]) -> None:
+    def _store(self, rows: list[dict[str, str]]) -> None:
         if rows:
             marks = "".join(row["mark"] for row in rows)
             write_beside(pa.Table.from_pylist(rows, schema=STRUCTURE_SCHEMA),
@@ -214,6 +214,6 @@ def sample(records: Sequence[Record], limit: int | None) -> list[Record]:
     """What `ingest.limit` leaves: the live documents of lowest rank, and what was withdrawn up to the last of them."""
     if limit is None:
         return list(records)
-    live = sorted(rank(kept["material_id"]) for kept in records if not kept["deprecated"])
+    live = sorted(rank(record["material_id"]) for record in records if not record["deprecated"])
     last = live[min(limit, len(live)) - 1] if live and limit < len(live) else None
-    return [kept for kept in records if last is None or rank(kept["material_id"]) <= last]
+    return [record for record in records if last is None or rank(record["material_id"]) <= last]

@@ -204,7 +204,7 @@ def test_a_broken_pull_goes_on_at_the_chunk_where_it_broke(tmp_path: Path, serve
     listing = len(server.searches()) - len(chunks)
     server.asked.clear()
     server.faults.append(Fault("500", times=1000, after=listing + 26))
-    with pytest.raises(UserError, match="what was pulled is kept, run the command again to go on"):
+    with pytest.raises(UserError, match="what was pulled is stored, run the command again to go on"):
         units(tmp_path / "broken", params(server, chunk_size=1))
     assert server.structure_requests()[:27] == chunks[:27]
     server.faults.clear()

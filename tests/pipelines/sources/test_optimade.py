@@ -73,7 +73,7 @@ def test_a_fault_that_passes_changes_nothing(tmp_path: Path, provider: Provider,
 def test_a_broken_pull_goes_on_and_a_finished_one_needs_no_server(tmp_path: Path, provider: Provider) -> None:
     clean = units(tmp_path / "clean", params(provider))
     provider.faults += ["200", "503", "503", "503"]
-    with pytest.raises(UserError, match="answers 503, asked 3 times; what was pulled is kept"):
+    with pytest.raises(UserError, match="answers 503, asked 3 times; what was pulled is stored"):
         units(tmp_path / "broken", params(provider))
     assert not ready(params(provider), tmp_path / "broken")
     provider.asked.clear()
