@@ -1,8 +1,8 @@
 """The Materials Project, over its API, at the version of its database that `params.yaml` pins.
 
 First every document is listed, page by page, without its structure; then structures are fetched by chunks of ids, only
-those that are not on this machine. Each page and chunk is stored as soon as it has come, so a pull that broke off goes on
-from there, and a finished pull needs neither key nor server. The same version and query give the same entries. What
+those that are not on this machine. Each page and chunk is stored as soon as it has come, so a pull that broke off goes
+on from there, and a finished pull needs neither key nor server. The same version and query give the same entries. What
 the Materials Project has withdrawn becomes a reject.
 """
 

@@ -1,7 +1,7 @@
 """The descriptions that the Materials Project has already computed, for `describe.source: materials_project`.
 
-They are stored below `data/.downloads/materials_project/texts/<version>-<digest of the endpoint>/`, like structures, and
-with them the ids for which there is none.
+They are stored below `data/.downloads/materials_project/texts/<version>-<digest of the endpoint>/`, as structures are,
+and with them the ids for which there is none.
 """
 
 from __future__ import annotations
