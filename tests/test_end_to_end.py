@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -176,15 +177,24 @@ def test_the_plan_says_what_is_stale_and_why(world: World) -> None:
 
 
 @pytest.mark.slow
-def test_predict_a_file_and_count_a_bad_one(world: World, tmp_path: Path) -> None:
-    page, good, bad = tmp_path / "why.html", CRYSTALS / "mp-30.cif", tmp_path / "bad.cif"
-    bad.write_text("nothing")
-    said = world.nightly.shell(f"python -m model predict {good} {bad} --json --html {page}", code=2)
+def test_predict_files_as_the_pipeline_does_and_count_bad_ones(world: World, tmp_path: Path) -> None:
+    """Text and numbers are those of the tables, whatever stands between; bad files cost nothing but themselves."""
+    page, good = tmp_path / "why.html", [CRYSTALS / f"{stem}.cif" for stem in ("mp-127", "mp-22862")]
+    empty, nan = tmp_path / "empty.cif", tmp_path / "nan.cif"
+    empty.write_text("nothing")
+    nan.write_text(re.sub(r"_cell_length_a\s+\S+", "_cell_length_a nan", good[0].read_text()))
+    files = " ".join(map(str, [nan, good[0], empty, good[1]]))
+    said = world.nightly.shell(f"python -m model predict {files} --json --html {page}", code=2)
     answers, line = json.JSONDecoder().raw_decode(said)
-    assert said[line:].strip().splitlines()[-1].startswith("error: 1 of 2 files could not be used")
-    copper, broken = answers
-    assert (copper["formula"], copper["unit"]) == ("Cu", "GPa")
-    assert copper["value"] > 0
-    assert copper["text"].startswith("Cu is Copper structured")
-    assert broken["error"].startswith("unreadable")
-    assert "Cu(1)" in page.read_text()
+    assert said[line:].strip().splitlines()[-1].startswith("error: 2 of 4 files could not be used")
+    assert [bool(answer.get("error")) for answer in answers] == [True, False, True, False]
+    assert answers[2]["error"].startswith("unreadable")
+    for path, answer in zip(good, [answers[1], answers[3]], strict=True):
+        (row,) = catalog.query(world.root, "select d.text, p.* from predictions p join descriptions d "
+                               f"using (material_id) where material_id = '{path.stem}'").to_pylist()
+        assert answer["text"] == row["text"]
+        assert answer["value"] == pytest.approx(row["value_fused"], rel=1e-5)
+        assert answer["structure_only"] == pytest.approx(10 ** row["y_structure_only"], rel=1e-5)
+        assert answer["text_only"] == pytest.approx(10 ** row["y_text_only"], rel=1e-5)
+        assert answer["unit"] == "GPa"
+    assert "Na(1)" in page.read_text()
