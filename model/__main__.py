@@ -81,7 +81,8 @@ def predict(
         _print_table(results, trained.params.target, unit)
     explained = [result.explanation for result in results if result.explanation is not None]
     if html is not None and explained:
-        pages.write_explanations(html, trained, explained)
+        pages.write_explanations(html, trained.params.target,
+                                 trained.params.fusion, trained.learned_unit, explained)
     bad = [result for result in results if result.error]
     if bad:
         raise UserError(f"{len(bad)} of {len(results)} files could not be used; "

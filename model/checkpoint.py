@@ -62,6 +62,11 @@ class Trained:
     identity: Identity
     device: torch.device
 
+    @property
+    def learned_unit(self) -> str:
+        """Unit of what the model learned: log10(GPa) where `train.transform` is log10."""
+        return f"log10({self.config.unit or '1'})" if self.params.transform == "log10" else self.config.unit
+
     def natural(self, z: torch.Tensor) -> torch.Tensor:
         """From units of the standard deviation to the transformed target."""
         return z.double().cpu() * self.config.target_std + self.config.target_mean

@@ -59,12 +59,11 @@ def measure(trained: Trained, test: Dataset, predicted: dict[str, Floats], param
         scores |= interval(right - wrong_text, "fused_minus_shuffled_text")
     mean = np.full(len(test), trained.config.target_mean)
     baseline = interval(np.abs(mean - test.targets), "mean_mae") | {"mean_mae_natural": float(natural(mean).mean())}
-    unit = trained.config.unit
     return {
         "target": trained.params.target,
         "transform": name,
-        "unit": f"log10({unit or '1'})" if name == "log10" else unit,
-        "natural_unit": unit,
+        "unit": trained.learned_unit,
+        "natural_unit": trained.config.unit,
         "test": scores,
         "test_natural": interval(natural(predicted["fused"]), "mae"),
         "baseline": baseline,

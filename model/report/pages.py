@@ -5,16 +5,13 @@ from __future__ import annotations
 import functools
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
 from features.store.files import write_text
-
-if TYPE_CHECKING:
-    from model.checkpoint import Trained
-    from model.records import Explanation
+from model.records import Explanation
 
 BRANCHES = (("mae", "structure and text, fused"), ("mae_structure_only", "structure branch alone"),
             ("mae_text_only", "text branch alone"),
@@ -36,13 +33,13 @@ def write_evaluation(path: Path, metrics: dict[str, Any], rows: list[dict[str, A
     write_text(path, page)
 
 
-def write_explanations(path: Path, trained: Trained, explanations: list[Explanation]) -> None:
-    """One section per crystal: its description, shaded by what each token does to the prediction."""
-    name = trained.params.transform
-    unit = trained.config.unit or "1"
+def write_explanations(path: Path, target: str, fusion: str, unit: str, explanations: list[Explanation]) -> None:
+    """One section per crystal: its description, shaded by what each token does to the prediction.
+
+    `unit` is that of the learned property, such as log10(GPa).
+    """
     page = _environment().get_template("explanations.html").render(
-        target=trained.params.target, fusion=trained.params.fusion, unit=f"log10({unit})" if name == "log10" else unit,
-        crystals=[_shaded(explanation) for explanation in explanations])
+        target=target, fusion=fusion, unit=unit or "1", crystals=[_shaded(explanation) for explanation in explanations])
     write_text(path, page)
 
 
