@@ -52,11 +52,11 @@ def main() -> None:
         begin = time.perf_counter()
         expected = describe(structure, params, stock=True)
         middle = time.perf_counter()
-        found = describe(structure, params, stock=False)
+        text = describe(structure, params, stock=False)
         end = time.perf_counter()
-        if expected != found:
+        if expected != text:
             different += 1
-            print(f"different: {material_id}\n  stock: {expected}\n  ours:  {found}", flush=True)
+            print(f"different: {material_id}\n  stock: {expected}\n  ours:  {text}", flush=True)
         elif expected.startswith("!"):
             failed += 1
             continue
@@ -89,16 +89,16 @@ def pick(table: Path | None, count: int, seed: int) -> list[tuple[str, Any]]:
     chosen: dict[tuple[int, int], list[tuple[str, Any]]] = {bounds: [] for bounds in BINS}
     spare: list[tuple[str, Any]] = []  # where a range has too few, others fill the sample
     for material_id, text, form in entries:
-        if all(len(found) >= share for found in chosen.values()):
+        if all(len(of_size) >= share for of_size in chosen.values()):
             break
         try:
             structure = crystal.canonical_structure(parse(text, form))
         except RowError:
             continue
-        for (low, high), found in chosen.items():
+        for (low, high), of_size in chosen.items():
             if low <= len(structure) <= high:
-                (found if len(found) < share else spare).append((material_id, structure))
-    sample = [pair for found in chosen.values() for pair in found]
+                (of_size if len(of_size) < share else spare).append((material_id, structure))
+    sample = [pair for of_size in chosen.values() for pair in of_size]
     return (sample + spare)[:count]
 
 

@@ -121,10 +121,10 @@ def search(params: EmbedParams, rows: int) -> bool:
                           ("find, first of a process", "select * from find('layered hexagonal sulfide', 10)"),
                           ("find, later", "select * from find('edge-sharing TiO6 octahedra', 10)")):
             begin = time.perf_counter()
-            found = catalog.query(root, sql)
+            answer = catalog.query(root, sql)
             seconds = time.perf_counter() - begin
             slow |= seconds > 1 and "first" not in name
-            print(f"{name}: {seconds:.2f} s over {rows} rows ({len(found)} found)")
+            print(f"{name}: {seconds:.2f} s over {rows} rows ({len(answer)} found)")
     return slow
 
 

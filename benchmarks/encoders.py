@@ -67,9 +67,9 @@ def compare(name: str, crystals: Crystals, geometries: list[Geometry], rounds: i
     net.train()(batch)  # running statistics, where there are any
     net.eval()
     exact, timed = yardstick(name, net, geometries)
-    found, expected = step(net, lambda: net(crystals.batch())), step(net, exact)
+    measured, expected = step(net, lambda: net(crystals.batch())), step(net, exact)
     tokens, gradients = (float((a - b).abs().max() / b.abs().max()) for a, b in zip(
-        found[1:], expected[1:], strict=True))
+        measured[1:], expected[1:], strict=True))
     ours, naive = [], []
     for _ in range(rounds):
         naive.append(step(net, timed)[0])

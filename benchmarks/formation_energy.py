@@ -89,12 +89,12 @@ def trees(root: Path, train: list[str], test: list[str], seed: int) -> NDArray[n
     """Predictions for the test crystals of trees that saw the training crystals."""
     from sklearn.ensemble import ExtraTreesRegressor
 
-    found = features(root)
+    vectors = features(root)
     targets = dict(zip(*(column.to_pylist() for column in
                          tables.read(root, "materials", ["material_id", TARGET]).columns), strict=True))
     model = ExtraTreesRegressor(n_estimators=500, n_jobs=-1, random_state=seed)
-    model.fit(np.stack([found[i] for i in train]), [targets[i] for i in train])
-    result: NDArray[np.float64] = model.predict(np.stack([found[i] for i in test]))
+    model.fit(np.stack([vectors[i] for i in train]), [targets[i] for i in train])
+    result: NDArray[np.float64] = model.predict(np.stack([vectors[i] for i in test]))
     return result
 
 

@@ -28,7 +28,7 @@ from features.views.paraphrases import ParaphraseParams, compute, lexical_distan
 
 
 def main() -> None:
-    """Print kept and dropped variants, facts, distances, and texts a second."""
+    """Print accepted and dropped variants, facts, distances, and texts a second."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--texts", type=int, default=1000)
     parser.add_argument("--variants", type=int, default=3)
@@ -37,7 +37,7 @@ def main() -> None:
     arguments = parser.parse_args()
     params = ParaphraseParams(variants=arguments.variants)
     texts = read(arguments.root, arguments.table, arguments.texts)
-    kept = faithful = short = 0
+    accepted = faithful = short = 0
     attempts: Counter[int] = Counter()
     distances: list[float] = []
     different = True
@@ -57,20 +57,20 @@ def main() -> None:
         different &= len(set(words)) == len(words)
         short += params.variants - len(rows)
         for row in rows:
-            kept += 1
+            accepted += 1
             attempts[row["attempts"]] += 1
             faithful += facts(row["text"], prototype_names(text)) == stated
             distances.append(lexical_distance(text, row["text"]))
     regenerated = sum((count - 1) * times for count, times in attempts.items())
-    print(f"{len(texts)} descriptions, {kept} paraphrases kept, {short} dropped, {regenerated} worded again; "
-          f"{kept / seconds:.0f} a second")
-    print(f"all facts held by {faithful}/{kept}; all variants different: {different}")
+    print(f"{len(texts)} descriptions, {accepted} paraphrases accepted, {short} dropped, {regenerated} worded again; "
+          f"{accepted / seconds:.0f} a second")
+    print(f"all facts held by {faithful}/{accepted}; all variants different: {different}")
     print(f"lexical distance (1 - BLEU-4): mean {np.mean(distances):.3f}, "
           f"5 % below {np.quantile(distances, 0.05):.3f}, least {min(distances):.3f}")
     print(f"spoilt texts that the check sees: {seen}/{seen + len(missed)}")
     for way, text in missed[:5]:
         print(f"  missed, {way}: {text[:200]}")
-    sys.exit(int(faithful != kept or not different or float(np.mean(distances)) < 0.35 or bool(missed)))
+    sys.exit(int(faithful != accepted or not different or float(np.mean(distances)) < 0.35 or bool(missed)))
 
 
 def check(texts: list[tuple[str, str]]) -> tuple[int, list[tuple[str, str]]]:
@@ -98,12 +98,12 @@ CLAIMS = (" It is a metal.", " The layers are weakly held.", " Vacancies occur."
 def spoil(text: str, rng: np.random.Generator) -> Iterator[tuple[str, str]]:
     """Texts that differ from `text` in one statement, each with what was done."""
     numbers = list(re.finditer(r"\d+\.\d+|\b(?:two|three|four|five|six|eight|nine|ten|twelve)\b", text))
-    for found in (numbers[i] for i in rng.permutation(len(numbers))[:4]):
-        other = f"{float(found[0]) + 0.01:.2f}" if "." in found[0] else "seven"
-        yield "another number", text[:found.start()] + other + text[found.end():]
+    for match in (numbers[i] for i in rng.permutation(len(numbers))[:4]):
+        other = f"{float(match[0]) + 0.01:.2f}" if "." in match[0] else "seven"
+        yield "another number", text[:match.start()] + other + text[match.end():]
     labels = list(re.finditer(r"\b[A-Z][a-z]?\(\d+\)", text))
-    for found in (labels[i] for i in rng.permutation(len(labels))[:3]):
-        yield "another label", f"{text[:found.start()]}Xe(9){text[found.end():]}"
+    for match in (labels[i] for i in rng.permutation(len(labels))[:3]):
+        yield "another label", f"{text[:match.start()]}Xe(9){text[match.end():]}"
     lengths = [m for m in numbers if "." in m[0]]
     for a, b in itertools.pairwise(lengths):
         if a[0] != b[0]:
@@ -122,10 +122,10 @@ def spoil(text: str, rng: np.random.Generator) -> Iterator[tuple[str, str]]:
 def read(root: Path, table: Path | None, count: int) -> list[tuple[str, str]]:
     """The first descriptions by id, from a table of the project or a file."""
     if table is None:
-        found = pl.DataFrame(tables.read(root, "descriptions", ["material_id", "text"]))
+        texts = pl.DataFrame(tables.read(root, "descriptions", ["material_id", "text"]))
     else:
-        found = pl.read_parquet(table, columns=["material_id", "text"])
-    return list(found.sort("material_id").head(count).iter_rows())
+        texts = pl.read_parquet(table, columns=["material_id", "text"])
+    return list(texts.sort("material_id").head(count).iter_rows())
 
 
 if __name__ == "__main__":

@@ -61,9 +61,9 @@ def seconds(store: RowStore, wanted: list[list[bytes]], parts: int) -> float:
     """Time to read the first parts."""
     began = time.perf_counter()
     for part in range(parts):
-        found = store.read(wanted[part], *placement.part_range(part, len(wanted)))
-        if len(found) != len(wanted[part]):
-            raise AssertionError(f"part {part}: {len(found)} of {len(wanted[part])} rows")
+        rows = store.read(wanted[part], *placement.part_range(part, len(wanted)))
+        if len(rows) != len(wanted[part]):
+            raise AssertionError(f"part {part}: {len(rows)} of {len(wanted[part])} rows")
     return time.perf_counter() - began
 
 

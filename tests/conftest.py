@@ -59,8 +59,8 @@ def make_project(root: Path, only: list[str] | None = None, **sections: Any) -> 
     shutil.copy(CRYSTALS / "properties.csv", folder)
     if only is not None:
         lines = (CRYSTALS / "properties.csv").read_text().splitlines()
-        kept = [line for line in lines if line.split(",")[0] in {"material_id", *only}]
-        (folder / "properties.csv").write_text("\n".join(kept) + "\n")
+        chosen = [line for line in lines if line.split(",")[0] in {"material_id", *only}]
+        (folder / "properties.csv").write_text("\n".join(chosen) + "\n")
     content = {"ingest": {"source": "cif_folder"}, **sections}
     (root / "params.yaml").write_text(yaml.safe_dump(content))
     return root

@@ -47,9 +47,9 @@ class Nightly:
         return [run for run in self._ask("flow_runs/filter", wanted) if run["start_time"]]
 
     def artifacts(self, key: str) -> list[str]:
-        """What was kept under a key, in its order."""
-        found = self._ask("artifacts/filter", {"artifacts": {"key": {"any_": [key]}}})
-        return [artifact["data"] for artifact in sorted(found, key=lambda artifact: artifact["created"])]
+        """The artifacts of a key, oldest first."""
+        artifacts = self._ask("artifacts/filter", {"artifacts": {"key": {"any_": [key]}}})
+        return [artifact["data"] for artifact in sorted(artifacts, key=lambda artifact: artifact["created"])]
 
     def _ask(self, path: str, body: dict[str, Any]) -> Any:
         request = urllib.request.Request(f"{self.env['PREFECT_API_URL']}/{path}", json.dumps(body).encode(),  # noqa: S310

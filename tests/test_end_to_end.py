@@ -68,10 +68,10 @@ class World:
 
 def contents(root: Path) -> dict[str, bytes]:
     """The bytes of everything that DVC tracks, of its lock and of the parameters."""
-    found = [root / "dvc.lock", root / "params.yaml"]
+    files = [root / "dvc.lock", root / "params.yaml"]
     for path in outputs(root):
-        found += [file for file in [root / path, *(root / path).rglob("*")] if file.is_file()]
-    return {str(path.relative_to(root)): path.read_bytes() for path in found}
+        files += [file for file in [root / path, *(root / path).rglob("*")] if file.is_file()]
+    return {str(path.relative_to(root)): path.read_bytes() for path in files}
 
 
 @pytest.fixture(scope="module")

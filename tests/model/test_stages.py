@@ -63,9 +63,9 @@ def test_another_encoder(trained: Path, tmp_path: Path) -> None:
     train.train(root)
     assert weights(root) == before
     evaluation.evaluate(root)
-    found = predict.predict_files(checkpoint.load(root), [CRYSTALS / "mp-149.cif"])
-    assert found[0].value is not None
-    assert np.isfinite(found[0].value)
+    result = predict.predict_files(checkpoint.load(root), [CRYSTALS / "mp-149.cif"])
+    assert result[0].value is not None
+    assert np.isfinite(result[0].value)
 
 
 def test_a_pretrained_encoder_is_marked_wherever_it_reports(trained: Path, tmp_path: Path) -> None:
@@ -84,8 +84,8 @@ def test_a_pretrained_encoder_is_marked_wherever_it_reports(trained: Path, tmp_p
     assert mark in (Paths(root).results / "report.html").read_text()
     table = {row["material_id"]: row["y_structure_only"] for row in tables.read(root, "predictions").to_pylist()}
     for name in ("mp-149", "mp-22862"):
-        found = predict.predict_files(checkpoint.load(root), [CRYSTALS / f"{name}.cif"])[0]
-        assert found.structure_only == pytest.approx(10 ** table[name], rel=1e-4)
+        result = predict.predict_files(checkpoint.load(root), [CRYSTALS / f"{name}.cif"])[0]
+        assert result.structure_only == pytest.approx(10 ** table[name], rel=1e-4)
 
 
 def test_a_model_without_text(trained: Path, tmp_path: Path) -> None:
@@ -99,9 +99,9 @@ def test_a_model_without_text(trained: Path, tmp_path: Path) -> None:
     test = json.loads((Paths(root).results / "metrics.json").read_text())["test"]
     assert set(test) == {"mae", "mae_low", "mae_high"}
     assert tables.read(root, "predictions")["y_text_only"].null_count == 31
-    found = predict.predict_files(checkpoint.load(root), [CRYSTALS / "mp-149.cif"])[0]
-    assert found.value is not None
-    assert (found.text, found.text_only, found.structure_only, found.note) == (None, None, None, None)
+    result = predict.predict_files(checkpoint.load(root), [CRYSTALS / "mp-149.cif"])[0]
+    assert result.value is not None
+    assert (result.text, result.text_only, result.structure_only, result.note) == (None, None, None, None)
 
 
 def test_more_neighbours_than_there_are(trained: Path, tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def _last_instead_of_best(loop: Any) -> Any:
 
 def test_metrics_hold_what_the_design_says(trained: Path) -> None:
     """Each figure again from the predictions table, another way, and its interval from the spread of the errors."""
-    found = json.loads((Paths(trained).results / "metrics.json").read_text())
+    written = json.loads((Paths(trained).results / "metrics.json").read_text())
     rows = [row for row in tables.read(trained, "predictions").to_pylist() if row["split"] == "test"]
     true = np.array([row["y_true"] for row in rows])
     errors = {branch: np.abs(np.array([row[f"y_{branch}"] for row in rows]) - true)
@@ -182,12 +182,12 @@ def test_metrics_hold_what_the_design_says(trained: Path) -> None:
                 "mae_text_only": errors["text_only"],
                 "fused_minus_structure_only": errors["fused"] - errors["structure_only"]}
     for key, values in expected.items():
-        low, middle, high = (found["test"][f"{key}{end}"] for end in ("_low", "", "_high"))
+        low, middle, high = (written["test"][f"{key}{end}"] for end in ("_low", "", "_high"))
         assert middle == pytest.approx(values.mean())
         assert high - low == pytest.approx(2 * 1.96 * values.std() / np.sqrt(len(values)), rel=0.25)
-    assert found["baseline"]["mean_mae"] == pytest.approx(np.abs(true - np.mean(training)).mean())
-    assert sum(found["split"].values()) == 31
-    assert (found["unit"], found["natural_unit"]) == ("log10(GPa)", "GPa")
+    assert written["baseline"]["mean_mae"] == pytest.approx(np.abs(true - np.mean(training)).mean())
+    assert sum(written["split"].values()) == 31
+    assert (written["unit"], written["natural_unit"]) == ("log10(GPa)", "GPa")
 
 
 def test_an_interval_covers_as_often_as_it_says() -> None:
@@ -218,9 +218,9 @@ def test_metrics_follow_from_the_predictions_table(trained: Path) -> None:
     metrics = json.loads((Paths(trained).results / "metrics.json").read_text())
     query = ("select avg(abs(y_fused - y_true)) as mae, avg(abs(value_fused - value_true)) as gpa "
              "from predictions where split = 'test'")
-    found = catalog.query(trained, query).to_pylist()[0]
-    assert found["mae"] == pytest.approx(metrics["test"]["mae"])
-    assert found["gpa"] == pytest.approx(metrics["test_natural"]["mae"])
+    errors = catalog.query(trained, query).to_pylist()[0]
+    assert errors["mae"] == pytest.approx(metrics["test"]["mae"])
+    assert errors["gpa"] == pytest.approx(metrics["test_natural"]["mae"])
 
 
 def test_shuffling_leaves_nobody_his_own_text() -> None:
@@ -244,7 +244,7 @@ def test_a_change_is_what_the_prediction_loses(trained: Path) -> None:
     regions = np.array([sentences.REGIONS.index(tag.region) for tag in tagged])
 
     def value(keep: Callable[[int], bool] = lambda _: True, token: int | None = None) -> float:
-        """Prediction from the sentences that are kept, without one token."""
+        """Prediction from the sentences that `keep` names, without one token."""
         vectors, places = [], []
         for place in range(len(tagged)):
             of_sentence = np.flatnonzero(encoded.sentence_of == place)

@@ -33,12 +33,12 @@ def network(batch: Any) -> Crystalformer:
 
 
 def test_equal_to_the_formulas(structures: dict[str, Any]) -> None:
-    found = [crystal.canonical_structure(structures[i]) for i in IDS]
-    batch = batch_of(found)
+    canonical = [crystal.canonical_structure(structures[i]) for i in IDS]
+    batch = batch_of(canonical)
     net = network(batch)
-    expected = torch.cat([naive(net, s, far=5) for s in found])
+    expected = torch.cat([naive(net, s, far=5) for s in canonical])
     assert float((net(batch) - expected).abs().max().detach()) < 2e-6
-    wide = batch_of(found, reach=200.0)
+    wide = batch_of(canonical, reach=200.0)
     assert float((net(wide) - expected).abs().max().detach()) < 1e-9
 
 
@@ -71,8 +71,8 @@ def test_compiled_and_torch_paths_agree(structures: dict[str, Any]) -> None:
 
 
 def test_atoms_alike_by_symmetry_may_share_a_row(structures: dict[str, Any]) -> None:
-    found = [crystal.canonical_structure(structures[i]) for i in IDS]
-    orbits, atoms = batch_of(found), atom_by_atom(found)
+    canonical = [crystal.canonical_structure(structures[i]) for i in IDS]
+    orbits, atoms = batch_of(canonical), atom_by_atom(canonical)
     assert len(orbits.first) < len(atoms.first) == len(atoms.numbers)
     assert len(orbits.images.distance) * 2 < len(atoms.images.distance)
     net = network(orbits)

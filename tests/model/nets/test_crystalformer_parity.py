@@ -79,8 +79,8 @@ def batch(official: dict[str, Any], edges: Callable[[Any, Any, Any], dict[str, A
 @pytest.mark.parametrize(("edges", "tolerance"), [(all_125, 1e-12), (within_reach, 1e-6)])
 def test_equal_to_the_authors_module(official: dict[str, Any], net: Crystalformer, edges: Any,
                                      tolerance: float) -> None:
-    found = net(batch(official, edges)).detach().numpy()
-    assert np.abs(found - official["atom_tokens"]).max() < tolerance
+    tokens = net(batch(official, edges)).detach().numpy()
+    assert np.abs(tokens - official["atom_tokens"]).max() < tolerance
 
 
 def test_the_yardstick_is_the_authors_module_too(official: dict[str, Any], net: Crystalformer) -> None:
@@ -88,5 +88,5 @@ def test_the_yardstick_is_the_authors_module_too(official: dict[str, Any], net: 
     for end, size, lattice in zip(ends, official["sizes"], official["lattice"], strict=True):
         atoms = slice(end - size, end)
         numbers, positions = (torch.from_numpy(official[name][atoms]) for name in ("x_atomic_numbers", "pos"))
-        found = forward(net, numbers, positions, torch.from_numpy(lattice)).detach().numpy()
-        assert np.abs(found - official["atom_tokens"][atoms]).max() < 1e-12
+        tokens = forward(net, numbers, positions, torch.from_numpy(lattice)).detach().numpy()
+        assert np.abs(tokens - official["atom_tokens"][atoms]).max() < 1e-12

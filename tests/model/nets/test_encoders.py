@@ -59,8 +59,8 @@ def test_how_a_crystal_is_written_changes_no_token(name: str, change: str, canon
             other.make_supercell([2, 1, 1] if change == "supercell" else [[1, 0, 0], [2, 1, 0], [0, 1, 1]],
                                  to_unit_cell=True)
             other = type(structure).from_sites([other[int(i)] for i in rng.permutation(len(other))])
-        found = net(batch_for(name, [other])).detach()
-        torch.testing.assert_close(found, expected[other.site_properties["atom"]], atol=TOLERANCE.get(name, 1e-5),
+        tokens = net(batch_for(name, [other])).detach()
+        torch.testing.assert_close(tokens, expected[other.site_properties["atom"]], atol=TOLERANCE.get(name, 1e-5),
                                    rtol=0)
 
 

@@ -73,9 +73,9 @@ def test_another_run_does_not_take_the_state(tmp_path: Path) -> None:
     one, other = (Resume(tmp_path, {"train": {"seed": seed}}) for seed in (0, 1))
     one.save({"epoch": 3, "weights": torch.ones(2)})
     assert other.load(torch.device("cpu")) is None
-    found = Resume(tmp_path, {"train": {"seed": 0}}).load(torch.device("cpu"))
-    assert found is not None
-    assert found["epoch"] == 3
+    state = Resume(tmp_path, {"train": {"seed": 0}}).load(torch.device("cpu"))
+    assert state is not None
+    assert state["epoch"] == 3
     one.clear()
     assert one.load(torch.device("cpu")) is None
 
