@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import enum
 import json
-import shutil
+import math
+import os
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from types import FrameType
+from typing import Annotated, Any
 
-import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import typer
 
 from features import catalog
 from features.catalog import validate as checks
+from features.catalog.sql import TIMEOUT_S
 from features.errors import UserError, run_cli
 from features.paths import Paths
+from features.printing import print_table
 from features.store import tables
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
@@ -37,6 +43,7 @@ class Format(enum.StrEnum):
 
 
 Output = Annotated[Format, typer.Option("--format", help="How the result is written; parquet goes to standard output.")]
+Timeout = Annotated[float, typer.Option(min=0.001, max=86_400, help="Longest time for the query, in seconds.")]
 
 
 @app.command("list")
@@ -71,9 +78,10 @@ def describe(table: str, root: Root = Path(), form: Output = Format.table) -> No
 
 
 @app.command()
-def sql(query: str, root: Root = Path(), form: Output = Format.table) -> None:
+def sql(query: str, root: Root = Path(), form: Output = Format.table, timeout: Timeout = TIMEOUT_S) -> None:
     """Run one read-only SQL query over all tables."""
-    show(catalog.query(root, query), form)
+    with _stopped_by_signals():
+        show(catalog.query(root, query, timeout), form)
 
 
 @app.command()
@@ -91,23 +99,61 @@ def validate(root: Root = Path()) -> None:
     print(f"{checks.check(root)} tables are valid")
 
 
+class _Stopped(BaseException):
+    """A signal asked for the end."""
+
+
+@contextlib.contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Ctrl-C and SIGTERM end what runs inside: one line, and exit code 130 or 143."""
+    def stop(number: int, _frame: FrameType | None) -> None:
+        for kind in kinds:
+            signal.signal(kind, signal.SIG_IGN)  # the end has begun
+        raise _Stopped(number)
+
+    kinds = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(kind, stop) for kind in kinds]
+    try:
+        yield
+    except _Stopped as stopped:
+        number = int(stopped.args[0])
+        print(f"stopped by {signal.Signals(number).name}", file=sys.stderr, flush=True)
+        os._exit(128 + number)  # not `sys.exit`, which would wait for a reader of what is only half written
+    finally:
+        for kind, handler in zip(kinds, before, strict=True):
+            signal.signal(kind, handler)
+
+
 def show(table: pa.Table, form: Format) -> None:
     """Write a result to standard output."""
     table = _with_plain_numbers(table)
     if form is Format.parquet:
         pq.write_table(table, sys.stdout.buffer)
     elif form is Format.json:
-        print(json.dumps(table.to_pylist(), default=str, ensure_ascii=False))
+        rows = [{name: _finite(value) for name, value in row.items()} for row in table.to_pylist()]
+        print(json.dumps(rows, default=str, ensure_ascii=False, allow_nan=False))
     elif form is Format.csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(table.column_names)
         writer.writerows([_cell(value) for value in row.values()] for row in table.to_pylist())
     else:
-        frame = pl.DataFrame([_series(name, table[name]) for name in table.column_names])
-        width = shutil.get_terminal_size(fallback=(140, 24)).columns
-        with pl.Config(tbl_rows=-1, tbl_cols=-1, fmt_str_lengths=100_000, tbl_hide_dataframe_shape=True,
-                       tbl_hide_column_data_types=True, tbl_width_chars=width, fmt_table_cell_list_len=4):
-            print(frame)
+        numbers = [_is_number(field.type) for field in table.schema]
+        print_table(table.column_names, (list(row.values()) for row in table.to_pylist()), numbers)
+
+
+def _is_number(dtype: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(dtype) or pa.types.is_floating(dtype) or pa.types.is_decimal(dtype))
+
+
+def _finite(value: Any) -> Any:
+    """A value as JSON holds it, which has no word for NaN and infinity."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    return value
 
 
 def _with_plain_numbers(table: pa.Table) -> pa.Table:
@@ -125,14 +171,6 @@ def _with_plain_numbers(table: pa.Table) -> pa.Table:
 def _cell(value: object) -> object:
     """A value as CSV holds it: nested ones as JSON."""
     return json.dumps(value, default=str, ensure_ascii=False) if isinstance(value, list | dict) else value
-
-
-def _series(name: str, column: pa.ChunkedArray) -> pl.Series:
-    """A column as polars prints it; what polars does not know is shown in Python's words."""
-    try:
-        return pl.Series(name, column)
-    except (pl.exceptions.PolarsError, TypeError, ValueError):
-        return pl.Series(name, [None if value is None else str(value) for value in column.to_pylist()], pl.String)
 
 
 if __name__ == "__main__":

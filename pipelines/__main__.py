@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from features.errors import UserError, run_cli
+from features.printing import print_table
 from features.progress import say
 from pipelines import executors
 from pipelines.engine import runs, stages
@@ -123,14 +124,8 @@ def _count(value: int | None) -> str:
 
 
 def _show(names: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    """A plain table: numbers to the right, words to the left."""
-    widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
-    words = [any(not row[place].replace(",", "").replace(".", "").isdigit() for row in rows if row[place])
-             for place in range(len(names))]
-    for row in (names, *rows):
-        cells = [cell.ljust(width) if word else cell.rjust(width)
-                 for cell, width, word in zip(row, widths, words, strict=True)]
-        print("  ".join(cells).rstrip())
+    """Numbers to the right, words to the left."""
+    print_table(names, rows)
 
 
 @app.command()

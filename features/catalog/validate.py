@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
 
 from features import registry
 from features.errors import UserError
 from features.paths import Paths
 from features.store import tables
+from features.view import FeatureView, only_input
 
 
 def check(root: Path) -> int:
@@ -21,8 +25,7 @@ def check(root: Path) -> int:
         if not tables.exists(root, view.name):
             continue
         checked += 1
-        found = tables.schema(root, view.name)
-        if not found.equals(view.schema):
+        if not tables.schema(root, view.name).equals(view.schema):
             problems.append(f"{view.name}: columns differ from the view's; rerun `python -m pipelines {view.stage}`")
             continue
         keys = tables.read(root, view.name, view.key)
@@ -31,15 +34,23 @@ def check(root: Path) -> int:
         version = tables.footer(tables.files(root, view.name)[0]).get("version")
         if version != view.version:
             problems.append(f"{view.name}: version {version} on disk, {view.version} in the code")
-        for upstream in view.inputs:
-            if not tables.exists(root, upstream):
-                continue
-            strangers = set(keys["material_id"].to_pylist()) - set(
-                tables.read(root, upstream, ["material_id"])["material_id"].to_pylist())
-            if strangers and view.name != "text_embeddings":
-                problems.append(f"{view.name}: {len(strangers)} rows are not in {upstream}; run `dvc repro`")
+        orphans = _orphans(view, root, keys)
+        if orphans:
+            problems.append(f"{view.name}: {orphans} rows are not in {' or '.join(view.inputs)}; run `dvc repro`")
     if not checked:
         raise UserError(f"there are no tables under {Paths(root).features} yet; run `dvc repro` to make them")
     if problems:
         raise UserError("; ".join(problems))
     return checked
+
+
+def _orphans(view: FeatureView[Any], root: Path, keys: pa.Table) -> int:
+    """How many rows belong to no unit. A unit has those columns of the key that its rows share."""
+    if not view.inputs or not all(tables.exists(root, upstream) for upstream in view.inputs):
+        return 0
+    # units that are the rows of one table have its columns, so the key is enough: crystals and texts stay on disk
+    units = view.units({upstream: tables.read(root, upstream, [name for name in columns
+                                                               if view.units is not only_input or name in view.key])
+                        for upstream, columns in view.inputs.items()})
+    shared = [name for name in view.key if name in units.column_names]
+    return int(keys.join(units.select(shared), keys=shared, join_type="left anti").num_rows)

@@ -1,0 +1,89 @@
+"""Tables for people: aligned on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Sequence
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+DIGITS = 8
+"""Significant digits of a floating-point number; `--format json` and `csv` give all."""
+ITEMS = 4
+"""Items of a list that a terminal shows: a vector has hundreds."""
+READABLE = 12
+"""Narrowest column, in characters, that a longer text still reads well in."""
+
+_NUMBER = re.compile(r"[-+−±]?[\d,]*\.?\d+(e[-+]?\d+)?%?|–|nan|-?inf", re.IGNORECASE)
+
+
+def print_table(names: Sequence[str], rows: Iterable[Sequence[object]], numbers: Sequence[bool] | None = None) -> None:
+    """Print rows under their names to standard output, numbers to the right and words to the left.
+
+    A terminal gets a table that fits it; where the columns would be too narrow to read, one line for each value
+    instead. Anything else gets one line for each row, with nothing cut off and no control characters. `numbers` says
+    which columns are numbers; without it, those are that hold nothing but numbers, or texts that look like them.
+    """
+    console = Console(file=sys.stdout, highlight=False)
+    lines = [[_cell(value, short=console.is_terminal) for value in row] for row in rows]
+    if numbers is None:
+        numbers = [_all_numbers([line[place] for line in lines]) for place in range(len(names))]
+    widths = [max(map(cell_len, column)) for column in zip(names, *lines, strict=True)]
+    if not console.is_terminal:
+        for line in (names, *lines):
+            print(_plain(line, widths, numbers))
+    elif sum(min(width, READABLE) + 2 for width in widths) > console.width:
+        for number, line in enumerate(lines, start=1):
+            console.print(Text(f"row {number}", style="bold"))
+            console.print(_record(names, line))
+    else:
+        console.print(_table(names, lines, numbers))
+
+
+def _cell(value: object, short: bool) -> str:
+    """A value in words. Line breaks become spaces, so that a row stays one line; a missing value is `null`."""
+    if value is None:
+        return "null"
+    if isinstance(value, float):
+        return f"{value:.{DIGITS}g}"
+    if isinstance(value, list | tuple):
+        items = [_cell(item, short) for item in (value[:ITEMS] if short else value)]
+        more = [f"… {len(value)} items"] if len(items) < len(value) else []
+        return f"[{', '.join(items + more)}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name}: {_cell(item, short)}" for name, item in value.items()) + "}"
+    return re.sub(r"[\r\n\t]", " ", str(value))
+
+
+def _all_numbers(cells: Sequence[str]) -> bool:
+    filled = [cell for cell in cells if cell not in ("", "null")]
+    return bool(filled) and all(_NUMBER.fullmatch(cell) for cell in filled)
+
+
+def _plain(row: Sequence[str], widths: Sequence[int], numbers: Sequence[bool]) -> str:
+    padded = [" " * (width - cell_len(cell)) + cell if number else cell + " " * (width - cell_len(cell))
+              for cell, width, number in zip(row, widths, numbers, strict=True)]
+    return "  ".join(padded).rstrip()
+
+
+def _table(names: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[bool]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
+    for name, number in zip(names, numbers, strict=True):
+        table.add_column(Text(name), justify="right" if number else "left", overflow="fold", no_wrap=number)
+    for row in rows:
+        table.add_row(*map(Text, row))  # `Text`: a cell may hold what rich takes for markup
+    return table
+
+
+def _record(names: Sequence[str], row: Sequence[str]) -> Table:
+    table = Table.grid(padding=(0, 2), pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, cell in zip(names, row, strict=True):
+        table.add_row(Text(name), Text(cell))
+    return table
