@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from features.errors import UserError, run_cli
+from features.printing import print_table
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                   help="Train the model on the feature tables, and predict with it.")
@@ -85,8 +86,8 @@ def predict(
                                  trained.params.fusion, trained.learned_unit, explained)
     bad = [result for result in results if result.error]
     if bad:
-        raise UserError(f"{len(bad)} of {len(results)} files could not be used; "
-                        f"{bad[0].file}: {bad[0].error}")
+        reasons = f"; {bad[0].file}: {bad[0].error}" if len(bad) == 1 else ", for the reasons above"
+        raise UserError(f"{len(bad)} of {len(results)} files could not be used{reasons}")
 
 
 def _as_dict(result: Any, target: str, unit: str) -> dict[str, Any]:
@@ -96,19 +97,20 @@ def _as_dict(result: Any, target: str, unit: str) -> dict[str, Any]:
 
 
 def _print_table(results: list[Any], target: str, unit: str) -> None:
-    width = max(len("file"), *(len(result.file) for result in results))
-    head = f"{target} / {unit}" if unit else target
-    print(f"{'file':<{width}}  {'formula':<14} {'space group':<12} {head:>14} {'structure':>10} {'text':>10}")
+    """The predicted files; notes, and why several files could not be used, go to standard error."""
+    def number(value: float | None) -> str:
+        return "–" if value is None else f"{value:.4g}"
+
+    used = [result for result in results if not result.error]
+    if used:
+        print_table(("file", "formula", "space group", f"{target} / {unit}" if unit else target, "structure", "text"),
+                    [(result.file, result.formula, result.space_group, number(result.value),
+                      number(result.structure_only), number(result.text_only)) for result in used],
+                    (False, False, False, True, True, True))
+    bad = [result for result in results if result.error]
     for result in results:
-        if result.error:
-            print(f"{result.file:<{width}}  {result.error}")
-            continue
-        structure, text = ("–" if value is None else f"{value:.4g}" for value in
-                           (result.structure_only, result.text_only))
-        print(f"{result.file:<{width}}  {result.formula:<14} {result.space_group:<12} {result.value:>14.4g} "
-              f"{structure:>10} {text:>10}")
-        if result.note:
-            print(f"{'':<{width}}  {result.note}", file=sys.stderr)
+        if result.note or (result.error and len(bad) > 1):
+            print(f"{result.file}: {result.note or result.error}", file=sys.stderr)
 
 
 if __name__ == "__main__":
