@@ -22,7 +22,7 @@ ENVIRONMENT = (UserError, OSError, MemoryError)
 """Errors that belong to the machine or the set-up, not to a row: they stop a run and never become a reject."""
 
 begins: ContextVar[Callable[[int], None]] = ContextVar("begins", default=lambda _index: None)
-"""What a `compute` calls with the index of each unit as it begins it, so that a worker's time-out is that of one unit."""
+"""What a `compute` calls with the index of each unit as it begins it: a worker's time-out is that of one unit."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Executors on this machine: `serial`, and `processes`, which survives what no exception can express.
 
-A worker process that dies (a crash in C code, a kill) or hangs costs the one row that did it. Its time-out is a timer of
-the system, set anew when a unit begins (`features.view.begins`): when it rings, the system ends the process, whatever
-code hangs there. The process also notes the unit in a file, where the parent reads which one it was.
+A worker process that dies (a crash in C code, a kill) or hangs costs the one row that did it. Its time-out is a timer
+of the system, set anew when a unit begins (`features.view.begins`): when it rings, the system ends the process, even
+one that hangs in C code. The process also notes the unit in a file, where the parent reads which one it was.
 """
 
 from __future__ import annotations
