@@ -129,7 +129,10 @@ def _nobody_at_work(root: Path) -> None:
     for run in runs.history(root):
         if run.outcome == runs.RUNNING and run.stage != "refresh":
             raise UserError(f"stage '{run.stage}' is at work here since {run.started} (process {run.pid} on "
-                            f"{run.host}); wait for it or stop it; if it is gone, delete {Paths(root).runs}")
+                            f"{run.host}); wait for it or stop it")
+    for lock in sorted(Paths(root).rowstores.glob("*/lock")):
+        if runs.is_held(lock):
+            raise UserError(f"somebody is computing '{lock.parent.name}' here; wait for it or stop it")
     commands.dvc_status(root)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pyarrow as pa
 import pytest
 import yaml
 
@@ -19,6 +20,7 @@ from features.catalog.diff import compare
 from features.errors import UserError
 from features.paths import Paths
 from features.store import tables
+from features.store.rowstore import RowStore
 from pipelines import commands
 from pipelines.engine import runs
 from pipelines.engine.plan import unseen
@@ -209,13 +211,24 @@ def test_nothing_is_touched_while_dvc_is_at_work(root: Path) -> None:
     before = contents(root)
     with pytest.raises(UserError, match="DVC is at work here"):
         renew(root)
-    with runs.recorded(root, "split"), pytest.raises(UserError, match="stage 'split' is at work here since"):
+    with runs.recorded(root, "split"), pytest.raises(UserError, match=r"stage .split. is at work here .* stop it$"):
+        renew(root)
+    store = RowStore(Paths(root).rowstore("splits"), pa.schema([]), 1)
+    with store.locked(), pytest.raises(UserError, match="somebody is computing 'splits' here"):
         renew(root)
     assert contents(root) == before
     assert not LastGood(root).exists()
     for one in [*psutil.Process(process.pid).children(recursive=True), process]:
         one.kill()
     process.wait()
+
+
+def test_a_record_that_was_never_ended_does_not_stand_in_the_way(root: Path) -> None:
+    """As after each restart of a container that was stopped while a stage ran."""
+    with Paths(root).runs.open("a") as file:
+        file.write(json.dumps({"id": "a", "stage": "split", "started": "2019-01-02T03:04:05+00:00", "pid": 1,
+                               "host": "another"}) + "\n")
+    assert renew(root).nothing_new
 
 
 def test_what_was_not_there_is_not_there_afterwards(root: Path) -> None:
