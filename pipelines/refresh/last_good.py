@@ -7,6 +7,7 @@ rename them, and never write into an old one.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -69,6 +70,13 @@ class LastGood:
         old, new = (Paths(where).lock for where in (self.files, self.root))
         return old.exists() and new.exists() and old.read_bytes() == new.read_bytes()
 
+    def save_lock(self, lock: Path) -> Path:
+        """Keep a copy of a `dvc.lock` that is about to go, and gives its path. DVC has the data in its cache."""
+        content = lock.read_bytes()
+        copy = self.folder.parent / f"dvc.lock.{hashlib.sha256(content).hexdigest()[:12]}"
+        write_text(copy, content.decode("utf-8"))
+        return copy
+
     def put_back(self) -> bool:
         """Make everything as it was when `keep` was called. May be repeated if it was broken off.
 
@@ -79,7 +87,7 @@ class LastGood:
             for path in sorted({*outputs(self.root), *outputs(self.files)}):
                 _remove(self.root / path)  # also what was not there before
                 _link(self.files / path, self.root / path)
-            write_text(Paths(self.root).lock, Paths(self.files).lock.read_text(encoding="utf-8"))
+            write_text(Paths(self.root).lock, Paths(self.files).lock.read_bytes().decode("utf-8"))
         # last, since a params.yaml that is broken meanwhile stops it
         if self.database_version() != _pinned(self.root):
             pin(self.root, self.database_version())
