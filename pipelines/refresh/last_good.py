@@ -57,13 +57,13 @@ class LastGood:
         if had_lock:
             self.files.mkdir(parents=True, exist_ok=True)
             shutil.copy2(Paths(self.root).lock, Paths(self.files).lock)
-        # written last: without it nothing is taken for kept
+        # written last: without it, what was linked is not a whole version
         write_text(self.note, yaml.safe_dump({"had_lock": had_lock, "database_version": _pinned(self.root)}))
 
     def database_version(self) -> str | None:
         """The version of the Materials Project's database that was pinned."""
-        found: str | None = self._note()["database_version"]
-        return found
+        version: str | None = self._note()["database_version"]
+        return version
 
     def same_lock(self) -> bool:
         """Whether `dvc.lock` is as it was: what DVC tracks has not changed."""
@@ -80,7 +80,7 @@ class LastGood:
     def put_back(self) -> bool:
         """Make everything as it was when `keep` was called. May be repeated if it was broken off.
 
-        Says whether there was a version to put back; before the first one, what has been made so far stays.
+        Says whether there was a version to put back; before the first one there is none, and nothing is removed.
         """
         had_lock: bool = self._note()["had_lock"]
         if had_lock:
@@ -110,11 +110,11 @@ def outputs(root: Path) -> list[str]:
     lock = Paths(root).lock
     content = yaml.safe_load(lock.read_text(encoding="utf-8")) if lock.exists() else {}
     stages = (content or {}).get("stages") or {}
-    found = [out["path"] for stage in stages.values() for out in stage.get("outs", [])]
-    outside = [path for path in found if Path(path).is_absolute() or ".." in Path(path).parts]
+    paths = [out["path"] for stage in stages.values() for out in stage.get("outs", [])]
+    outside = [path for path in paths if Path(path).is_absolute() or ".." in Path(path).parts]
     if outside:
         raise UserError(f"dvc.lock: the output {outside[0]} lies outside the project")
-    return sorted(found)
+    return sorted(paths)
 
 
 def _pinned(root: Path) -> str | None:

@@ -147,7 +147,7 @@ def _put_back(root: Path, good: LastGood) -> None:
         catalog.refresh(root)
         say("the last good version is back in its place")
     else:
-        say("there was no version before this one to put back; what was made so far stays")
+        say("this was the first version, so that there is none to put back; nothing is removed")
 
 
 def _put_back_after(error: BaseException, root: Path, good: LastGood) -> None:
@@ -236,17 +236,17 @@ def _compare(root: Path, good: LastGood) -> tuple[Changes, Metrics]:
 
 def _numbers(path: Path) -> dict[str, float]:
     """All numbers of a JSON file, by their path in it."""
-    found: dict[str, float] = {}
+    numbers: dict[str, float] = {}
 
     def visit(value: Any, name: str) -> None:
         if isinstance(value, dict):
             for key, inner in value.items():
                 visit(inner, f"{name}.{key}" if name else key)
         elif isinstance(value, int | float) and not isinstance(value, bool):
-            found[name] = value
+            numbers[name] = value
 
     visit(json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}, "")
-    return found
+    return numbers
 
 
 def _can_publish(root: Path, options: Options) -> None:
@@ -288,10 +288,10 @@ def _tag(root: Path, result: Renewal) -> None:
     commit = _git(root, "log", "-1", "--format=%H", "--", Paths(root).lock.name)
     if not commit or _git(root, "tag", "--points-at", commit, "--list", "data-*"):
         return
-    known = _git(root, "tag", "--list", "data-*").split()
+    tags = _git(root, "tag", "--list", "data-*").split()
     name = f"data-{result.database[1] or time.strftime('%Y-%m-%d', time.gmtime())}"
-    names = (name, *(f"{name}.{number}" for number in range(2, len(known) + 3)))
-    _git(root, "tag", next(tag for tag in names if tag not in known), commit)
+    names = (name, *(f"{name}.{number}" for number in range(2, len(tags) + 3)))
+    _git(root, "tag", next(tag for tag in names if tag not in tags), commit)
 
 
 def _git(root: Path, *arguments: str) -> str:

@@ -39,23 +39,23 @@ def outcome(executor: Executor, kinds: list[str], batch: int = 2, job: Job | Non
     """What became of each row: its value or its error."""
     table = units([(f"m{k}", k, kind) for k, kind in enumerate(kinds)])
     batches = [table.slice(first, batch) for first in range(0, len(table), batch)]
-    found: dict[str, str] = {}
+    outcomes: dict[str, str] = {}
     for index, result in executor.map(job or toy_job(), batches):
-        found |= named(batches[index], result)
-    assert len(found) == len(kinds)
-    return found
+        outcomes |= named(batches[index], result)
+    assert len(outcomes) == len(kinds)
+    return outcomes
 
 
 def named(batch: pa.Table, result: Batch) -> dict[str, str]:
     """What became of each row of a batch; every row and reject must lie under its own unit."""
-    found = {}
+    outcomes = {}
     for owner, row in zip(result.owners, result.rows.to_pylist(), strict=True):
         assert batch["material_id"][owner].as_py() == row["material_id"]
-        found[row["material_id"]] = f"{row['value']:g}"
+        outcomes[row["material_id"]] = f"{row['value']:g}"
     for position, reject in result.rejects.items():
         assert batch["material_id"][position].as_py() == reject.material_id
-        found[reject.material_id] = reject.error
-    return found
+        outcomes[reject.material_id] = reject.error
+    return outcomes
 
 
 def contents(root: Path) -> dict[str, bytes]:

@@ -182,11 +182,11 @@ def test_only_a_few_batches_are_taken_ahead() -> None:
 @pytest.mark.parametrize("executor", [Serial(), Processes(2)], ids=["serial", "processes"])
 def test_several_threads_share_a_pool(executor: Executor) -> None:
     batches = numbered(12)
-    found: dict[int, dict[str, str]] = {}
+    outcomes: dict[int, dict[str, str]] = {}
     with executor.pool(toy_job()) as pool:
         def part(k: int) -> None:
             mine = batches[k::3]
-            found[k] = {name: value for index, result in scatter(pool, mine)
+            outcomes[k] = {name: value for index, result in scatter(pool, mine)
                         for name, value in named(mine[index], result).items()}
 
         threads = [threading.Thread(target=part, args=[k]) for k in range(3)]
@@ -194,7 +194,7 @@ def test_several_threads_share_a_pool(executor: Executor) -> None:
             thread.start()
         for thread in threads:
             thread.join()
-    assert {name: value for part in found.values() for name, value in part.items()} == {
+    assert {name: value for part in outcomes.values() for name, value in part.items()} == {
         f"m{k}": f"{2 * k}" for k in range(24)}
 
 

@@ -61,9 +61,9 @@ def root(made: Path, tmp_path: Path) -> Path:
 
 def contents(root: Path) -> dict[str, bytes]:
     """Everything that a refresh may change for users."""
-    kept = [path for path in sorted(Paths(root).features.rglob("*")) if path.is_file()]
+    files = [path for path in sorted(Paths(root).features.rglob("*")) if path.is_file()]
     return {str(path.relative_to(root)): path.read_bytes()
-            for path in [*kept, Paths(root).lock, Paths(root).params]}
+            for path in [*files, Paths(root).lock, Paths(root).params]}
 
 
 def add_a_crystal(root: Path) -> None:
@@ -170,9 +170,9 @@ def test_what_was_finished_and_committed_after_a_kill_stays(root: Path) -> None:
     subprocess.run([commands.program("dvc"), "repro", "--quiet"], cwd=root, env=commands.environment(), check=True)
     git(root, "commit", "--quiet", "-m", "by hand", "dvc.lock")
     finished = contents(root)
-    shutil.copytree(root, kept := root.with_name("kept"))
+    shutil.copytree(root, copy := root.with_name("copy"))
     with pytest.raises(UserError, match="has been finished and committed; nothing is put back"):
-        put_back(kept)
+        put_back(copy)
     set_params(root, split={"seed": 5})
     fail_at_split(root)
     with pytest.raises(UserError, match="nothing_of_this_name"):

@@ -140,7 +140,7 @@ def test_a_move_from_no_version(tmp_path: Path, server: Database, value: str) ->
 
 
 ODD = [
-    f"# database_version: {OLD} was good\ningest:   # é\n    materials_project:\n         database_version:  VALUE # p\n"
+    f"# database_version: {OLD} is good\ningest:  # é\n    materials_project:\n         database_version:  VALUE # p\n"
     "         filters: {a:   [1,null], }\ndescribe: {  decimals: 2 }\ntrain:\n  - ~\n  - database_version: 1\n",
     "train: >-\n  database_version: 1\n\n\ningest: { materials_project: {x: '}', database_version: VALUE},}   # all\n",
     '{"ingest": {"materials_project": {"database_version": VALUE, "filters": {}}}}',
