@@ -54,6 +54,11 @@ class Paths:
         return self.data / ".runs.jsonl"
 
     @property
+    def run_locks(self) -> Path:
+        """A lock for each run that is at work."""
+        return self.data / ".runs"
+
+    @property
     def lock(self) -> Path:
         return self.root / "dvc.lock"
 
@@ -67,5 +72,9 @@ class Paths:
     def rejects(self, name: str) -> Path:
         return self.features / "rejects" / f"{name}.parquet"
 
+    @property
+    def rowstores(self) -> Path:
+        return self.data / ".rowstore"
+
     def rowstore(self, name: str) -> Path:
-        return self.data / ".rowstore" / name
+        return self.rowstores / name

@@ -8,6 +8,7 @@ import importlib
 import importlib.metadata
 import json
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Generic
 
@@ -19,6 +20,9 @@ from features.params import S
 FINGERPRINT = "_fingerprint"
 ENVIRONMENT = (UserError, OSError, MemoryError)
 """Errors that belong to the machine or the set-up, not to a row: they stop a run and never become a reject."""
+
+begins: ContextVar[Callable[[int], None]] = ContextVar("begins", default=lambda _index: None)
+"""What a `compute` calls with the index of each unit as it begins it: a worker's time-out is that of one unit."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,9 @@ class Rowwise(Generic[S]):
         rows: list[dict[str, Any]] = []
         owners: list[int] = []
         rejects: dict[int, Reject] = {}
+        begin = begins.get()
         for index, unit in enumerate(units.to_pylist()):
+            begin(index)
             try:
                 made = self.function(unit, params)
             except ENVIRONMENT:

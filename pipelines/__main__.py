@@ -24,7 +24,8 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 Root = Annotated[Path, typer.Option(help="Project folder with params.yaml.")]
 ExecutorName = Annotated[str | None, typer.Option(
     "--executor", envvar="CPF_EXECUTOR",
-    help=f"Where rows are computed: {', '.join(EXECUTORS)}. Default: what suits the stage.")]
+    help=f"Where rows are computed: {', '.join(EXECUTORS)}. Default: what suits the stage. Under serial no time-out of "
+         "a row is enforced.")]
 Workers = Annotated[int | None, typer.Option(
     min=1, envvar="CPF_WORKERS", help="Worker processes on this machine; default: one a core.")]
 Address = Annotated[str | None, typer.Option(

@@ -51,10 +51,10 @@ def environment() -> dict[str, str]:
 def program(name: str) -> str:
     """Path of a program: the one of this environment, or else of `PATH`."""
     beside_python = Path(sys.executable).with_name(name)
-    found = str(beside_python) if beside_python.exists() else shutil.which(name)
-    if found is None:
+    path = str(beside_python) if beside_python.exists() else shutil.which(name)
+    if path is None:
         raise UserError(f"the program '{name}' is not installed in this environment; run `make setup`")
-    return found
+    return path
 
 
 def dvc_status(root: Path) -> dict[str, Any]:

@@ -97,12 +97,12 @@ class InTasks(Executor):
                         running += 1
                     if not running:
                         return
-                    found = results.get()
-                    if isinstance(found, tuple):
-                        yield found
+                    result = results.get()
+                    if isinstance(result, tuple):
+                        yield result
                     else:
                         running -= 1
-                        found.result()  # raises what made the task fail
+                        result.result()  # raises what made the task fail
             finally:
                 over.set()
 

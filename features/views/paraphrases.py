@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from features import sentences
 from features.errors import RowError
-from features.params import Section
+from features.params import RUNTIME, Section
 from features.paraphraser import llm, rules, seq2seq
 from features.paraphraser.fact_parser import facts, prototype_names
 from features.paraphraser.llm import LlmParams
@@ -39,6 +39,9 @@ SCHEMA = pa.schema([
     column("lexical_distance", pa.float64(), "1 - BLEU-4 against the description: 0 for a copy, 1 for other words"),
 ])
 
+LONGEST_PAUSE_S = 120.0
+"""For how long openai's client waits at most before it asks again, even if the server wants more."""
+
 
 class ParaphraseParams(Section):
     """Section `paraphrase`."""
@@ -53,6 +56,9 @@ class ParaphraseParams(Section):
     """A wording nearer to the description (1 - BLEU-4) is a copy and fails."""
     seed: int = Field(default=0, ge=0)
     """Another seed gives other words."""
+    timeout_s: float = Field(default=600.0, gt=0, json_schema_extra={**RUNTIME})
+    """Longest time for one text, enforced by executors that have worker processes. With method llm, the time that its
+    endpoint may take (`llm.timeout_s` and `llm.retries`, for each wording) comes on top."""
     seq2seq: Seq2SeqParams = Seq2SeqParams()
     """The model of method seq2seq."""
     llm: LlmParams = LlmParams()
@@ -143,6 +149,14 @@ def _digest(params: ParaphraseParams) -> str:
     return seq2seq.identity(params.seq2seq) if params.method == "seq2seq" else ""
 
 
+def _timeout_s(params: ParaphraseParams) -> float:
+    """So long that an endpoint which does not answer stops the run with its own words, before it costs a text."""
+    if params.method != "llm":
+        return params.timeout_s
+    answer_s = (params.llm.retries + 1) * params.llm.timeout_s + params.llm.retries * LONGEST_PAUSE_S
+    return params.timeout_s + params.variants * params.attempts * answer_s
+
+
 VIEW = FeatureView(
     name="paraphrases",
     stage="paraphrase",
@@ -155,6 +169,7 @@ VIEW = FeatureView(
     libraries=("nltk", "spglib"),
     digest=_digest,
     batch_size=1,  # an answer of a language model is kept as soon as it has come
+    timeout_s=_timeout_s,
     parallel=lambda params: params.method != "seq2seq" or pick_device(params.seq2seq.device) == "cpu",
     preload=("features.paraphraser.fact_parser", "nltk.translate.bleu_score", "nltk.tokenize"),
 )

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator
 
 from features import sentences, text_encoder
 from features.errors import RowError, UserError
+from features.params import RUNTIME
 from features.text_encoder.weights import EncoderParams, identity, locate, pick_device, weights_digest
 from features.view import Batch, FeatureView, Reject, column, rows_to_table
 
@@ -43,6 +44,8 @@ class EmbedParams(EncoderParams):
     """Vector of a text: mean over its tokens, or over the first special tokens ([CLS]) of its windows."""
     levels: tuple[Level, ...] = Field(default=("document", "sentence"), min_length=1, strict=False)
     """Which vectors are stored. Training needs `sentence`, `similar` and `find` need `document`."""
+    timeout_s: float = Field(default=300.0, gt=0, json_schema_extra={**RUNTIME})
+    """Longest time for one text, on a GPU for one batch; enforced by executors that have worker processes."""
 
     @field_validator("levels")
     @classmethod
@@ -123,6 +126,7 @@ VIEW = FeatureView(
     libraries=("torch", "transformers", "tokenizers"),
     digest=identity,
     batch_size=32,
+    timeout_s=lambda params: params.timeout_s,
     parallel=lambda params: pick_device(params.device) == "cpu",
     gpu=lambda params: params.device.startswith("cuda"),
     preload=("torch", "transformers.models.auto", "features.text_encoder.encoder"),

@@ -18,7 +18,7 @@ from features.paths import Paths
 from features.progress import Progress
 from features.store import placement, tables
 from features.store.rowstore import RowStore
-from features.view import Batch, FeatureView, Reject
+from features.view import Batch, FeatureView, Reject, Rowwise
 from pipelines.executors import Executor, Job
 
 TRANSIENT = ("timeout", "crash")
@@ -139,6 +139,7 @@ def job_of(view: FeatureView[Any], params: Section) -> Job:
     """What executors need to know of a view."""
     header = view.header(params)
     return Job(compute=functools.partial(_call, view.compute, params), timeout_s=view.timeout_s(params),
+               one_by_one=view.parallel(params) and not isinstance(view.compute, Rowwise),
                preload=view.preload, gpu=view.gpu(params), libraries=header["libraries"], digest=header["digest"],
                find_digest=functools.partial(view.digest, params))
 

@@ -86,7 +86,9 @@ def is_here(stage: str, root: Path) -> bool:
 def run_model(stage: str, root: Path) -> None:
     """Run a stage of the model as its own command, since this room does not import the other."""
     read_params(root)
-    with runs.recorded(root, stage):
-        code = subprocess.run([sys.executable, "-m", "model", stage, "--root", str(root)], check=False).returncode
+    with runs.recorded(root, stage) as record:
+        handles = [] if record.lock is None else [record.lock]
+        code = subprocess.run([sys.executable, "-m", "model", stage, "--root", str(root)], check=False,
+                              pass_fds=handles).returncode
         if code:
             raise UserError(f"python -m model {stage} ended with exit code {code}, for the reason above")

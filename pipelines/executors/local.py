@@ -1,6 +1,8 @@
 """Executors on this machine: `serial`, and `processes`, which survives what no exception can express.
 
-A worker process that dies (a crash in C code, a kill) or hangs costs the one row that did it.
+A worker process that dies (a crash in C code, a kill) or hangs costs the one row that did it. Its time-out is a timer
+of the system, set anew when a unit begins (`features.view.begins`): when it rings, the system ends the process, even
+one that hangs in C code. The process also notes the unit in a file, where the parent reads which one it was.
 """
 
 from __future__ import annotations
@@ -11,22 +13,38 @@ import importlib
 import multiprocessing
 import multiprocessing.forkserver
 import os
+import pickle
+import shutil
 import signal
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from features.view import Batch
-from pipelines.executors.scatter import BatchError, Executor, Job, Pool, attempt, chained
+from features.view import ENVIRONMENT, Batch, begins
+from pipelines.executors.scatter import (
+    BatchError,
+    Compute,
+    Executor,
+    Job,
+    Pool,
+    attempt,
+    batch_error,
+    chained,
+    join,
+    rejected,
+)
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _starting = threading.Lock()
 
 
 class Serial(Executor):
-    """In this process, one batch after the other. It has no time-out and no protection from crashes."""
+    """In this process, one batch after the other. It has no time-out and no protection from crashes: a process cannot
+    end what hangs in its own C code and go on."""
 
     @contextlib.contextmanager
     def pool(self, job: Job) -> Iterator[Pool]:
@@ -61,10 +79,11 @@ class Processes(Executor):
     def pool(self, job: Job) -> Iterator[ProcessPool]:
         from pebble import ProcessPool as Pebble
 
-        with Pebble(max_workers=self.workers, context=_fork_server(job.preload), initializer=_ready,
-                    initargs=[job.preload]) as processes:
+        with tempfile.TemporaryDirectory(prefix="cpf-units-", ignore_cleanup_errors=True) as folder, \
+                Pebble(max_workers=self.workers, context=_fork_server(job.preload), initializer=_ready,
+                       initargs=[job.preload, folder]) as processes:
             try:
-                yield ProcessPool(job, self.workers, processes)
+                yield ProcessPool(job, self.workers, processes, Path(folder))
             finally:
                 processes.stop()
 
@@ -74,14 +93,17 @@ class ProcessPool(Pool):
 
     width = 0  # set for each pool
 
-    def __init__(self, job: Job, width: int, processes: Any) -> None:
+    def __init__(self, job: Job, width: int, processes: Any, folder: Path) -> None:
         self.job = job
         self.width = width
         self.processes = processes
+        self.folder = folder
+        """Holds a file for each worker, named after its process, with the index of the unit that it computes."""
 
     def submit(self, units: pa.Table) -> concurrent.futures.Future[Batch]:
-        limit = None if self.job.timeout_s is None else self.job.timeout_s * len(units)
-        return chained(self.processes.schedule(attempt, args=[self.job.compute, units], timeout=limit), self._read)
+        job = self.job
+        return chained(self.processes.schedule(_work, args=[job.compute, units, job.timeout_s, job.one_by_one]),
+                       self._read)
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """What a function gives in a worker."""
@@ -92,12 +114,19 @@ class ProcessPool(Pool):
 
         try:
             return done.result()
-        except concurrent.futures.TimeoutError:
-            raise BatchError("timeout", f"took longer than {self.job.timeout_s:g} s") from None
         except ProcessExpired as error:
-            code = error.exitcode
+            code, unit = error.exitcode, self._unit(error.pid)
+            if code == -signal.SIGALRM:
+                raise BatchError("timeout", f"took longer than {self.job.timeout_s:g} s", unit) from None
             how = signal.Signals(-code).name if code and code < 0 else code
-            raise BatchError("crash", f"the worker process died ({how})") from None
+            raise BatchError("crash", f"the worker process died ({how})", unit) from None
+
+    def _unit(self, pid: int) -> int | None:
+        """The unit at which a worker died; None if its `compute` does not say when it begins one."""
+        note = self.folder / str(pid)
+        index = note.read_bytes() if note.exists() else b""
+        note.unlink(missing_ok=True)
+        return int.from_bytes(index, "little") if index else None
 
 
 def _fork_server(preload: Sequence[str]) -> Any:
@@ -122,17 +151,73 @@ def _fork_server(preload: Sequence[str]) -> Any:
     return context
 
 
-def _ready(preload: Sequence[str]) -> None:
-    """First thing in a worker. Ctrl-C is the parent's to handle, and a parent that was killed leaves no orphans."""
+# From here on, what runs in a worker process.
+
+_note = -1
+"""Handle of the file that says which unit this process computes."""
+
+
+def _ready(preload: Sequence[str], folder: str) -> None:
+    """First thing in a worker. Ctrl-C is the parent's to handle, and a parent that was killed leaves nothing behind."""
+    global _note
+    _note = os.open(Path(folder) / str(os.getpid()), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # it ends the process; a parent may have had it ignored or blocked
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+    threading.Thread(target=_end_with_parent, args=[folder], daemon=True).start()
     for module in preload:
         with contextlib.suppress(ImportError):  # the row that needs it will say so
             importlib.import_module(module)
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(folder: str) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
+        shutil.rmtree(folder, ignore_errors=True)
         os._exit(1)
+
+
+def _work(compute: Compute, units: pa.Table, timeout_s: float | None, one_by_one: bool) -> Batch:
+    """Compute a batch with the timer set, and let out only errors that can travel."""
+    limit = timeout_s or 0.0  # a timer of 0 s is none
+
+    def begin(index: int) -> None:
+        os.pwrite(_note, index.to_bytes(8, "little"), 0)
+        signal.setitimer(signal.ITIMER_REAL, limit)
+
+    token = begins.set(begin)
+    signal.setitimer(signal.ITIMER_REAL, limit)
+    try:
+        return _one_by_one(compute, units, begin) if one_by_one else attempt(compute, units)
+    except BatchError:
+        raise
+    except ENVIRONMENT as error:
+        raise _portable(error) from None
+    except BaseException as error:  # the end of an interpreter, a panic in Rust: a row's doing as well
+        raise batch_error(error) from None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        os.ftruncate(_note, 0)  # what happens from now on, while the result travels, is no unit's doing
+        begins.reset(token)
+
+
+def _one_by_one(compute: Compute, units: pa.Table, begin: Callable[[int], None]) -> Batch:
+    parts = []
+    for index in range(len(units)):
+        begin(index)
+        unit = units.slice(index, 1)
+        try:
+            parts.append((index, attempt(compute, unit)))
+        except BatchError as error:
+            parts.append((index, rejected(unit, error)))
+    return join(parts)
+
+
+def _portable(error: Exception) -> Exception:
+    """An error of the machine or the set-up that the parent can read: some subclasses do not survive pickle."""
+    with contextlib.suppress(Exception):  # whatever a class does that was not made to travel
+        if type(pickle.loads(pickle.dumps(error))) is type(error):  # noqa: S301 (made here)
+            return error
+    base = next(kind for kind in ENVIRONMENT if isinstance(error, kind))
+    return base(f"{type(error).__name__}: {' '.join(str(error).split())}")

@@ -1,4 +1,4 @@
-"""What executors on other machines share: how a batch travels, what a worker does with it, when waiting is in vain.
+"""What executors on other machines share: how a batch travels, what a worker does with it, how long it is waited for.
 
 Batches travel as Arrow, and the rows come back to the one process that writes. A worker computes in child processes of
 its own (as `processes` does), so that a crash or a hang costs one row there too and not the worker.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import hashlib
 import importlib
 import importlib.metadata
 import multiprocessing
@@ -21,12 +20,11 @@ import urllib.parse
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
 
-import features
+from features.code import code_digest
 from features.errors import UserError
 from features.view import Batch, Reject
 from pipelines.executors.local import Processes, ProcessPool
@@ -34,7 +32,7 @@ from pipelines.executors.scatter import BatchError, Job, Pool, chained
 
 T = TypeVar("T")
 PATIENCE_S = 30.0
-"""How long no worker at all may be there: one that died is soon replaced, one that was never started is not."""
+"""Seconds to wait for a first worker, or for another one when all are gone: one that died is soon replaced."""
 REFRESH_S = 5.0
 IDLE_S = 60.0
 """A worker's child processes end when they have had nothing to do for this long."""
@@ -199,17 +197,9 @@ def from_bytes(data: bytes) -> pa.Table:
         return reader.read_all()
 
 
-def code_digest() -> str:
-    """sha256 over the code of the features: a worker with another commit would write other values."""
-    folder = Path(features.__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()
-
-
-CODE = code_digest()
-"""Of the code that this process has loaded, which may be older than what lies on the disk by now."""
+CODE = code_digest("features")
+"""Of the code that this process has loaded, which may be older than what lies on the disk by now: a worker with another
+commit would write other values."""
 
 
 def within(seconds: float, function: Callable[[], T], failure: str) -> T:
@@ -241,7 +231,7 @@ def work(job: bytes, units: bytes, width: int) -> Answer:
             f"worker {socket.gethostname()} is a daemon process, which may not have child processes; start it with "
             "DASK_DISTRIBUTED__WORKER__DAEMON=False in its environment, or with --no-nanny"))
     try:
-        with _children(job, width) as pool:
+        with _children_of(job, width) as pool:
             batch = pool.submit(from_bytes(units)).result()
         return Answer(to_bytes(batch.rows), batch.owners, batch.rejects)
     except UserError as error:
@@ -268,7 +258,7 @@ def check_machine(job: Job, code: str) -> None:
 
 
 @dataclass
-class _Kept:
+class _Children:
     """Child processes for one job."""
 
     pool: ProcessPool
@@ -278,35 +268,35 @@ class _Kept:
 
 
 _lock = threading.Lock()
-_kept: dict[bytes, _Kept] = {}
+_by_job: dict[bytes, _Children] = {}
 
 
 @contextlib.contextmanager
-def _children(job: bytes, width: int) -> Iterator[ProcessPool]:
+def _children_of(job: bytes, width: int) -> Iterator[ProcessPool]:
     """The child processes for a job, started and checked once."""
     with _lock:
-        kept = _kept.get(job) or _start(job, width)
-        kept.users += 1
-        if kept.timer is not None:
-            kept.timer.cancel()
+        children = _by_job.get(job) or _start(job, width)
+        children.users += 1
+        if children.timer is not None:
+            children.timer.cancel()
     broken = False
     try:
-        yield kept.pool
+        yield children.pool
     except (concurrent.futures.BrokenExecutor, RuntimeError):  # pebble's two ways to say that it has given up
         broken = True
         raise BatchError("crash", "the worker's child processes died") from None
     finally:
         with _lock:
-            kept.users -= 1
-            if broken and _kept.get(job) is kept:
-                del _kept[job]
-            if not kept.users:
-                kept.timer = threading.Timer(0.0 if broken else IDLE_S, _end, [job, kept])
-                kept.timer.daemon = True
-                kept.timer.start()
+            children.users -= 1
+            if broken and _by_job.get(job) is children:
+                del _by_job[job]
+            if not children.users:
+                children.timer = threading.Timer(0.0 if broken else IDLE_S, _end, [job, children])
+                children.timer.daemon = True
+                children.timer.start()
 
 
-def _start(pickled: bytes, width: int) -> _Kept:
+def _start(pickled: bytes, width: int) -> _Children:
     from pebble import ProcessExpired
 
     with contextlib.ExitStack() as stack:
@@ -324,22 +314,22 @@ def _start(pickled: bytes, width: int) -> _Kept:
         except Exception as error:  # no row has been looked at yet, so that none may be rejected for it
             raise UserError(f"it cannot start the job ({type(error).__name__}: {error}); install the same commit and "
                             "packages there") from None
-        if not _kept:
+        if not _by_job:
             # a worker that ends would wait for its children
             multiprocessing.util.Finalize(None, _end_all, exitpriority=100)
-        kept = _kept[pickled] = _Kept(pool, stack.pop_all())
-    return kept
+        children = _by_job[pickled] = _Children(pool, stack.pop_all())
+    return children
 
 
-def _end(job: bytes, kept: _Kept) -> None:
+def _end(job: bytes, children: _Children) -> None:
     with _lock:
-        if kept.users:
+        if children.users:
             return
-        if _kept.get(job) is kept:
-            del _kept[job]
-    kept.ending.close()
+        if _by_job.get(job) is children:
+            del _by_job[job]
+    children.ending.close()
 
 
 def _end_all() -> None:
-    for kept in list(_kept.values()):
-        kept.ending.close()
+    for children in list(_by_job.values()):
+        children.ending.close()

@@ -27,7 +27,11 @@ class Job:
     compute: Compute
     """Units in, rows and rejects out."""
     timeout_s: float | None = None
-    """Longest time for one unit."""
+    """Longest time for one unit, where `compute` calls `features.view.begins` or `one_by_one` is set; else for a batch.
+    Only worker processes can be ended when it is over."""
+    one_by_one: bool = False
+    """Whether a worker process gives `compute` its units one at a time: for one that does not say when it begins one,
+    and gains nothing from having several."""
     preload: tuple[str, ...] = ()
     """Modules that a worker imports before its first unit."""
     gpu: bool = False
@@ -43,10 +47,12 @@ class Job:
 class BatchError(Exception):
     """A batch failed as a whole: `compute` raised something, or the worker did not come back (timeout, crash)."""
 
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(kind, message)
+    def __init__(self, kind: str, message: str, unit: int | None = None) -> None:
+        super().__init__(kind, message, unit)
         self.kind = kind
         self.message = message
+        self.unit = unit
+        """Index of the unit that was being computed; None if nobody can tell."""
 
 
 class Pool(ABC):
@@ -85,19 +91,23 @@ class Executor(ABC):
 
 @dataclass(frozen=True)
 class _Task:
-    """A batch, or one row of a batch that failed."""
+    """A batch, or a part of a batch that failed."""
 
     index: int
     first: int
     units: pa.Table
 
+    def part(self, first: int, last: int) -> _Task:
+        """The units from `first` to before `last`."""
+        return _Task(self.index, self.first + first, self.units.slice(first, last - first))
+
 
 def scatter(pool: Pool, batches: Iterable[pa.Table]) -> Iterator[tuple[int, Batch]]:
     """Yield (index of the batch, its rows and rejects) as they are finished, in any order.
 
-    A batch that failed as a whole is tried again row by row, so that only the row that did it becomes a reject.
-    Raises the errors of `ENVIRONMENT`: they belong to the machine or the set-up and stop the run. `batches` are taken
-    as they are needed.
+    A batch that failed as a whole is tried again in parts, so that only the row that did it becomes a reject. Raises
+    the errors of `ENVIRONMENT`: they belong to the machine or the set-up and stop the run. `batches` are taken as they
+    are needed.
     """
     fresh = enumerate(batches)
     again: list[_Task] = []
@@ -121,32 +131,51 @@ def scatter(pool: Pool, batches: Iterable[pa.Table]) -> Iterator[tuple[int, Batc
             if not done:
                 pool.check()
             for future in done:
-                task = waiting.pop(future)
-                result = _result(future, task.units)
-                if result is None:
-                    again += [_Task(task.index, row, task.units.slice(row, 1)) for row in range(len(task.units))]
+                result = _result(future, waiting.pop(future))
+                again += result.again
+                if result.batch is None:
                     continue
-                finished.setdefault(task.index, []).append((task.first, result))
-                open_units[task.index] -= len(task.units)
-                if not open_units[task.index]:
-                    del open_units[task.index]
-                    yield task.index, join(finished.pop(task.index))
+                index = result.task.index
+                finished.setdefault(index, []).append((result.task.first, result.batch))
+                open_units[index] -= len(result.task.units)
+                if not open_units[index]:
+                    del open_units[index]
+                    yield index, join(finished.pop(index))
     finally:
         for future in waiting:
             future.cancel()
 
 
-def _result(future: concurrent.futures.Future[Batch], units: pa.Table) -> Batch | None:
-    """What a worker gave back; a reject if the one row made it fail, None if one of several did."""
+@dataclass(frozen=True)
+class _Result:
+    """What a worker made of a task."""
+
+    task: _Task
+    """The task, or the part of it that is settled."""
+    batch: Batch | None
+    """Its rows and rejects; None if it is to be tried again."""
+    again: list[_Task] = field(default_factory=list)
+
+
+def _result(future: concurrent.futures.Future[Batch], task: _Task) -> _Result:
     try:
-        return future.result()
+        return _Result(task, future.result())
     except BatchError as error:
-        why = Reject("", error.kind, error.message)
+        failure = error
     except (*ENVIRONMENT, concurrent.futures.CancelledError, concurrent.futures.BrokenExecutor):
         raise
     except Exception as error:  # a result that cannot be sent belongs to its row, not to the run
-        why = reject("", error)
-    return None if len(units) > 1 else rejected(units, why)
+        failure = batch_error(error)
+    count, unit = len(task.units), failure.unit
+    if count == 1:
+        return _Result(task, rejected(task.units, failure))
+    if unit is None:
+        return _Result(task, None, [task.part(row, row + 1) for row in range(count)])
+    culprit = task.part(unit, unit + 1)
+    others = [part for part in (task.part(0, unit), task.part(unit + 1, count)) if len(part.units)]
+    if failure.kind == "timeout":  # it has had its time
+        return _Result(culprit, rejected(culprit.units, failure), others)
+    return _Result(task, None, [*others, culprit])  # a crash may be the doing of those before
 
 
 def attempt(compute: Compute, units: pa.Table) -> Batch:
@@ -156,8 +185,13 @@ def attempt(compute: Compute, units: pa.Table) -> Batch:
     except ENVIRONMENT:
         raise
     except Exception as error:  # it belongs to a row, not to the run
-        why = reject("", error)
-        raise BatchError(why.error, why.message) from None
+        raise batch_error(error) from None
+
+
+def batch_error(error: BaseException) -> BatchError:
+    """The failure of a batch with an exception's own words."""
+    why = reject("", error)
+    return BatchError(why.error, why.message)
 
 
 def chained(inner: concurrent.futures.Future[Result],
@@ -178,9 +212,10 @@ def chained(inner: concurrent.futures.Future[Result],
     return outer
 
 
-def rejected(unit: pa.Table, why: Reject) -> Batch:
+def rejected(unit: pa.Table, failure: BatchError) -> Batch:
     """The result for a single unit that cannot be computed."""
-    return Batch(unit.schema.empty_table(), [], {0: Reject(unit["material_id"][0].as_py(), why.error, why.message)})
+    why = Reject(unit["material_id"][0].as_py(), failure.kind, failure.message)
+    return Batch(unit.schema.empty_table(), [], {0: why})
 
 
 def join(parts: list[tuple[int, Batch]]) -> Batch:

@@ -7,6 +7,7 @@ rename them, and never write into an old one.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -56,30 +57,37 @@ class LastGood:
         if had_lock:
             self.files.mkdir(parents=True, exist_ok=True)
             shutil.copy2(Paths(self.root).lock, Paths(self.files).lock)
-        # written last: without it nothing is taken for kept
+        # written last: without it, what was linked is not a whole version
         write_text(self.note, yaml.safe_dump({"had_lock": had_lock, "database_version": _pinned(self.root)}))
 
     def database_version(self) -> str | None:
         """The version of the Materials Project's database that was pinned."""
-        found: str | None = self._note()["database_version"]
-        return found
+        version: str | None = self._note()["database_version"]
+        return version
 
     def same_lock(self) -> bool:
         """Whether `dvc.lock` is as it was: what DVC tracks has not changed."""
         old, new = (Paths(where).lock for where in (self.files, self.root))
         return old.exists() and new.exists() and old.read_bytes() == new.read_bytes()
 
+    def save_lock(self, lock: Path) -> Path:
+        """Keep a copy of a `dvc.lock` that is about to go, and gives its path. DVC has the data in its cache."""
+        content = lock.read_bytes()
+        copy = self.folder.parent / f"dvc.lock.{hashlib.sha256(content).hexdigest()[:12]}"
+        write_text(copy, content.decode("utf-8"))
+        return copy
+
     def put_back(self) -> bool:
         """Make everything as it was when `keep` was called. May be repeated if it was broken off.
 
-        Says whether there was a version to put back; before the first one, what has been made so far stays.
+        Says whether there was a version to put back; before the first one there is none, and nothing is removed.
         """
         had_lock: bool = self._note()["had_lock"]
         if had_lock:
             for path in sorted({*outputs(self.root), *outputs(self.files)}):
                 _remove(self.root / path)  # also what was not there before
                 _link(self.files / path, self.root / path)
-            write_text(Paths(self.root).lock, Paths(self.files).lock.read_text(encoding="utf-8"))
+            write_text(Paths(self.root).lock, Paths(self.files).lock.read_bytes().decode("utf-8"))
         # last, since a params.yaml that is broken meanwhile stops it
         if self.database_version() != _pinned(self.root):
             pin(self.root, self.database_version())
@@ -102,11 +110,11 @@ def outputs(root: Path) -> list[str]:
     lock = Paths(root).lock
     content = yaml.safe_load(lock.read_text(encoding="utf-8")) if lock.exists() else {}
     stages = (content or {}).get("stages") or {}
-    found = [out["path"] for stage in stages.values() for out in stage.get("outs", [])]
-    outside = [path for path in found if Path(path).is_absolute() or ".." in Path(path).parts]
+    paths = [out["path"] for stage in stages.values() for out in stage.get("outs", [])]
+    outside = [path for path in paths if Path(path).is_absolute() or ".." in Path(path).parts]
     if outside:
         raise UserError(f"dvc.lock: the output {outside[0]} lies outside the project")
-    return sorted(found)
+    return sorted(paths)
 
 
 def _pinned(root: Path) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -92,7 +93,7 @@ def renew(root: Path, options: Options | None = None, step: Callable[..., Any] =
         began = time.monotonic()
         _nobody_at_work(root)
         _can_publish(root, options)
-        step("keep the last good version", _keep, root, good)
+        copy = step("keep the last good version", _keep, root, good)
         try:
             database = step("look for a new database version", _move, root, good)
             stages = step("dvc repro", _reproduce, root)
@@ -103,6 +104,8 @@ def renew(root: Path, options: Options | None = None, step: Callable[..., Any] =
             _put_back_after(error, root, good)
             raise
         good.drop()
+        if copy is not None:
+            copy.unlink(missing_ok=True)
         result = Renewal(database, stages, changes, metrics, nothing_new, time.monotonic() - began)
         record.note = result.headline()
         write_text(Paths(root).refresh / "report.json", json.dumps(asdict(result), indent=1) + "\n")
@@ -119,8 +122,11 @@ def put_back(root: Path) -> None:
             raise UserError("no refresh has left anything to put back")
         _nobody_at_work(root)
         if _finished_by_hand(root, good):
+            save_lock(root, good, Paths(good.files).lock)
             good.drop()
             raise UserError("what the killed refresh began has been finished and committed; nothing is put back")
+        if not good.same_lock():
+            save_lock(root, good, Paths(root).lock)
         _put_back(root, good)
 
 
@@ -129,7 +135,10 @@ def _nobody_at_work(root: Path) -> None:
     for run in runs.history(root):
         if run.outcome == runs.RUNNING and run.stage != "refresh":
             raise UserError(f"stage '{run.stage}' is at work here since {run.started} (process {run.pid} on "
-                            f"{run.host}); wait for it or stop it; if it is gone, delete {Paths(root).runs}")
+                            f"{run.host}); wait for it or stop it")
+    for lock in sorted(Paths(root).rowstores.glob("*/lock")):
+        if runs.is_held(lock):
+            raise UserError(f"somebody is computing '{lock.parent.name}' here; wait for it or stop it")
     commands.dvc_status(root)
 
 
@@ -138,7 +147,7 @@ def _put_back(root: Path, good: LastGood) -> None:
         catalog.refresh(root)
         say("the last good version is back in its place")
     else:
-        say("there was no version before this one to put back; what was made so far stays")
+        say("this was the first version, so that there is none to put back; nothing is removed")
 
 
 def _put_back_after(error: BaseException, root: Path, good: LastGood) -> None:
@@ -151,12 +160,32 @@ def _put_back_after(error: BaseException, root: Path, good: LastGood) -> None:
             "python -m pipelines put-back")
 
 
-def _keep(root: Path, good: LastGood) -> None:
-    """Keep what stands here, unless it is the unchecked work of a refresh that was killed."""
-    if good.exists() and not _finished_by_hand(root, good):
-        say("a refresh was killed here; it goes on, and goes back to the version before it if it fails")
-    else:
+def _keep(root: Path, good: LastGood) -> Path | None:
+    """Keep what stands here, unless it is the unchecked work of a refresh that was killed.
+
+    Gives the copy of a `dvc.lock` that somebody made after that one: nobody needs it if this refresh is good.
+    """
+    if not good.exists():
         good.keep()
+        return None
+    if _finished_by_hand(root, good):
+        save_lock(root, good, Paths(good.files).lock)
+        good.keep()
+        return None
+    say("a refresh was killed here; it goes on, and goes back to the version before it if it fails")
+    return None if good.same_lock() else save_lock(root, good, Paths(root).lock)
+
+
+def save_lock(root: Path, good: LastGood, lock: Path) -> Path | None:
+    """Copy a `dvc.lock` that is about to go, unless git has it, and say where."""
+    if not lock.exists():
+        return None
+    with contextlib.suppress(UserError):  # no repository, or git does not have it
+        _git(root, "cat-file", "-e", _git(root, "hash-object", str(lock.resolve())))
+        return None
+    copy = good.save_lock(lock)
+    say(f"dvc.lock as it was is kept in {copy}; to go back to it, copy it to dvc.lock and run: dvc checkout --force")
+    return copy
 
 
 def _finished_by_hand(root: Path, good: LastGood) -> bool:
@@ -207,17 +236,17 @@ def _compare(root: Path, good: LastGood) -> tuple[Changes, Metrics]:
 
 def _numbers(path: Path) -> dict[str, float]:
     """All numbers of a JSON file, by their path in it."""
-    found: dict[str, float] = {}
+    numbers: dict[str, float] = {}
 
     def visit(value: Any, name: str) -> None:
         if isinstance(value, dict):
             for key, inner in value.items():
                 visit(inner, f"{name}.{key}" if name else key)
         elif isinstance(value, int | float) and not isinstance(value, bool):
-            found[name] = value
+            numbers[name] = value
 
     visit(json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}, "")
-    return found
+    return numbers
 
 
 def _can_publish(root: Path, options: Options) -> None:
@@ -259,10 +288,10 @@ def _tag(root: Path, result: Renewal) -> None:
     commit = _git(root, "log", "-1", "--format=%H", "--", Paths(root).lock.name)
     if not commit or _git(root, "tag", "--points-at", commit, "--list", "data-*"):
         return
-    known = _git(root, "tag", "--list", "data-*").split()
+    tags = _git(root, "tag", "--list", "data-*").split()
     name = f"data-{result.database[1] or time.strftime('%Y-%m-%d', time.gmtime())}"
-    names = (name, *(f"{name}.{number}" for number in range(2, len(known) + 3)))
-    _git(root, "tag", next(tag for tag in names if tag not in known), commit)
+    names = (name, *(f"{name}.{number}" for number in range(2, len(tags) + 3)))
+    _git(root, "tag", next(tag for tag in names if tag not in tags), commit)
 
 
 def _git(root: Path, *arguments: str) -> str:

@@ -43,6 +43,15 @@ def test_no_target_is_an_input(view: Any) -> None:
         assert not set(view.schema.names) & set(PROPERTIES)
 
 
+@pytest.mark.parametrize("view", all_views(), ids=lambda view: view.name)
+def test_a_time_out_is_no_part_of_a_fingerprint(view: Any) -> None:
+    """And every view that worker processes compute has one."""
+    assert view.timeout_s(view.params()) is not None or not view.parallel(view.params())
+    if "timeout_s" in view.params.model_fields:
+        assert view.timeout_s(view.params(timeout_s=7.0)) == 7.0
+        assert view.params(timeout_s=7.0).deciding() == view.params().deciding()
+
+
 def test_other_parameters_are_refused() -> None:
     with pytest.raises(TypeError, match="takes ToyParams"):
         toy_view().header(object())  # type: ignore[arg-type]

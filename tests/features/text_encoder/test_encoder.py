@@ -11,6 +11,8 @@ from features.text_encoder import encoder as text_encoder
 from features.text_encoder import normalisation, weights
 from features.views import text_embeddings
 from features.views.text_embeddings import EmbedParams, half
+from pipelines.engine.materialize import job_of
+from pipelines.executors import Processes
 from tests.features.texts import BI2O3, CA5SB3, MOS2
 
 
@@ -268,6 +270,23 @@ def test_an_empty_text_is_a_reject() -> None:
     batch = text_embeddings.compute(units, EmbedParams())
     assert batch.rejects[0].error == "empty"
     assert batch.owners == [1]
+
+
+def test_workers_take_texts_one_by_one_where_they_share_no_pass(small_bert: Path,
+                                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the time-out is that of one text; and each gets the vectors that it gets among others."""
+    texts = [CA5SB3, "", MOS2]
+    units = pa.table({"material_id": ["a", "b", "c"], "variant": pa.array([0, 0, 0], pa.int32()), "text": texts,
+                      "sentences": [sentences.to_rows(sentences.tag(text)) if text else [] for text in texts]})
+    params = EmbedParams(encoder=str(small_bert), device="cpu")
+    job = job_of(text_embeddings.VIEW, params)
+    assert (job.one_by_one, job.timeout_s) == (True, 300.0)
+    ((_, batch),) = Processes(1).map(job, [units])
+    together = text_embeddings.compute(units, params)
+    assert batch.rows.to_pylist() == together.rows.to_pylist()
+    assert (batch.owners, batch.rejects) == (together.owners, together.rejects)
+    monkeypatch.setattr(text_embeddings, "pick_device", lambda _device: "cuda")
+    assert not job_of(text_embeddings.VIEW, params).one_by_one
 
 
 def test_what_runs_on_another_machines_gpu_needs_none_here(monkeypatch: pytest.MonkeyPatch) -> None:

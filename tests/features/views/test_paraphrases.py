@@ -113,6 +113,18 @@ def test_parameters_of_other_methods_decide_nothing() -> None:
     assert asked.deciding()["llm"] == {"model": "some", "temperature": 0.8}
 
 
+def test_the_time_out_leaves_an_endpoint_its_own() -> None:
+    """Its client gives up first, and stops the run; a time-out would reject text after text."""
+    from openai._constants import MAX_RETRY_AFTER_DELAY
+
+    assert paraphrases.VIEW.timeout_s(ParaphraseParams(timeout_s=7.0)) == 7.0
+    asked = ParaphraseParams.model_validate({
+        "method": "llm", "variants": 2, "attempts": 3, "timeout_s": 7.0,
+        "llm": {"model": "some", "timeout_s": 10.0, "retries": 4}})
+    one_answer = 5 * 10.0 + 4 * MAX_RETRY_AFTER_DELAY
+    assert paraphrases.VIEW.timeout_s(asked) == 7.0 + 2 * 3 * one_answer
+
+
 @pytest.mark.parametrize("method", ["seq2seq", "llm"])
 def test_a_model_must_be_named(method: str) -> None:
     with pytest.raises(UserError, match=f"needs paraphrase.{method}.model"):

@@ -1,7 +1,15 @@
 """The record of what runs did."""
 
+import contextlib
+import json
 import os
+import platform
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,11 +42,79 @@ def test_a_killed_run_is_known_by_its_silence(tmp_path: Path) -> None:
     assert latest(tmp_path)["describe"].outcome == "killed"
 
 
-def test_a_process_that_began_later_is_another_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("line", [
+    {"pid": 1, "host": "another", "started": "2019-01-02T03:04:05+00:00"},  # a container of years ago
+    {"pid": os.getpid(), "host": platform.node(), "started": "2999-01-02T03:04:05+00:00"}])  # its number is taken again
+def test_a_record_without_a_lock_is_of_a_killed_run(tmp_path: Path, line: dict[str, Any]) -> None:
+    Paths(tmp_path).data.mkdir()
+    Paths(tmp_path).runs.write_text(json.dumps({"id": "a", "stage": "describe", **line}) + "\n")
+    assert latest(tmp_path)["describe"].outcome == "killed"
+
+
+def test_who_holds_the_lock_is_at_work_whatever_the_record_says(tmp_path: Path) -> None:
+    """In a container the first process of each has number 1, and clocks of hosts differ."""
     with recorded(tmp_path, "describe") as run:
         path = Paths(tmp_path).runs
-        path.write_text(path.read_text().replace(run.started, "2026-01-02T03:04:05+00:00"))
-        assert latest(tmp_path)["describe"].outcome == "killed"
+        path.write_text(path.read_text().replace(f'"pid": {run.pid}', '"pid": 1')
+                        .replace(run.host, "another").replace(run.started, "2999-01-02T03:04:05+00:00"))
+        (record,) = history(tmp_path)
+        assert (record.outcome, record.pid, record.host) == ("running", 1, "another")
+    assert latest(tmp_path)["describe"].outcome == "done"
+
+
+def test_no_lock_stays(tmp_path: Path) -> None:
+    """Neither of a run that ended, nor of a killed one that somebody has looked for."""
+    test_a_killed_run_is_known_by_its_silence(tmp_path)
+    with recorded(tmp_path, "ingest"):
+        assert len(list(Paths(tmp_path).run_locks.iterdir())) == 1
+    assert list(Paths(tmp_path).run_locks.iterdir()) == []
+
+
+def test_a_run_that_ends_while_it_is_looked_at_was_not_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with contextlib.ExitStack() as running:
+        running.enter_context(recorded(tmp_path, "ingest"))
+        held = runs.is_held
+
+        def ends_before(lock: Path) -> bool:
+            running.close()
+            return held(lock)
+
+        monkeypatch.setattr(runs, "is_held", ends_before)
+        assert latest(tmp_path)["ingest"].outcome == "done"
+
+
+def test_a_program_that_goes_on_for_a_killed_run_is_at_work(tmp_path: Path) -> None:
+    """As a training whose parent was killed."""
+    child = os.fork()
+    if child == 0:
+        with recorded(tmp_path, "train") as run:
+            assert run.lock is not None
+            program = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], pass_fds=[run.lock])
+            (tmp_path / "pid").write_text(str(program.pid))
+            os._exit(1)
+    os.waitpid(child, 0)
+    assert latest(tmp_path)["train"].outcome == "running"
+    program = int((tmp_path / "pid").read_text())
+    os.kill(program, signal.SIGKILL)
+    limit = time.monotonic() + 60
+    while latest(tmp_path)["train"].outcome == "running" and time.monotonic() < limit:
+        time.sleep(0.05)
+    assert latest(tmp_path)["train"].outcome == "killed"
+
+
+def test_a_stage_of_the_model_hands_its_lock_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = make_project(tmp_path, only=["mp-30"])
+    handles: list[int] = []
+
+    def program(command: list[str], *, pass_fds: list[int], **_: Any) -> subprocess.CompletedProcess[str]:
+        handles.extend(pass_fds)
+        (lock,) = Paths(root).run_locks.iterdir()
+        assert os.path.samestat(os.fstat(pass_fds[0]), lock.stat())
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(stages.subprocess, "run", program)
+    stages.run_model("evaluate", root)
+    assert len(handles) == 1
 
 
 def test_a_damaged_line_costs_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,18 @@ import pytest
 from features.errors import UserError
 from pipelines import executors
 from pipelines.executors import Executor, remote
-from tests.pipelines.executors.scattered import BECOMES, KINDS, TIMEOUT_S, outcome, same_bytes, survives, toy_job
+from tests.pipelines.executors.scattered import (
+    BECOMES,
+    KINDS,
+    STOPS,
+    TIMEOUT_S,
+    keeps_what_cannot_be_sent_to_its_row,
+    outcome,
+    same_bytes,
+    stops,
+    survives,
+    toy_job,
+)
 
 REPO = Path(__file__).parents[3]
 NO_DAEMON = {"DASK_DISTRIBUTED__WORKER__DAEMON": "False"}
@@ -46,6 +57,15 @@ def worker(address: str, *options: str, **environment: str) -> subprocess.Popen[
 
 def test_a_crash_and_a_hang_cost_one_row_each(dask: Executor) -> None:
     assert outcome(dask, KINDS, job=toy_job(TIMEOUT_S)) == BECOMES
+
+
+@pytest.mark.parametrize("error", STOPS)
+def test_an_error_of_the_machine_stops_the_run(dask: Executor, error: str) -> None:
+    stops(dask, error)
+
+
+def test_a_result_that_cannot_be_sent_belongs_to_its_row(dask: Executor) -> None:
+    keeps_what_cannot_be_sent_to_its_row(dask)
 
 
 def test_the_same_bytes(dask: Executor, tmp_path: Path) -> None:

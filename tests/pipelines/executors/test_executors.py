@@ -4,20 +4,40 @@ import functools
 import multiprocessing
 import os
 import pickle
+import signal
+import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pyarrow as pa
 import pytest
 
 from features.errors import RowError, UserError
-from features.view import Reject
+from features.view import Batch, Reject, rowwise
 from pipelines import executors
 from pipelines.executors import Executor, Job, Processes, Serial, local, remote, scatter
-from tests.pipelines.executors.scattered import BECOMES, KINDS, TIMEOUT_S, named, outcome, same_bytes, toy_job
-from tests.pipelines.toy import units
+from tests.pipelines.executors.scattered import (
+    BECOMES,
+    KINDS,
+    STOPS,
+    TIMEOUT_S,
+    act,
+    keeps_what_cannot_be_sent_to_its_row,
+    log_units,
+    logged,
+    named,
+    outcome,
+    same_bytes,
+    stops,
+    times_begun,
+    toy_job,
+)
+from tests.pipelines.toy import UNITS, units
 
 
 def numbered(count: int, what: str = "good") -> list[pa.Table]:
@@ -51,14 +71,97 @@ def test_a_batch_that_fails_as_a_whole_is_tried_row_by_row(executor: Executor) -
     assert result.rejects == {0: Reject("m0", "odd", "first is m0"), 1: Reject("m1", "odd", "first is m1")}
 
 
-def no_space(_table: pa.Table) -> None:
-    raise OSError(28, "No space left on device")
-
-
 @pytest.mark.parametrize("executor", [Serial(), Processes(1)], ids=["serial", "processes"])
-def test_an_error_of_the_machine_stops_the_run(executor: Executor) -> None:
-    with pytest.raises(OSError, match="No space left"):
-        list(executor.map(Job(compute=no_space), numbered(3)))  # type: ignore[arg-type]
+@pytest.mark.parametrize("name", STOPS)
+def test_an_error_of_the_machine_stops_the_run(executor: Executor, name: str) -> None:
+    stops(executor, name)
+
+
+def test_a_result_that_cannot_be_sent_belongs_to_its_row() -> None:
+    keeps_what_cannot_be_sent_to_its_row(Processes(1))
+
+
+def leaves(table: pa.Table) -> Batch:
+    """A library that ends the interpreter, as some do for a wrong input."""
+    if "leave" in table["what"].to_pylist():
+        raise SystemExit(3)
+    return Batch(table, list(range(len(table))), {})
+
+
+def test_a_row_that_leaves_the_interpreter_is_a_reject() -> None:
+    table = units([("m0", 0, "good"), ("m1", 1, "leave")])
+    ((_, result),) = Processes(1).map(Job(compute=leaves), [table])
+    assert (result.owners, result.rejects) == ([0], {1: Reject("m1", "SystemExit", "3")})
+
+
+@rowwise(UNITS)
+def acting(unit: dict[str, Any], _params: None) -> dict[str, Any]:
+    act(unit)
+    return unit
+
+
+LOGGED = [Job(compute=functools.partial(acting, params=None), timeout_s=3.0),
+          Job(compute=logged, timeout_s=3.0, one_by_one=True)]
+
+
+@pytest.mark.parametrize("job", LOGGED, ids=["rowwise", "one_by_one"])
+def test_a_hang_shows_after_the_time_out_of_one_unit(job: Job, tmp_path: Path) -> None:
+    """And the row that hung is not begun again, the rows before it once more, those behind it once."""
+    kinds = ["good"] * 40
+    kinds[5] = kinds[20] = "hang"
+    began = time.monotonic()
+    ((_, result),) = Processes(1).map(job, [log_units(tmp_path / "log", kinds)])
+    assert time.monotonic() - began < 60  # 40 x 3 s would be the batch's
+    assert result.rejects == {k: Reject(f"m{k}", "timeout", "took longer than 3 s") for k in (5, 20)}
+    assert sorted(result.owners) == [k for k in range(40) if k not in (5, 20)]
+    assert [result.rows["number"][row].as_py() for row in range(38)] == result.owners
+    begun = times_begun(tmp_path / "log")
+    assert {k: begun[f"m{k}"] for k in range(40)} == {k: 2 if k < 20 and k != 5 else 1 for k in range(40)}
+
+
+@pytest.mark.parametrize("job", LOGGED, ids=["rowwise", "one_by_one"])
+def test_a_crash_is_known_to_be_of_one_unit(job: Job, tmp_path: Path) -> None:
+    ((_, result),) = Processes(1).map(job, [log_units(tmp_path / "log", ["good"] * 5 + ["crash"] + ["good"] * 6)])
+    assert result.rejects == {5: Reject("m5", "crash", "the worker process died (SIGSEGV)")}
+    assert times_begun(tmp_path / "log") == {f"m{k}": 2 if k <= 5 else 1 for k in range(12)}
+
+
+def test_a_batch_may_take_longer_than_one_unit(tmp_path: Path) -> None:
+    for job in LOGGED:
+        ((_, result),) = Processes(1).map(job, [log_units(tmp_path / "log", ["slow"] * 6)])
+        assert sorted(result.owners) == list(range(6))
+    assert set(times_begun(tmp_path / "log").values()) == {2}  # once for each job
+
+
+def test_what_says_nothing_of_its_units_has_the_time_out_for_a_batch(tmp_path: Path) -> None:
+    """As a pass of texts on a GPU: then the rows are tried one by one."""
+    ((_, result),) = Processes(2).map(Job(compute=logged, timeout_s=3.0),
+                                      [log_units(tmp_path / "log", ["good", "hang", "good"])])
+    assert result.rejects == {1: Reject("m1", "timeout", "took longer than 3 s")}
+    assert times_begun(tmp_path / "log") == {"m0": 2, "m1": 2, "m2": 1}
+
+
+@pytest.mark.parametrize("signal_name", ["SIGTERM", "SIGKILL"])
+def test_nothing_is_left_of_workers(tmp_path: Path, signal_name: str) -> None:
+    """Neither processes nor files, even if the parent is killed in the middle."""
+    code = ("from tests.pipelines.executors.test_executors import *\n"
+            "with Processes(2).pool(toy_job()) as pool:\n"
+            "    pool.submit(numbered(1)[0]).result()\n"
+            "    print('begun', flush=True)\n"
+            "    time.sleep(600)\n")
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        (folder,) = tmp_path.glob("cpf-units-*")
+        workers = [int(note.name) for note in folder.iterdir()]
+        assert len(workers) == 2
+        process.send_signal(getattr(signal, signal_name))
+    limit = time.monotonic() + 60
+    while (folder.exists() or any(map(psutil.pid_exists, workers))) and time.monotonic() < limit:
+        time.sleep(0.1)
+    assert not folder.exists()
+    assert not any(map(psutil.pid_exists, workers))
 
 
 def test_only_a_few_batches_are_taken_ahead() -> None:
@@ -79,11 +182,11 @@ def test_only_a_few_batches_are_taken_ahead() -> None:
 @pytest.mark.parametrize("executor", [Serial(), Processes(2)], ids=["serial", "processes"])
 def test_several_threads_share_a_pool(executor: Executor) -> None:
     batches = numbered(12)
-    found: dict[int, dict[str, str]] = {}
+    outcomes: dict[int, dict[str, str]] = {}
     with executor.pool(toy_job()) as pool:
         def part(k: int) -> None:
             mine = batches[k::3]
-            found[k] = {name: value for index, result in scatter(pool, mine)
+            outcomes[k] = {name: value for index, result in scatter(pool, mine)
                         for name, value in named(mine[index], result).items()}
 
         threads = [threading.Thread(target=part, args=[k]) for k in range(3)]
@@ -91,7 +194,7 @@ def test_several_threads_share_a_pool(executor: Executor) -> None:
             thread.start()
         for thread in threads:
             thread.join()
-    assert {name: value for part in found.values() for name, value in part.items()} == {
+    assert {name: value for part in outcomes.values() for name, value in part.items()} == {
         f"m{k}": f"{2 * k}" for k in range(24)}
 
 
@@ -137,7 +240,7 @@ def test_a_slice_travels_without_its_parent() -> None:
 ])
 def test_a_machine_that_would_make_other_rows(job: Job, code: str | None, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        remote.check_machine(job, code or remote.code_digest())
+        remote.check_machine(job, code or remote.CODE)
 
 
 def test_a_worker_that_may_not_have_children(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,25 +252,25 @@ def test_a_worker_that_may_not_have_children(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_workers_children_stay_for_the_next_batch_and_end_when_idle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "IDLE_S", 0.5)
-    job = pickle.dumps((toy_job(), remote.code_digest()))
+    job = pickle.dumps((toy_job(), remote.CODE))
     batch = remote.to_bytes(numbered(1)[0])
     first = remote.work(job, batch, 1)
-    kept = remote._kept[job]
+    children = remote._by_job[job]
     assert first == remote.work(job, batch, 1)
-    assert remote._kept[job] is kept
+    assert remote._by_job[job] is children
     assert first.owners == [0, 1]
-    assert kept.timer is not None
-    kept.timer.join()
-    assert job not in remote._kept
+    assert children.timer is not None
+    children.timer.join()
+    assert job not in remote._by_job
 
 
 def test_children_that_all_died_are_replaced() -> None:
     """Killed while idle, which breaks the pool: the batch goes back and is computed by new ones."""
-    job = pickle.dumps((toy_job(), remote.code_digest()))
+    job = pickle.dumps((toy_job(), remote.CODE))
     batch = remote.to_bytes(numbered(1)[0])
     remote.work(job, batch, 1)
     (child,) = [one for one in multiprocessing.active_children()
-                if one in remote._kept[job].pool.processes._pool_manager.worker_manager.workers.values()]
+                if one in remote._by_job[job].pool.processes._pool_manager.worker_manager.workers.values()]
     child.kill()
     child.join()
     answers = [remote.work(job, batch, 1) for _ in range(2)]

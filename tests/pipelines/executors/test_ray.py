@@ -13,7 +13,18 @@ import pytest
 from features.errors import UserError
 from pipelines import executors
 from pipelines.executors import Executor, remote
-from tests.pipelines.executors.scattered import BECOMES, KINDS, TIMEOUT_S, outcome, same_bytes, survives, toy_job
+from tests.pipelines.executors.scattered import (
+    BECOMES,
+    KINDS,
+    STOPS,
+    TIMEOUT_S,
+    keeps_what_cannot_be_sent_to_its_row,
+    outcome,
+    same_bytes,
+    stops,
+    survives,
+    toy_job,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -59,6 +70,15 @@ def test_a_ray_of_its_own() -> None:
 
 def test_a_crash_and_a_hang_cost_one_row_each(ray: Executor) -> None:
     assert outcome(ray, KINDS, job=toy_job(TIMEOUT_S)) == BECOMES
+
+
+@pytest.mark.parametrize("error", STOPS)
+def test_an_error_of_the_machine_stops_the_run(ray: Executor, error: str) -> None:
+    stops(ray, error)
+
+
+def test_a_result_that_cannot_be_sent_belongs_to_its_row(ray: Executor) -> None:
+    keeps_what_cannot_be_sent_to_its_row(ray)
 
 
 def test_the_same_bytes(ray: Executor, tmp_path: Path) -> None:

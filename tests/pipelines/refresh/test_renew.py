@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pyarrow as pa
 import pytest
 import yaml
 
@@ -19,12 +20,13 @@ from features.catalog.diff import compare
 from features.errors import UserError
 from features.paths import Paths
 from features.store import tables
+from features.store.rowstore import RowStore
 from pipelines import commands
 from pipelines.engine import runs
 from pipelines.engine.plan import unseen
 from pipelines.refresh import report
 from pipelines.refresh.last_good import LastGood, outputs
-from pipelines.refresh.renew import Options, put_back, renew
+from pipelines.refresh.renew import Options, put_back, renew, save_lock
 from tests.conftest import CRYSTALS, make_project, set_params
 
 EIGHT = ["mp-30", "mp-127", "mp-149", "mp-984", "mp-361", "mp-22862", "mp-938", "mp-786"]
@@ -59,9 +61,9 @@ def root(made: Path, tmp_path: Path) -> Path:
 
 def contents(root: Path) -> dict[str, bytes]:
     """Everything that a refresh may change for users."""
-    kept = [path for path in sorted(Paths(root).features.rglob("*")) if path.is_file()]
+    files = [path for path in sorted(Paths(root).features.rglob("*")) if path.is_file()]
     return {str(path.relative_to(root)): path.read_bytes()
-            for path in [*kept, Paths(root).lock, Paths(root).params]}
+            for path in [*files, Paths(root).lock, Paths(root).params]}
 
 
 def add_a_crystal(root: Path) -> None:
@@ -168,15 +170,104 @@ def test_what_was_finished_and_committed_after_a_kill_stays(root: Path) -> None:
     subprocess.run([commands.program("dvc"), "repro", "--quiet"], cwd=root, env=commands.environment(), check=True)
     git(root, "commit", "--quiet", "-m", "by hand", "dvc.lock")
     finished = contents(root)
-    shutil.copytree(root, kept := root.with_name("kept"))
+    shutil.copytree(root, copy := root.with_name("copy"))
     with pytest.raises(UserError, match="has been finished and committed; nothing is put back"):
-        put_back(kept)
+        put_back(copy)
     set_params(root, split={"seed": 5})
     fail_at_split(root)
     with pytest.raises(UserError, match="nothing_of_this_name"):
         renew(root)
     after = contents(root)
     assert {name for name in finished if after[name] != finished[name]} == {"params.yaml"}
+
+
+def repro(root: Path) -> bytes:
+    """What a user does by hand; the lock that it makes."""
+    subprocess.run([commands.program("dvc"), "repro", "--quiet"], cwd=root, env=commands.environment(), check=True)
+    return Paths(root).lock.read_bytes()
+
+
+def checkout(root: Path) -> None:
+    """Bring the outputs to what `dvc.lock` says."""
+    subprocess.run([commands.program("dvc"), "checkout", "--quiet", "--force"], cwd=root, env=commands.environment(),
+                   check=True)
+
+
+def copies_of_locks(root: Path) -> list[bytes]:
+    return [path.read_bytes() for path in Paths(root).refresh.glob("dvc.lock.*")]
+
+
+def test_an_uncommitted_lock_is_back_after_a_failure(root: Path) -> None:
+    commit_all(root)
+    set_params(root, split={"seed": 7})
+    repro(root)
+    before = contents(root)
+    assert git(root, "status", "--porcelain", "--", "dvc.lock") == " M dvc.lock\n"
+    add_a_crystal(root)
+    fail_at_split(root)
+    with pytest.raises(UserError, match="nothing_of_this_name"):
+        renew(root)
+    assert contents(root) == before
+    assert copies_of_locks(root) == []
+
+
+@pytest.mark.parametrize("way", ["refresh", "put-back"])
+def test_a_lock_made_by_hand_after_a_kill_is_not_lost(root: Path, way: str,
+                                                      capsys: pytest.CaptureFixture[str]) -> None:
+    """The user finishes what the killed refresh began, and does not commit it; then it is put back all the same."""
+    before = contents(root)
+    add_a_crystal(root)
+    (root / "dvc.yaml").write_text(kill_in_the_middle(root))
+    by_hand = repro(root)
+    finished = contents(root)
+    if way == "refresh":
+        set_params(root, split={"seed": 5})
+        lines = fail_at_split(root)
+        with pytest.raises(UserError, match="nothing_of_this_name"):
+            renew(root)
+        (root / "dvc.yaml").write_text(lines)
+        Paths(root).params.write_bytes(before["params.yaml"])
+    else:
+        put_back(root)
+    assert contents(root) == before
+    assert copies_of_locks(root) == [by_hand]
+    (copy,) = Paths(root).refresh.glob("dvc.lock.*")
+    assert f"dvc.lock as it was is kept in {copy}" in capsys.readouterr().err
+    shutil.copy(copy, Paths(root).lock)  # what the message says
+    checkout(root)
+    assert contents(root) == finished
+
+
+def test_a_lock_from_before_a_kill_is_not_lost(root: Path) -> None:
+    """Uncommitted when the refresh began; the user takes the committed one instead of it, knowing of no other."""
+    commit_all(root)
+    set_params(root, split={"seed": 7})
+    uncommitted = repro(root)
+    add_a_crystal(root)
+    (root / "dvc.yaml").write_text(kill_in_the_middle(root))
+    git(root, "checkout", "--quiet", "dvc.lock")
+    checkout(root)
+    with pytest.raises(UserError, match="nothing is put back"):
+        put_back(root)
+    assert copies_of_locks(root) == [uncommitted]
+
+
+def test_a_refresh_that_goes_on_and_is_good_leaves_no_copy(root: Path) -> None:
+    add_a_crystal(root)
+    (root / "dvc.yaml").write_text(kill_in_the_middle(root))
+    repro(root)
+    assert renew(root).headline().startswith("crystals: 1 added")
+    assert copies_of_locks(root) == []
+
+
+def test_a_lock_that_git_has_is_not_copied(root: Path) -> None:
+    commit_all(root)
+    lock, good = Paths(root).lock, LastGood(root)
+    assert save_lock(root, good, lock) is None
+    lock.write_bytes(other := lock.read_bytes() + b"# by hand\n")
+    copy = save_lock(root, good, lock)
+    assert copy is not None
+    assert copies_of_locks(root) == [other]
 
 
 def test_a_wrong_parameter_of_any_stage_is_said_before_anything_runs(root: Path) -> None:
@@ -209,13 +300,24 @@ def test_nothing_is_touched_while_dvc_is_at_work(root: Path) -> None:
     before = contents(root)
     with pytest.raises(UserError, match="DVC is at work here"):
         renew(root)
-    with runs.recorded(root, "split"), pytest.raises(UserError, match="stage 'split' is at work here since"):
+    with runs.recorded(root, "split"), pytest.raises(UserError, match=r"stage .split. is at work here .* stop it$"):
+        renew(root)
+    store = RowStore(Paths(root).rowstore("splits"), pa.schema([]), 1)
+    with store.locked(), pytest.raises(UserError, match="somebody is computing 'splits' here"):
         renew(root)
     assert contents(root) == before
     assert not LastGood(root).exists()
     for one in [*psutil.Process(process.pid).children(recursive=True), process]:
         one.kill()
     process.wait()
+
+
+def test_a_record_that_was_never_ended_does_not_stand_in_the_way(root: Path) -> None:
+    """As after each restart of a container that was stopped while a stage ran."""
+    with Paths(root).runs.open("a") as file:
+        file.write(json.dumps({"id": "a", "stage": "split", "started": "2019-01-02T03:04:05+00:00", "pid": 1,
+                               "host": "another"}) + "\n")
+    assert renew(root).nothing_new
 
 
 def test_what_was_not_there_is_not_there_afterwards(root: Path) -> None:

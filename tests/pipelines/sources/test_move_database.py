@@ -139,13 +139,47 @@ def test_a_move_from_no_version(tmp_path: Path, server: Database, value: str) ->
     assert path.read_text().startswith("# as the user wrote it\n")
 
 
-def test_a_move_that_cannot_be_written_safely(tmp_path: Path, server: Database) -> None:
+ODD = [
+    f"# database_version: {OLD} is good\ningest:  # é\n    materials_project:\n         database_version:  VALUE # p\n"
+    "         filters: {a:   [1,null], }\ndescribe: {  decimals: 2 }\ntrain:\n  - ~\n  - database_version: 1\n",
+    "train: >-\n  database_version: 1\n\n\ningest: { materials_project: {x: '}', database_version: VALUE},}   # all\n",
+    '{"ingest": {"materials_project": {"database_version": VALUE, "filters": {}}}}',
+    "\ufeffingest:\r\n  'materials_project':\r\n    ? database_version\r\n    : VALUE\r\n",
+]
+
+
+@pytest.mark.parametrize("text", ODD)
+@pytest.mark.parametrize("old", [OLD, f"'{OLD}'", f'"{OLD}"', "null", "~"])
+def test_every_other_byte_stays(tmp_path: Path, text: str, old: str) -> None:
+    """Whatever the user's way to write; ruamel.yaml finds the one value, not the first that looks like it."""
+    path = tmp_path / "params.yaml"
+    path.write_bytes(text.replace("VALUE", old).encode())
+    for version, value in ((NEW, f"'{NEW}'"), (None, "null")):
+        pin(tmp_path, version)
+        assert path.read_bytes().decode() == text.replace("VALUE", value)
+
+
+@pytest.mark.parametrize("lines", [
+    "ingest: {materials_project: {}}", "ingest:", "ingest: {materials_project: {database_version}}",
+    f"split: &v {OLD}\ningest: {{materials_project: {{database_version: *v}}}}",
+    f"ingest: {{materials_project: {{database_version: &v {OLD}}}}}\nsplit: *v",
+    f"ingest: {{materials_project: {{database_version: {OLD}, database_version: {OLD}}}}}",
+    f"ingest:\n  materials_project:\n    database_version: |\n      {OLD}\n    filters: {{}}"])
+def test_what_cannot_be_changed_safely_is_not_changed(tmp_path: Path, lines: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(lines)
+    with pytest.raises(UserError, match=f"write `database_version: '{NEW}'` below ingest.materials_project yourself"):
+        pin(tmp_path, NEW)
+    assert path.read_text() == lines
+
+
+def test_a_move_that_cannot_be_written_safely_lists_nothing(tmp_path: Path, server: Database) -> None:
     root = project(tmp_path, server)
     path = root / "params.yaml"
-    before = path.read_text() + f"# database_version: {OLD} was good\n"
+    before = path.read_text().replace(f"version: {OLD}", f"version: &v {OLD}") + "split: {group_by: *v}\n"
     path.write_text(before)
     server.move(NEW)
-    with pytest.raises(UserError, match=f"write `database_version: '{NEW}'` below ingest.materials_project yourself"):
+    with pytest.raises(UserError, match="cannot be changed safely"):
         move(root)
     assert path.read_text() == before
     assert server.searches() == []
