@@ -98,6 +98,7 @@ def materialize(view: FeatureView[Any], params: Section, root: Path, units: pa.T
     store = RowStore(paths.rowstore(view.name), view.schema, view.version)
     with store.locked():
         tables.restore(paths.table(view.name))
+        params = view.resolve(params)
         work = survey(view, params, root, units)
         todo = work.missing(retry_rejected)
         _compute(view, params, store, work, todo, executor)
@@ -142,9 +143,8 @@ def _compute(view: FeatureView[Any], params: Section, store: RowStore, work: Wor
 
 def job_of(view: FeatureView[Any], params: Section) -> Job:
     """What executors need to know of a view."""
-    header = view.header(params)
     return Job(compute=functools.partial(_call, view.compute, params), timeout_s=view.timeout_s(params),
-               preload=view.preload, gpu=view.gpu(params), libraries=header["libraries"], digest=header["digest"],
+               preload=view.preload, gpu=view.gpu(params), libraries=view.versions(), digest=view.digest(params),
                find_digest=functools.partial(view.digest, params))
 
 
