@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib
 import importlib.metadata
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Generic
@@ -19,7 +20,24 @@ from features.params import S
 
 FINGERPRINT = "_fingerprint"
 ENVIRONMENT = (UserError, OSError, MemoryError)
-"""Errors that belong to the machine or the set-up, not to a row: they stop a run and never become a reject."""
+"""Errors that belong to the machine or the set-up, not to a row: they stop a run and never become a reject.
+
+Every `OSError` is one, since `compute` opens no file of a row: a full disk, a failing one, too many open files. The one
+place where a row's own file is opened says which errors are that file's (`features.crystal_files`).
+"""
+BASELINE = {
+    "inflect": "7.6.0",
+    "llvmlite": "0.50.0",
+    "networkx": "3.6.1",
+    "numba": "0.68.1",
+    "numpy": "2.4.6",
+    "pymatgen": "2026.10.24",
+    "scipy": "1.17.1",
+    "spglib": "2.8.0",
+}
+"""The libraries that fingerprints did not name at first, with the versions of that time (`FeatureView.baselined`).
+Never changed: another version here would take rows of other values for finished.
+"""
 
 begins: ContextVar[Callable[[int], None]] = ContextVar("begins", default=lambda _index: None)
 """What a `compute` calls with the index of each unit as it begins it: a worker's time-out is that of one unit."""
@@ -90,9 +108,18 @@ class FeatureView(Generic[S]):
     units: Callable[[Mapping[str, pa.Table]], pa.Table] = only_input
     """Joins the upstream tables into units."""
     libraries: tuple[str, ...] = ()
-    """Distributions whose version decides the value."""
+    """Distributions whose version decides the value, and stands in the header."""
+    baselined: tuple[str, ...] = ()
+    """Further ones, whose version stands in the header only where it is not that of `BASELINE`. Headers did not name
+    them at first, and the rows of that time stay valid. What is new belongs into `libraries`."""
     digest: Callable[[S], str] = _no_digest
     """Digest of anything else that decides the value, such as network weights."""
+    resolve: Callable[[S], S] = lambda params: params
+    """Asked once, before the first row, by the process that starts a run, and the only one that asks a server what is
+    newest there: the parameters with a note of what exactly they stand for, by which all workers find the same.
+    """
+    absent: Callable[[S], str] = lambda _params: ""
+    """What a run would fetch before `digest` can be told, in words; empty if all of it is on this machine."""
     batch_size: int = 64
     """Units per call of `compute`."""
     timeout_s: Callable[[S], float | None] = lambda _params: None
@@ -118,9 +145,14 @@ class FeatureView(Generic[S]):
             "view": self.name,
             "version": self.version,
             "params": params.deciding(),
-            "libraries": {name: importlib.metadata.version(name) for name in self.libraries},
+            "libraries": {name: version for name, version in self.versions().items()
+                          if name in self.libraries or version != BASELINE[name]},
             "digest": self.digest(params),
         }
+
+    def versions(self) -> dict[str, str]:
+        """Versions of all libraries that decide the value. Raises `UserError` if one is not installed."""
+        return {name: _version(name) for name in (*self.libraries, *self.baselined)}
 
     def fingerprints(self, units: pa.Table, params: S) -> list[bytes]:
         """sha256 of header and unit, for each unit: the only cache key anywhere."""
@@ -151,10 +183,9 @@ class Rowwise(Generic[S]):
         for index, unit in enumerate(units.to_pylist()):
             begin(index)
             try:
-                made = self.function(unit, params)
-            except ENVIRONMENT:
-                raise
-            except Exception as error:  # one bad crystal never stops a run: it becomes data, with its reason
+                with row_errors():
+                    made = self.function(unit, params)
+            except RowError as error:
                 rejects[index] = reject(unit["material_id"], error)
             else:
                 several = [made] if isinstance(made, dict) else made
@@ -176,6 +207,25 @@ def rowwise(schema: pa.Schema) -> Callable[[Callable[[dict[str, Any], S], Any]],
     return lambda function: Rowwise(function, schema)
 
 
+@contextlib.contextmanager
+def row_errors(kind: str | None = None, prefix: str = "") -> Iterator[None]:
+    """The one rule for exceptions: those of `ENVIRONMENT` stop the run, any other is the row's: a `RowError`.
+
+    So one bad crystal never stops a run, and a full disk is never taken for a property of a crystal.
+
+    Args:
+        kind: of the `RowError`; the name of the exception's class if None, else that name begins the message.
+        prefix: begins the message.
+    """
+    try:
+        yield
+    except (*ENVIRONMENT, RowError):
+        raise
+    except Exception as error:
+        name = type(error).__name__
+        raise RowError(kind or name, f"{prefix}{f'{name}: ' if kind else ''}{error}") from error
+
+
 def reject(material_id: str, error: BaseException) -> Reject:
     """A reject with the exception's own words."""
     kind = error.kind if isinstance(error, RowError) else type(error).__name__
@@ -191,6 +241,14 @@ def rows_to_table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Ta
             raise TypeError(f"row keys differ from the schema: {sorted(row.keys() ^ names)}")
     columns = [pa.array([row[f.name] for row in rows], type=f.type) for f in schema]
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        raise UserError(f"the package {name} is not installed, and its version decides values; install the versions of "
+                        "constraints.txt") from None
 
 
 def _canonical_json(value: object) -> bytes:

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from features.errors import UserError
 from features.params import parse_section
 from features.paths import Paths
-from features.store.rowstore import beside
+from features.store.files import beside
 from features.text_encoder.weights import pick_device
 from model.identity import Identity
 from model.nets.network import MultimodalNet

@@ -16,7 +16,7 @@ from features.crystal_files import read_text
 from features.errors import RowError
 from features.registry import view_of
 from features.sentences import REGIONS
-from features.view import ENVIRONMENT, reject
+from features.view import reject, row_errors
 from features.views import materials
 from model.checkpoint import Trained
 from model.explanation.methods import explain
@@ -59,10 +59,9 @@ def predict_files(trained: Trained, files: list[Path], with_explanations: bool =
 
 def _predict_file(trained: Trained, path: Path, with_explanation: bool) -> FileResult:
     try:
-        return _predict(trained, path, with_explanation)
-    except ENVIRONMENT:
-        raise
-    except Exception as error:  # it belongs to this file, and the others are predicted
+        with row_errors():
+            return _predict(trained, path, with_explanation)
+    except RowError as error:  # it belongs to this file, and the others are predicted
         why = reject(ID, error)
         return FileResult(str(path), error=f"{why.error}: {why.message}")
 

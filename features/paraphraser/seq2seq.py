@@ -6,18 +6,16 @@ import functools
 import hashlib
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
 from features.errors import UserError
-from features.params import Section
 from features.paraphraser.rules import Part
-from features.text_encoder.weights import locate, one_thread, pick_device, weights_digest
+from features.text_encoder.weights import Hosted, one_thread, pick_device, weights_digest
 
 
-class Seq2SeqParams(Section):
+class Seq2SeqParams(Hosted):
     """Section `paraphrase.seq2seq`."""
 
     model: str = ""
@@ -33,16 +31,14 @@ class Seq2SeqParams(Section):
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", json_schema_extra={"runtime": True})
     """Where the model runs: auto, cpu or cuda. A GPU draws other words than a CPU, so `identity` tells them apart."""
 
-
-def folder(params: Seq2SeqParams) -> Path:
-    """Where the model's files are."""
-    return locate(params.model, params.revision, "paraphrase.seq2seq.model")
+    def hosted(self) -> tuple[str, str | None, str]:
+        return self.model, self.revision, "paraphrase.seq2seq.model"
 
 
 def identity(params: Seq2SeqParams) -> str:
     """What decides the words besides the parameters: weights, kind of device, libraries."""
     versions = [f"{name} {version(name)}" for name in ("torch", "transformers", "tokenizers")]
-    return " ".join([weights_digest(folder(params)), pick_device(params.device).split(":")[0], *versions])
+    return " ".join([weights_digest(params.folder()), pick_device(params.device).split(":")[0], *versions])
 
 
 def paraphrase(original: Sequence[Part], salt: str, params: Seq2SeqParams, same: Callable[[str, str], bool],
@@ -73,7 +69,7 @@ class _Model:
         logging.disable_progress_bar()
         self.torch, self.params = torch, params
         self.device = torch.device(pick_device(params.device))
-        place = folder(params)
+        place = params.folder()
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True)
             self.model = AutoModelForSeq2SeqLM.from_pretrained(place, local_files_only=True)

@@ -1,16 +1,69 @@
-"""Writing a text file whole."""
+"""The one way to write a file whole: beside its place, onto the disk, then renamed into its place.
+
+Nobody ever sees half of a file, and a loss of power leaves the old one or the new one: what replaces another file is on
+the disk before the other one goes.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+DRAFT = ".tmp"
+"""Ending of what is being written, and of what a killed process has left of it."""
+
+
+@contextlib.contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """A place beside that of a file, to write it there; renamed into it at the end, removed if that is not reached.
+
+    The place is new each time, so that processes that write one file at once do not write into each other's.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}{DRAFT}")
+    try:
+        yield draft
+        sync(draft)
+        draft.replace(path)
+        sync(path.parent)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file beside its place and rename it into it: nobody ever sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.new")
+    """Write a text file whole, in UTF-8; its ends of lines are those of the text."""
+    with beside(path) as draft:
+        draft.write_text(text, encoding="utf-8", newline="")
+
+
+def write_beside(table: pa.Table, path: Path, *, row_group_size: int = 4096) -> None:
+    """Write a Parquet file whole. The bytes depend on the table alone."""
+    with beside(path) as draft:
+        write_parquet(table, draft, row_group_size=row_group_size)
+
+
+def write_parquet(table: pa.Table, path: Path, *, row_group_size: int = 4096) -> None:
+    """Write a Parquet file where it is named: for a draft. The bytes depend on the table alone."""
+    pq.write_table(table, path, compression="zstd", compression_level=3, row_group_size=row_group_size,
+                   write_statistics=True, version="2.6", store_schema=True)
+
+
+def sync(path: Path) -> None:
+    """Have the content of a file, or the names in a folder, on the disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(path)
+        os.fsync(handle)
     finally:
-        draft.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def remove_drafts(folder: Path, name: str = "") -> None:
+    """Remove what killed processes have left of a file of that name, or of any. Only for who alone writes it."""
+    for leftover in folder.glob(f".{name}.*{DRAFT}" if name else f"*{DRAFT}"):
+        leftover.unlink(missing_ok=True)

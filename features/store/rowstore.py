@@ -28,6 +28,7 @@ import pyarrow.parquet as pq
 from features.errors import UserError
 from features.progress import say
 from features.store import placement
+from features.store.files import beside, remove_drafts
 from features.view import FINGERPRINT, Reject
 
 REJECT_SCHEMA = pa.schema([
@@ -42,7 +43,7 @@ GROUP_ROWS = 256
 WINDOW_ROWS = 1024
 """Rows that are sorted at once when segments are merged."""
 MERGED = 32
-"""So many segments of about one size become one."""
+"""Merge once this many segments of similar size exist."""
 T = TypeVar("T")
 
 
@@ -65,8 +66,7 @@ class RowStore:
         except filelock.Timeout:
             raise UserError(f"another run is computing '{self.top.name}'; wait for it or stop it") from None
         try:
-            for leftover in self.folder.glob("*.tmp"):
-                leftover.unlink()
+            remove_drafts(self.folder)
             yield
         finally:
             lock.release()
@@ -149,7 +149,7 @@ class RowStore:
             for path in segments:  # one of them is damaged: it is dropped, and the others stay
                 read_sound(path, LOSS, pq.read_table)
             raise UserError("row store: a segment was damaged and is dropped; run again to compute its rows") from None
-        for path in segments:
+        for path in segments:  # the one that replaces them is on the disk
             path.unlink()
 
     def _segments(self, kind: str) -> list[Path]:
@@ -231,22 +231,3 @@ def read_sound(path: Path, loss: str, read: Callable[[Path], T]) -> T | None:
         say(f"{path.name} is damaged and dropped, {loss} ({error})")
         path.unlink(missing_ok=True)
         return None
-
-
-@contextlib.contextmanager
-def beside(path: Path) -> Iterator[Path]:
-    """A place beside that of a file, to write it there; renamed into it at the end, removed if that is not reached."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        yield draft
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def write_beside(table: pa.Table, path: Path, *, row_group_size: int = 4096) -> None:
-    """Write a Parquet file beside its place and rename it into it. The bytes depend on the table alone."""
-    with beside(path) as draft:
-        pq.write_table(table, draft, compression="zstd", compression_level=3, row_group_size=row_group_size,
-                       write_statistics=True, version="2.6", store_schema=True)

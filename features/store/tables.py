@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import pyarrow.parquet as pq
 from features.errors import UserError
 from features.paths import Paths
 from features.store import placement
-from features.store.rowstore import write_beside
+from features.store.files import beside, remove_drafts, sync, write_parquet
 from features.view import Reject, column
 
 FOOTER = b"multimodal_cpf"
@@ -30,44 +32,76 @@ REJECTS_SCHEMA = pa.schema([
 
 
 def publish(folder: Path, schema: pa.Schema, key: Sequence[str], parts: Iterator[pa.Table],
-            footers: Iterator[Mapping[str, Any]]) -> str:
-    """Write a table whole, beside its place, then put it there. Returns the sha256 over its files.
+            footers: Iterator[Mapping[str, Any]], rejects: Rejects | None = None) -> str:
+    """Write a table whole, beside its place, then put it there, and its rejects with it. Returns the sha256 over its
+    files.
 
-    `parts` and `footers` go together, one of each a file. A reader never sees a half-written table; between the two
-    renames that change the tables there is an instant without one. A run killed in it restores the old table.
+    `parts` and `footers` go together, one of each a file. All is written before anything is moved, and what fails
+    leaves table and rejects as they were. A reader never sees a half-written table; between the two renames that change
+    the tables there is an instant without one. A run killed in it, or before the rejects follow, is mended by the next.
     """
-    draft = folder.with_name(f".{folder.name}.new")
-    old = folder.with_name(f".{folder.name}.old")
-    if old.exists() and not folder.exists():
-        old.rename(folder)
+    restore(folder)
+    draft, old = _beside(folder, "new"), _beside(folder, "old")
     for leftover in (draft, old):
         shutil.rmtree(leftover, ignore_errors=True)
     draft.mkdir(parents=True)
     digest = hashlib.sha256()
+    swapped = False
     try:
         for number, (rows, footer) in enumerate(zip(parts, footers, strict=True)):
             ordered = rows.cast(schema).sort_by([(name, "ascending") for name in key]).combine_chunks()
             content = json.dumps(footer, sort_keys=True, separators=(",", ":"))
             ordered = ordered.replace_schema_metadata({FOOTER: content.encode()})
             path = draft / f"part-{number:05d}.parquet"
-            write_beside(ordered, path)
+            write_parquet(ordered, path)
+            sync(path)
             digest.update(hashlib.sha256(path.read_bytes()).digest())
-        if folder.exists():
-            folder.rename(old)
-        draft.rename(folder)
+        sync(draft)
+        with rejects.written() if rejects else contextlib.nullcontext():
+            if folder.exists():
+                folder.rename(old)
+            draft.rename(folder)
+            swapped = True
+            sync(folder.parent)
+    except BaseException:
+        if swapped:  # the rejects could not follow
+            folder.rename(draft)
+        restore(folder)
+        raise
     finally:
-        if old.exists() and not folder.exists():
-            old.rename(folder)  # stopped between the two
         shutil.rmtree(draft, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
     return digest.hexdigest()
 
 
-def publish_rejects(path: Path, view: str, rejects: list[Reject]) -> None:
-    """Write the rejects of a view, sorted."""
-    rows = sorted(({"view": view, **vars(reject)} for reject in rejects),
-                  key=lambda row: (row["material_id"], row["error"], row["message"]))
-    write_beside(pa.Table.from_pylist(rows, schema=REJECTS_SCHEMA), path)
+def restore(folder: Path) -> None:
+    """Put a table back that a run had moved aside when it was killed."""
+    old = _beside(folder, "old")
+    if old.exists() and not folder.exists():
+        old.rename(folder)
+
+
+def _beside(folder: Path, what: str) -> Path:
+    return folder.with_name(f".{folder.name}.{what}")
+
+
+@dataclass(frozen=True)
+class Rejects:
+    """The rejects of a view, and the file that they go to."""
+
+    path: Path
+    view: str
+    rejects: Sequence[Reject]
+
+    @contextlib.contextmanager
+    def written(self) -> Iterator[None]:
+        """Written, sorted, beside their place at the beginning, and put there at the end."""
+        rows = sorted(({"view": self.view, **vars(reject)} for reject in self.rejects),
+                      key=lambda row: (row["material_id"], row["error"], row["message"]))
+        remove_drafts(self.path.parent, self.path.name)
+        with beside(self.path) as draft:
+            write_parquet(pa.Table.from_pylist(rows, schema=REJECTS_SCHEMA), draft)
+            yield
 
 
 def files(root: Path, name: str) -> list[Path]:

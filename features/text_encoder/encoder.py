@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from features.errors import UserError
 from features.sentences import Sentence
 from features.text_encoder import normalisation
-from features.text_encoder.weights import EncoderParams, locate, one_thread, pick_device, pick_precision
+from features.text_encoder.weights import EncoderParams, one_thread, pick_device, pick_precision
 
 MAX_LENGTH = 512
 """Longest window in tokens, special tokens included, even for encoders that could read more at once."""
@@ -91,6 +91,7 @@ class TextEncoder:
         from transformers.utils import logging
 
         logging.disable_progress_bar()
+        self.folder = folder
         self.torch = torch
         self.device = torch.device(pick_device(params.device))
         self.dtype = pick_precision(params.precision, str(self.device))
@@ -181,10 +182,13 @@ class TextEncoder:
                     yield window, output[row]
 
     def _forward(self, ids: NDArray[np.int64], mask: NDArray[np.int64] | None) -> Floats:
-        with self.torch.inference_mode():
-            masked = {} if mask is None else {"attention_mask": self.torch.from_numpy(mask).to(self.device)}
-            output: Floats = self.model(input_ids=self.torch.from_numpy(ids).to(self.device),
-                                        **masked).last_hidden_state.float().cpu().numpy()
+        try:
+            with self.torch.inference_mode():
+                masked = {} if mask is None else {"attention_mask": self.torch.from_numpy(mask).to(self.device)}
+                output: Floats = self.model(input_ids=self.torch.from_numpy(ids).to(self.device),
+                                            **masked).last_hidden_state.float().cpu().numpy()
+        except (self.torch.OutOfMemoryError, self.torch.AcceleratorError) as error:  # shapes are no text's fault
+            raise UserError(f"the encoder cannot go on, on {self.device}: {str(error).splitlines()[0]}") from None
         return output
 
 
@@ -247,4 +251,4 @@ def cut_windows(owner: NDArray[np.int32], first: int, later: int) -> list[tuple[
 def load(params: EncoderParams) -> TextEncoder:
     """Load once per process."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    return TextEncoder(locate(params.encoder, params.revision), params)
+    return TextEncoder(params.folder(), params)

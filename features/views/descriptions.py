@@ -19,9 +19,8 @@ from pydantic import Field
 
 from features import crystal, sentences
 from features.describer import facts
-from features.errors import RowError
 from features.params import Section
-from features.view import FeatureView, column, rowwise
+from features.view import FeatureView, column, row_errors, rowwise
 
 SCHEMA = pa.schema([
     column("material_id", pa.string(), "identifier"),
@@ -114,13 +113,14 @@ def describe(structure: Any, params: DescribeParams) -> Description:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            if params.oxidation_states == "guess":
-                structure = with_guessed_ions(structure)
-            condensed = _condenser().condense_structure(structure)
-            return Description(repair(_describer(params).describe(condensed)), condensed)
-        except Exception as error:  # a third-party engine's failure becomes data, with its own words
+            with row_errors(prefix="robocrys: "):
+                if params.oxidation_states == "guess":
+                    structure = with_guessed_ions(structure)
+                condensed = _condenser().condense_structure(structure)
+                return Description(repair(_describer(params).describe(condensed)), condensed)
+        except BaseException:
             _condenser.cache_clear()  # what it remembers of the failed crystal goes with it
-            raise RowError(type(error).__name__, f"robocrys: {error}") from error
+            raise
 
 
 @functools.lru_cache(maxsize=1)
@@ -207,6 +207,7 @@ VIEW = FeatureView(
     params=DescribeParams,
     compute=compute,
     libraries=("robocrys", "pymatgen-core", "matminer"),
+    baselined=("pymatgen", "spglib", "numpy", "scipy", "numba", "llvmlite", "networkx", "inflect"),
     batch_size=1,  # a time-out then belongs to one crystal, whatever else runs
     timeout_s=lambda params: params.timeout_s,
     preload=("features.describer.engine", "robocrys"),

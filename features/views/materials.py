@@ -15,7 +15,7 @@ from pydantic import Field
 from features import crystal
 from features.errors import RowError
 from features.params import Section
-from features.view import FeatureView, column, rowwise
+from features.view import FeatureView, column, row_errors, rowwise
 
 PROPERTIES: Mapping[str, tuple[str, str | None]] = {
     "formation_energy_per_atom": ("formation energy at 0 K from the elements", "eV/atom"),
@@ -146,19 +146,16 @@ def parse(text: str, form: str) -> Any:
 
     if not text.strip():
         raise RowError("empty", "the file is empty")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if form == "cif":
-                found = CifParser.from_str(text).parse_structures(primitive=False, on_error="raise")
-                if len(found) != 1:
-                    raise ValueError(f"the file holds {len(found)} structures, one is expected")
-                return found[0]
-            if form == "poscar":
-                return Poscar.from_str(text).structure
-            return Structure.from_dict(json.loads(text))
-    except Exception as error:  # a parser may fail in any way on a broken file; its words are kept
-        raise RowError("unreadable", f"{type(error).__name__}: {error}") from None
+    with row_errors("unreadable"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if form == "cif":
+            structures = CifParser.from_str(text).parse_structures(primitive=False, on_error="raise")
+            if len(structures) != 1:
+                raise ValueError(f"the file holds {len(structures)} structures, one is expected")
+            return structures[0]
+        if form == "poscar":
+            return Poscar.from_str(text).structure
+        return Structure.from_dict(json.loads(text))
 
 
 VIEW = FeatureView(
@@ -171,6 +168,7 @@ VIEW = FeatureView(
     params=MaterialsParams,
     compute=compute,
     libraries=("pymatgen-core", "spglib"),
+    baselined=("numpy",),
     batch_size=32,
     timeout_s=lambda params: params.timeout_s,
     preload=("pymatgen.io.cif", "pymatgen.io.vasp.inputs", "pymatgen.symmetry.analyzer"),

@@ -81,6 +81,15 @@ class ParaphraseParams(Section):
         return mine
 
 
+    def resolved(self) -> ParaphraseParams:
+        """With what the model of method seq2seq stands for in this run."""
+        return self.model_copy(update={"seq2seq": self.seq2seq.resolved()}) if self.method == "seq2seq" else self
+
+    def absent(self) -> str:
+        """What a run would fetch, in words; empty if it is on this machine."""
+        return self.seq2seq.absent() if self.method == "seq2seq" else ""
+
+
 @rowwise(SCHEMA)
 def compute(unit: dict[str, Any], params: ParaphraseParams) -> list[dict[str, Any]]:
     """Up to `variants` different paraphrases of one description; none at all is a reject."""
@@ -168,6 +177,8 @@ VIEW = FeatureView(
     compute=compute,
     libraries=("nltk", "spglib"),
     digest=_digest,
+    resolve=ParaphraseParams.resolved,
+    absent=ParaphraseParams.absent,
     batch_size=1,  # an answer of a language model is kept as soon as it has come
     timeout_s=_timeout_s,
     parallel=lambda params: params.method != "seq2seq" or pick_device(params.seq2seq.device) == "cpu",

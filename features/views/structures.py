@@ -261,6 +261,7 @@ VIEW = FeatureView(
     params=TensorizeParams,
     compute=compute,
     libraries=("pymatgen-core", "spglib"),
+    baselined=("numpy",),
     batch_size=64,
     timeout_s=lambda params: params.timeout_s,
     preload=("pymatgen.core", "spglib"),

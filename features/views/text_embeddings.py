@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from features import sentences, text_encoder
 from features.errors import RowError, UserError
 from features.params import RUNTIME
-from features.text_encoder.weights import EncoderParams, identity, locate, pick_device, weights_digest
+from features.text_encoder.weights import EncoderParams, identity, pick_device, weights_digest
 from features.view import Batch, FeatureView, Reject, column, rows_to_table
 
 VECTOR = pa.list_(pa.float16())
@@ -71,7 +71,7 @@ def compute(batch: pa.Table, params: EmbedParams) -> Batch:
     if params.pooling == "cls" and not encoder.before:
         raise UserError(f"embed.pooling: {params.encoder} puts no special token in front of a text; use mean")
     common = {"encoder": params.encoder, "precision": encoder.precision,
-              "weights_digest": weights_digest(locate(params.encoder, params.revision))}
+              "weights_digest": weights_digest(encoder.folder)}
     tagged = [sentences.from_rows(text["sentences"]) for text in spoken]
     encoded = encoder.encode([text["text"] for text in spoken], tagged)
     rows = []
@@ -124,7 +124,10 @@ VIEW = FeatureView(
     compute=compute,
     units=units,
     libraries=("torch", "transformers", "tokenizers"),
+    baselined=("numpy",),
     digest=identity,
+    resolve=EmbedParams.resolved,
+    absent=EmbedParams.absent,
     batch_size=32,
     timeout_s=lambda params: params.timeout_s,
     parallel=lambda params: pick_device(params.device) == "cpu",

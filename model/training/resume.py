@@ -17,6 +17,7 @@ import torch
 
 from features.errors import UserError
 from features.paths import Paths
+from features.store.files import beside, remove_drafts
 
 
 class Resume:
@@ -39,11 +40,10 @@ class Resume:
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Keep a state of tensors, numbers, texts, lists and dicts. A reader never sees half of it."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self.path.with_suffix(".new")
-        torch.save(dict(state), draft)
-        draft.replace(self.path)
+        with beside(self.path) as draft:
+            torch.save(dict(state), draft)
 
     def clear(self) -> None:
         """Forget the run."""
         self.path.unlink(missing_ok=True)
+        remove_drafts(self.path.parent, self.path.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,13 +90,15 @@ def materialize(view: FeatureView[Any], params: Section, root: Path, units: pa.T
     """Make the table and the rejects of a view.
 
     Fingerprint every wanted unit, subtract what the row store has, compute the rest, append what is finished to the
-    row store, write the table whole and sorted. Raises `UserError` if another run holds the view or if not a single
-    row could be computed.
+    row store, write the table whole and sorted, and the rejects with it. Raises `UserError` if another run holds the
+    view or if not a single row could be computed. Whatever it raises, the published table and rejects stay as they are.
     """
     started = time.monotonic()
     paths = Paths(root)
     store = RowStore(paths.rowstore(view.name), view.schema, view.version)
     with store.locked():
+        tables.restore(paths.table(view.name))
+        params = view.resolve(params)
         work = survey(view, params, root, units)
         todo = work.missing(retry_rejected)
         _compute(view, params, store, work, todo, executor)
@@ -105,14 +108,17 @@ def materialize(view: FeatureView[Any], params: Section, root: Path, units: pa.T
         if lost:
             raise AssertionError(f"{view.name}: {len(lost)} of {len(units)} units are neither rows nor rejects")
         rejected = [rejects[mark] for mark in work.fingerprints if mark not in rows]
-        tables.publish_rejects(paths.rejects(view.name), view.name, rejected)
         if rejected and len(rejected) == len(units):
-            first = rejected[0]
-            raise UserError(f"{view.name}: all {len(units)} rows were rejected, the first, {first.material_id}, for: "
-                            f"{first.message} (all reasons: python -m features rejects)")
-        digest = _publish(view, params, paths, store, work, rows)
+            raise UserError(f"{view.name}: nothing is published, since {_all_rejected(rejected)}")
+        digest = _publish(view, params, paths, store, work, rows, rejected)
     return Report(view.name, len(units), len(units) - len(todo), len(todo), len(rejected),
                   time.monotonic() - started, digest)
+
+
+def _all_rejected(rejects: list[Reject]) -> str:
+    kinds = Counter(reject.error for reject in rejects).most_common()
+    return (f"all {len(rejects)} rows were rejected ({', '.join(f'{count} × {kind}' for kind, count in kinds)}), the "
+            f"first, {rejects[0].material_id}, for: {rejects[0].message}")
 
 
 def _compute(view: FeatureView[Any], params: Section, store: RowStore, work: Work, todo: list[int],
@@ -137,10 +143,9 @@ def _compute(view: FeatureView[Any], params: Section, store: RowStore, work: Wor
 
 def job_of(view: FeatureView[Any], params: Section) -> Job:
     """What executors need to know of a view."""
-    header = view.header(params)
     return Job(compute=functools.partial(_call, view.compute, params), timeout_s=view.timeout_s(params),
                one_by_one=view.parallel(params) and not isinstance(view.compute, Rowwise),
-               preload=view.preload, gpu=view.gpu(params), libraries=header["libraries"], digest=header["digest"],
+               preload=view.preload, gpu=view.gpu(params), libraries=view.versions(), digest=view.digest(params),
                find_digest=functools.partial(view.digest, params))
 
 
@@ -175,9 +180,10 @@ def part_digests(work: Work, known: set[bytes]) -> list[str]:
 
 
 def _publish(view: FeatureView[Any], params: Section, paths: Paths, store: RowStore, work: Work,
-             known: set[bytes]) -> str:
+             known: set[bytes], rejects: list[Reject]) -> str:
     header = view.header(params)
     marks = _marks_by_part(work, known)
     rows = (store.read(part_marks, *placement.part_range(part, len(marks))) for part, part_marks in enumerate(marks))
     footers = ({**header, "parts": len(marks), "inputs_digest": digest} for digest in part_digests(work, known))
-    return tables.publish(paths.table(view.name), view.schema, view.key, rows, footers)
+    return tables.publish(paths.table(view.name), view.schema, view.key, rows, footers,
+                          tables.Rejects(paths.rejects(view.name), view.name, rejects))

@@ -1,8 +1,7 @@
-"""What a run would do, and why: which parameter, library, input or file of the code is another one than last time."""
+"""What a run would do, and why: which parameter, library, input or file of the code has changed since the last run."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from features import registry
+from features.differences import changed_values, differences
 from features.params import Section, read_params
 from features.paths import Paths
 from features.store import tables
@@ -35,7 +35,7 @@ class Step:
 
 
 def plan(root: Path) -> list[Step]:
-    """All stages in their order, from the tables as they are now; nothing is computed."""
+    """All stages in their order, from the tables as they are now; nothing is computed, and nothing fetched."""
     read_params(root)
     told = _dvc_status(root)
     found: list[Step] = []
@@ -54,6 +54,8 @@ def _view_step(root: Path, stage: str, before: list[Step], told: dict[str, Any] 
         return Step(stage, None, None, None, (f"after {', '.join(absent)}",))
     if not stages.is_here(stage, root):
         return Step(stage, None, None, None, ("after it has pulled from the server",))
+    if absent_weights := view.absent(stages.params_of(stage, root)):
+        return Step(stage, None, None, None, (f"after {absent_weights} are fetched, which nobody can tell before",))
     _, params, units = stages.prepare(stage, root)
     work = survey(view, params, root, units)
     todo = len(work.missing(retry_rejected=False))
@@ -92,30 +94,6 @@ def _table_reasons(view: FeatureView[Any], params: Section, root: Path, work: Wo
         yield "inputs are as they were at an earlier run; its rows are known"
 
 
-def differences(old: dict[str, Any], new: dict[str, Any], section: str) -> Iterator[str]:
-    """Which parameter, library or other thing that decides values differs between two headers of a table."""
-    if old.get("version") != new["version"]:
-        yield f"version of the view {old.get('version')} → {new['version']}"
-    yield from changed_values(old.get("params", {}), new["params"], section)
-    yield from changed_values(old.get("libraries", {}), new["libraries"], "library")
-    if old.get("digest") != new["digest"]:
-        yield "other weights or arithmetic"
-
-
-def changed_values(old: Any, new: Any, name: str) -> Iterator[str]:
-    """`name.key old → new` for each value of nested mappings that differs."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in [*old, *(key for key in new if key not in old)]:
-            yield from changed_values(old.get(key), new.get(key), f"{name}.{key}")
-    elif old != new:
-        yield f"{name} {_shown(old)} → {_shown(new)}"
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 40 else f"{text[:39]}…"
-
-
 def _came_and_went(view: FeatureView[Any], root: Path, units: pa.Table) -> dict[str, int]:
     """How many ids the table does not know yet, and how many of it are wanted no more."""
     wanted = set(units["material_id"].to_pylist())
@@ -135,7 +113,7 @@ def unseen(root: Path) -> list[str]:
     for stage in stages.STAGES:
         view = registry.view_of(stage)
         if tables.exists(root, view.name):
-            params = stages.params_of(stage, root)
+            params = view.resolve(stages.params_of(stage, root))
             if any(differences(tables.footer(tables.files(root, view.name)[0]), view.header(params), stage)):
                 found.append(stage)
     return found

@@ -22,7 +22,7 @@ import pyarrow as pa
 from features.errors import UserError
 from features.paths import Paths
 from features.progress import say
-from features.store.rowstore import write_beside
+from features.store.files import write_beside
 from pipelines.params import IngestParams, OptimadeParams
 from pipelines.sources import Entry, moment
 from pipelines.sources.web import Session, host, read_stored

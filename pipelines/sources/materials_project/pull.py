@@ -23,7 +23,7 @@ import pyarrow as pa
 from features.errors import UserError
 from features.paths import Paths
 from features.progress import Progress, say
-from features.store.rowstore import write_beside
+from features.store.files import write_beside
 from pipelines.params import MaterialsProjectParams
 from pipelines.sources import rank
 from pipelines.sources.materials_project import documents

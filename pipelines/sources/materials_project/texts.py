@@ -18,7 +18,7 @@ from features.params import load_section
 from features.paths import Paths
 from features.progress import Progress
 from features.store import tables
-from features.store.rowstore import write_beside
+from features.store.files import write_beside
 from pipelines.params import IngestParams
 from pipelines.sources.materials_project.client import Client, Document, id_chunks
 from pipelines.sources.materials_project.pull import Pull, pinned

@@ -137,9 +137,18 @@ def test_rejects_are_remembered_until_retried(tmp_path: Path) -> None:
     assert reject == [{"view": "toys", "material_id": "b", "error": "bad", "message": "2 is bad"}]
 
 
-def test_all_rejected_is_an_error_with_the_first_reason(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="all 1 rows were rejected, the first, b, for: 2 is bad"):
-        run(tmp_path, units([("b", 2, "bad")]))
+def test_all_rejected_is_an_error_with_the_reasons_and_publishes_nothing(tmp_path: Path) -> None:
+    message = (r"^toys: nothing is published, since all 3 rows were rejected \(2 × bad, 1 × ZeroDivisionError\), the "
+               r"first, .*, for: .+")
+    allbad = units([("b", 2, "bad"), ("c", 3, "bug"), ("d", 4, "bad")])
+    with pytest.raises(UserError, match=message):
+        run(tmp_path, allbad)
+    assert contents(tmp_path) == {}
+    run(tmp_path, units([("a", 1, "good"), ("z", 1, "bad")]))
+    before = contents(tmp_path)
+    with pytest.raises(UserError, match=message):
+        run(tmp_path, allbad)
+    assert contents(tmp_path) == before
 
 
 def test_an_error_of_the_machine_stops_the_run_and_keeps_the_table(tmp_path: Path) -> None:

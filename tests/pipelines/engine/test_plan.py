@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from features import registry
+from features.differences import differences
 from features.paths import Paths
 from pipelines.engine import stages
-from pipelines.engine.plan import differences, plan
+from pipelines.engine.plan import plan
 from tests.conftest import CRYSTALS, make_project, set_params
 
 FOUR = ["mp-30", "mp-127", "mp-149", "mp-22862"]
