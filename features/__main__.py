@@ -10,6 +10,7 @@ import math
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -21,7 +22,7 @@ import typer
 
 from features import catalog
 from features.catalog import validate as checks
-from features.catalog.sql import TIMEOUT_S
+from features.catalog.sql import THREAD, TIMEOUT_S
 from features.errors import UserError, run_cli
 from features.paths import Paths
 from features.printing import print_table
@@ -119,6 +120,12 @@ def _stopped_by_signals() -> Iterator[None]:
         number = int(stopped.args[0])
         print(f"stopped by {signal.Signals(number).name}", file=sys.stderr, flush=True)
         os._exit(128 + number)  # not `sys.exit`, which would wait for a reader of what is only half written
+    except UserError as error:
+        if not any(thread.name == THREAD for thread in threading.enumerate()):
+            raise
+        # a query that nothing interrupts is still at work, and would be torn down in the middle
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        os._exit(2)
     finally:
         for kind, handler in zip(kinds, before, strict=True):
             signal.signal(kind, handler)

@@ -30,6 +30,8 @@ RESULT_BYTES = 4 << 30
 """Largest result, as Arrow: `select * from range(1000000000000)` would fill the memory row by row, unseen by DuckDB."""
 GRACE_S = 0.5
 """Seconds that an interrupted query gets to end. DuckDB looks for an interruption between chunks of 2,048 rows."""
+THREAD = "sql"
+"""Name of the thread that runs a query."""
 STORAGE_VERSION = "v1.0.0"
 """Of `data/catalog.duckdb`: the oldest that DuckDB writes, so that clients of all 1.x and 2.x read it."""
 
@@ -112,7 +114,7 @@ def _in_thread(function: Callable[[], T]) -> Future[T]:
         except BaseException as error:
             future.set_exception(error)
 
-    threading.Thread(target=run, name="sql", daemon=True).start()
+    threading.Thread(target=run, name=THREAD, daemon=True).start()
     return future
 
 
