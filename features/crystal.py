@@ -137,12 +137,12 @@ def _primitive(structure: Any) -> tuple[Floats, Floats, Ints]:
     """Primitive cell as it stands in the file: lattice rows (Å, right-handed), fractional coordinates, numbers."""
     cell = (structure.lattice.matrix, structure.frac_coords, [site.specie.Z for site in structure])
     try:
-        found = spglib.standardize_cell(cell, to_primitive=True, no_idealize=True, symprec=SYMPREC)
+        standardized = spglib.standardize_cell(cell, to_primitive=True, no_idealize=True, symprec=SYMPREC)
     except spglib.SpglibError as error:
         raise RowError("no_symmetry", f"spglib: {error}") from None
-    if found is None:
+    if standardized is None:
         raise RowError("no_symmetry", f"spglib finds no space group within {SYMPREC} Å")
-    lattice, fractions, numbers = found
+    lattice, fractions, numbers = standardized
     sign = np.sign(np.linalg.det(lattice))
     return sign * np.asarray(lattice, float), sign * np.asarray(fractions, float), np.asarray(numbers, np.int64)
 
@@ -206,14 +206,14 @@ def _shortest_bases(lattice: Floats) -> Ints:
 def _successive_minima(steps: Ints, lengths: Floats) -> tuple[float, float, float]:
     """Lengths of the three shortest independent lattice vectors; `steps` are sorted by length."""
     chosen: list[Ints] = []
-    found: list[float] = []
+    minima: list[float] = []
     for step, length in zip(steps, lengths, strict=True):
         if np.linalg.matrix_rank(np.array([*chosen, step])) > len(chosen):
             chosen.append(step)
-            found.append(float(length))
+            minima.append(float(length))
             if len(chosen) == 3:
                 break
-    return found[0], found[1], found[2]
+    return minima[0], minima[1], minima[2]
 
 
 def _smallest_presentation(

@@ -29,7 +29,7 @@ def run_cli(app: Callable[[], None]) -> None:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise
         where = f" ({error.filename})" if error.filename else ""
-        _stop(f"cannot write: {error.strerror}{where}; what was finished is kept, free the space and run again")
+        _stop(f"cannot write: {error.strerror}{where}; finished rows are stored, free the space and run again")
 
 
 def _stop(message: str) -> None:

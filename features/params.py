@@ -69,8 +69,8 @@ def _first_line(error: ValidationError, stage: str, model: type[Section]) -> str
     first = error.errors()[0]
     where = ".".join([stage, *(str(part) for part in first["loc"])])
     if first["type"] == "extra_forbidden":
-        known = _fields_at(model, first["loc"][:-1])
-        return f"{where} is not a parameter{_suggest(str(first['loc'][-1]), known)}"
+        names = _fields_at(model, first["loc"][:-1])
+        return f"{where} is not a parameter{_suggest(str(first['loc'][-1]), names)}"
     message = first["msg"].removeprefix("Value error, ")
     shown = "" if first["type"] == "value_error" else f" (got {first['input']!r})"
     return f"{where}: {message}{shown}"
@@ -87,8 +87,8 @@ def _fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> tuple
     return tuple(model.model_fields)
 
 
-def _suggest(name: str, known: tuple[str, ...]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
+def _suggest(name: str, names: tuple[str, ...]) -> str:
+    close = difflib.get_close_matches(name, names, n=1)
     if close:
         return f"; did you mean '{close[0]}'?"
-    return f"; known are: {', '.join(known)}" if known else ""
+    return f"; there are: {', '.join(names)}" if names else ""

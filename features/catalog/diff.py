@@ -61,9 +61,9 @@ class Changes:
 def compare(before: Path, after: Path) -> Changes:
     """Compare the tables of two project folders. A table that only one of them has counts as empty in the other."""
     names = sorted({*tables.names(before), *tables.names(after)})
-    found = [change for name in names if (change := _table(before, after, name)) is not None]
-    known = {(row["view"], row["material_id"]) for row in _rejects(before)}
-    return Changes(found, [row for row in _rejects(after) if (row["view"], row["material_id"]) not in known])
+    changes = [change for name in names if (change := _table(before, after, name)) is not None]
+    earlier = {(row["view"], row["material_id"]) for row in _rejects(before)}
+    return Changes(changes, [row for row in _rejects(after) if (row["view"], row["material_id"]) not in earlier])
 
 
 def _table(before: Path, after: Path, name: str) -> TableChange | None:
@@ -107,13 +107,13 @@ def _drift(old: list[Path], new: list[Path]) -> list[Drift]:
     before, after = (ds.dataset([str(path) for path in files], format="parquet") for files in (old, new))
     names = [f.name for f in after.schema if _is_number(f.type) and f.name in before.schema.names
              and _is_number(before.schema.field(f.name).type)]
-    found = []
+    drifts = []
     for name in names:  # one at a time: what is held does not grow with the number of columns
         numbers = tuple(data.to_table(columns=[name])[name] for data in (before, after))
         moved = _moved(name, *(column.cast(pa.float64()).to_numpy() for column in numbers))
         if moved is not None:
-            found.append(moved)
-    return sorted(found, key=lambda moved: (-moved.distance, moved.column))
+            drifts.append(moved)
+    return sorted(drifts, key=lambda moved: (-moved.distance, moved.column))
 
 
 def _is_number(dtype: pa.DataType) -> bool:

@@ -74,6 +74,6 @@ def embed(root: Path, query: str) -> list[float]:
     if not weights.same_weights(params, footer["digest"]):
         raise UserError(f"find: the weights of {params.encoder} are not those that made text_embeddings; "
                         "run `dvc repro`")
-    found = text_encoder.load(params).encode([query], [sentences.tag(query)])[0]
-    vector: list[float] = found.pooled(params.pooling).tolist()
+    encoded = text_encoder.load(params).encode([query], [sentences.tag(query)])[0]
+    vector: list[float] = encoded.pooled(params.pooling).tolist()
     return vector

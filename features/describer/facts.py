@@ -104,14 +104,14 @@ def _site(condensed: dict[str, Any], index: int) -> dict[str, Any]:
 
 def _neighbours(condensed: dict[str, Any], index: int) -> list[dict[str, Any]]:
     """One entry for each inequivalent neighbour, the nearest first."""
-    found = []
+    entries = []
     for other, lengths in condensed["distances"][index].items():
         distances = sorted(round(float(length), DECIMALS) for length in lengths)
         neighbour = condensed["sites"][other]
-        found.append({"element": species(neighbour["element"])[0], "labels": sorted(neighbour["sym_labels"]),
+        entries.append({"element": species(neighbour["element"])[0], "labels": sorted(neighbour["sym_labels"]),
                       "count": len(distances), "shortest": distances[0], "longest": distances[-1],
                       "distances": distances})
-    return sorted(found, key=lambda entry: (entry["shortest"], entry["element"], entry["labels"]))
+    return sorted(entries, key=lambda entry: (entry["shortest"], entry["element"], entry["labels"]))
 
 
 def _connections(condensed: dict[str, Any], index: int) -> list[dict[str, Any]]:
@@ -133,8 +133,8 @@ _SPECIES = re.compile(r"([A-Z][a-z]?)(?:([\d.]*)([+-]))?")
 
 def species(name: str) -> tuple[str, float | None]:
     """Element and oxidation state of a species as Robocrystallographer writes it: Ti, Ti4+, Cl-."""
-    found = _SPECIES.fullmatch(name)
-    if found is None:
+    match = _SPECIES.fullmatch(name)
+    if match is None:
         raise ValueError(f"'{name}' is no species")
-    element, charge, sign = found.groups()
+    element, charge, sign = match.groups()
     return element, None if sign is None else float(sign + (charge or "1"))

@@ -34,8 +34,8 @@ class Minerals(MineralMatcher):
     def get_aflow_matches(self, structure: Any) -> list[dict[str, Any]] | None:
         """Prototypes that match, nearest fingerprint first; None if there is none."""
         self._set_distance_matrix(structure)
-        found: list[dict[str, Any]] | None = _Matcher(self).get_prototypes(structure)
-        return found
+        prototypes: list[dict[str, Any]] | None = _Matcher(self).get_prototypes(structure)
+        return prototypes
 
     def get_fingerprint_matches(self, structure: Any, max_n_matches: int | None = None, match_n_sp: bool = True,
                                 mineral_name_constraint: str | None = None) -> list[dict[str, Any]] | None:

@@ -1,7 +1,7 @@
 """Nearest neighbours by CrystalNN, once per symmetry orbit instead of three times per site.
 
 Stock Robocrystallographer asks CrystalNN for the bonds, for the site fingerprints and for the structure fingerprint,
-each time for every site of the conventional cell. `OrbitNN` is a CrystalNN that remembers what it found for a
+each time for every site of the conventional cell. `OrbitNN` is a CrystalNN that remembers the neighbours of a
 structure and carries the neighbours of one atom to its symmetry images. Where the operations do not map the atoms onto
 each other within `MATCH`, it takes the stock path for that site.
 """
@@ -26,27 +26,27 @@ class OrbitNN(CrystalNN):
 
     def __init__(self) -> None:
         super().__init__()
-        self._remembered: dict[bytes, Known] = {}
-        self._latest: tuple[Any, Known] | None = None
+        self._remembered: dict[bytes, SiteMemory] = {}
+        self._latest: tuple[Any, SiteMemory] | None = None
 
     def get_nn_data(self, structure: Any, n: int, length: int | None = None) -> Any:
         """Neighbours of site `n`, as CrystalNN gives them; the entries are the caller's to change."""
         if length is not None or not structure.is_ordered:
             return super().get_nn_data(structure, n, length)
-        known = self.known(structure)
-        if n not in known.data:
-            self._fill(structure, n, known)
-        return _copy(known.data[n])
+        memory = self.memory(structure)
+        if n not in memory.data:
+            self._fill(structure, n, memory)
+        return _copy(memory.data[n])
 
     def stock_nn_data(self, structure: Any, n: int) -> Any:
         """Neighbours in the order in which CrystalNN finds them, which symmetry does not carry from site to site."""
-        known = self.known(structure)
-        if n not in known.in_stock_order:
-            known.data[n] = super().get_nn_data(structure, n)
-            known.in_stock_order.add(n)
-        return known.data[n]
+        memory = self.memory(structure)
+        if n not in memory.in_stock_order:
+            memory.data[n] = super().get_nn_data(structure, n)
+            memory.in_stock_order.add(n)
+        return memory.data[n]
 
-    def known(self, structure: Any) -> Known:
+    def memory(self, structure: Any) -> SiteMemory:
         """What is remembered of a structure, found by its bytes."""
         if self._latest is not None and self._latest[0] is structure:
             return self._latest[1]
@@ -54,20 +54,20 @@ class OrbitNN(CrystalNN):
         if key not in self._remembered:
             if len(self._remembered) >= REMEMBERED:
                 self._remembered.pop(next(iter(self._remembered)))
-            self._remembered[key] = Known(structure)
+            self._remembered[key] = SiteMemory(structure)
         self._latest = structure, self._remembered[key]
         return self._remembered[key]
 
-    def _fill(self, structure: Any, n: int, known: Known) -> None:
-        source = known.orbit_of[n]
-        if source not in known.data:
+    def _fill(self, structure: Any, n: int, memory: SiteMemory) -> None:
+        source = memory.orbit_of[n]
+        if source not in memory.data:
             self.stock_nn_data(structure, source)
-        if n not in known.data:
-            known.data[n] = known.image(structure, source, n) or self.stock_nn_data(structure, n)
+        if n not in memory.data:
+            memory.data[n] = memory.image(structure, source, n) or self.stock_nn_data(structure, n)
 
 
-class Known:
-    """What is known of one structure: each site's neighbours, its fingerprint, and the first site of its orbit."""
+class SiteMemory:
+    """What is remembered of one structure: each site's neighbours, its fingerprint, and the first site of its orbit."""
 
     def __init__(self, structure: Any) -> None:
         self.data: dict[int, Any] = {}
@@ -75,15 +75,15 @@ class Known:
         self.fingerprints: NDArray[np.float64] | None = None
         numbers = [site.specie.Z for site in structure]
         try:
-            found = spglib.get_symmetry_dataset((structure.lattice.matrix, structure.frac_coords, numbers), SYMPREC)
+            dataset = spglib.get_symmetry_dataset((structure.lattice.matrix, structure.frac_coords, numbers), SYMPREC)
         except spglib.SpglibError:
-            found = None
+            dataset = None
         self.orbit_of: list[int] = list(range(len(structure)))
         self.rotations: NDArray[np.int_] = np.zeros((0, 3, 3), int)
         self.translations: NDArray[np.float64] = np.zeros((0, 3))
-        if found is not None:
-            self.orbit_of = [int(index) for index in found.equivalent_atoms]
-            self.rotations, self.translations = np.asarray(found.rotations), np.asarray(found.translations)
+        if dataset is not None:
+            self.orbit_of = [int(index) for index in dataset.equivalent_atoms]
+            self.rotations, self.translations = np.asarray(dataset.rotations), np.asarray(dataset.translations)
 
     def image(self, structure: Any, source: int, n: int) -> Any | None:
         """Neighbours of `source` under an operation that takes it to `n`; None if there is none that fits."""

@@ -37,14 +37,14 @@ class Fingerprints:
 
     def sites(self, structure: Any) -> Floats:
         """`[sites, columns]`. Sites of an orbit share a row unless a value depends on the order of the neighbours."""
-        known = self.neighbours.known(structure)
-        if known.fingerprints is None:
+        memory = self.neighbours.memory(structure)
+        if memory.fingerprints is None:
             rows: list[list[float]] = []
-            for n, first in enumerate(known.orbit_of):
-                shared = first < n and not self._ordered(known.data[first])
+            for n, first in enumerate(memory.orbit_of):
+                shared = first < n and not self._ordered(memory.data[first])
                 rows.append(rows[first] if shared else self._site(structure, n))
-            known.fingerprints = np.array(rows)
-        return known.fingerprints
+            memory.fingerprints = np.array(rows)
+        return memory.fingerprints
 
     def structure(self, structure: Any) -> Floats:
         """Mean and standard deviation of each column over the sites, interleaved."""

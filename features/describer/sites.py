@@ -118,14 +118,14 @@ class Sites(SiteAnalyzer):
         """
         key = (n, image)
         if key not in self._around:
-            found: set[tuple[int, Image, int, Any, float]] = set()
+            next_neighbours: set[tuple[int, Image, int, Any, float]] = set()
             seen: set[tuple[int, Image]] = set()
             for other, offset, weight, distance in self._bonds_of(n):
                 place = (offset[0] + image[0], offset[1] + image[1], offset[2] + image[2])
                 if (other, place) not in seen:
                     seen.add((other, place))
-                    found.add((self._hashes[other], place, other, weight, distance))
-            self._around[key] = [(item[2], item[1]) for item in sorted(found, key=lambda item: item[4])]
+                    next_neighbours.add((self._hashes[other], place, other, weight, distance))
+            self._around[key] = [(item[2], item[1]) for item in sorted(next_neighbours, key=lambda item: item[4])]
         return self._around[key]
 
     def _calculate_equivalent_sites(self, likeness_tol: float = 0.001, bond_dist_tol: float = 0.01,

@@ -6,7 +6,7 @@ parser knows the terms of the field and several ways to say each; it is strict a
 number, formula, label and name that it cannot place, and every word beyond the few that merely join facts (`PLAIN`), is
 a fact of its own (`other`), so that nothing can be claimed, weakened or turned round unseen.
 
-Facts are found clause by clause (a full stop or a semicolon ends one). A label without a number of atoms before it
+Facts are read clause by clause (a full stop or a semicolon ends one). A label without a number of atoms before it
 ("Ti(1)", "Ti") is the site that this clause and the following ones speak of; "six O(1)" are its neighbours.
 """
 
@@ -67,13 +67,13 @@ _CLAUSE = re.compile(r"(?<=\.)\s+(?=\S)|;\s+(?!(?:and )?(?:\d|\(|(?:an? )?(?:cor
 class _Reader:
     """Where a text has got to, and what it has stated so far."""
 
-    found: set[Fact] = field(default_factory=set)
+    stated: set[Fact] = field(default_factory=set)
     component: str = ""
     site: str = ""
     """Label of the site spoken of, after its ordinal where it has one."""
 
     def say(self, *fact: str) -> None:
-        self.found.add(fact)
+        self.stated.add(fact)
 
     def here(self) -> str:
         return f"{self.component}{self.site}"
@@ -83,13 +83,13 @@ def facts(text: str, names: Sequence[str] = ()) -> frozenset[Fact]:
     """The facts of a text. `names` are names of prototypes, such as `prototype_names` finds, to be looked for."""
     reader = _Reader()
     for name in names:  # before elements are abbreviated: Tungsten is a prototype as well
-        found = re.search(rf"(?<![\w-]){re.escape(name)}(-like|-derived)?(?![\w-])", text)
-        if found:
-            reader.say("prototype", name, found[1] or "")
-            text = f"{text[:found.start()]}known{text[found.end():]}"
+        match = re.search(rf"(?<![\w-]){re.escape(name)}(-like|-derived)?(?![\w-])", text)
+        if match:
+            reader.say("prototype", name, match[1] or "")
+            text = f"{text[:match.start()]}known{text[match.end():]}"
     for clause in _CLAUSE.split(normalise(text)):
         _read(clause.strip(), reader)
-    return frozenset(reader.found)
+    return frozenset(reader.stated)
 
 
 _PROTOTYPE = re.compile(r"^\S+ is (.+?)(?:-like|-derived)? structured and ")
@@ -97,8 +97,8 @@ _PROTOTYPE = re.compile(r"^\S+ is (.+?)(?:-like|-derived)? structured and ")
 
 def prototype_names(description: str) -> tuple[str, ...]:
     """Names of prototypes that a description of Robocrystallographer gives in its first sentence."""
-    found = _PROTOTYPE.match(description)
-    return (found[1],) if found else ()
+    match = _PROTOTYPE.match(description)
+    return (match[1],) if match else ()
 
 
 @dataclass(frozen=True)
@@ -130,8 +130,8 @@ def _read(clause: str, reader: _Reader) -> None:
 
 
 def _is_known(word: str) -> bool:
-    found = _MENTION.match(word)
-    return word in PLAIN or (found is not None and found.lastgroup != "loose" and found.end() == len(word))
+    mention = _MENTION.match(word)
+    return word in PLAIN or (mention is not None and mention.lastgroup != "loose" and mention.end() == len(word))
 
 
 def _without_space_group(clause: str, reader: _Reader) -> str:

@@ -112,9 +112,9 @@ def paraphrase(original: Sequence[Part], salt: str) -> list[Part]:
 def reword(sentence: str, salt: str) -> str:
     """Say one sentence in other words, chosen by `salt`; unchanged if no rule fits."""
     for pattern, ways in RULES:
-        found = pattern.fullmatch(sentence)
-        if found:
-            words = _capital(pick(ways, salt).format(**found.groupdict()))
+        match = pattern.fullmatch(sentence)
+        if match:
+            words = _capital(pick(ways, salt).format(**match.groupdict()))
             return words.replace("-coordinate coordination", "-coordinate environment")
     return sentence
 

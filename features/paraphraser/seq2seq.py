@@ -50,13 +50,13 @@ def paraphrase(original: Sequence[Part], salt: str, params: Seq2SeqParams, same:
     model = _load(params)
     result: list[Part] = []
     for index, (words, region) in enumerate(original):
-        found = words
+        accepted = words
         for attempt in range(attempts):
             candidate = model.say(words, f"{salt}:{index}:{attempt}")
             if candidate and candidate != words and same(words, candidate):
-                found = candidate
+                accepted = candidate
                 break
-        result.append((found, region))
+        result.append((accepted, region))
     return result
 
 

@@ -98,8 +98,8 @@ def space_groups() -> frozenset[str]:
     """Short Hermann-Mauguin symbols of all settings, as spglib writes them."""
     import spglib
 
-    found = (spglib.get_spacegroup_type(hall) for hall in range(1, 531))
-    return frozenset(kind.international_short for kind in found if kind is not None)
+    groups = (spglib.get_spacegroup_type(hall) for hall in range(1, 531))
+    return frozenset(kind.international_short for kind in groups if kind is not None)
 
 
 def is_formula(word: str) -> bool:

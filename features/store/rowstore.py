@@ -71,7 +71,7 @@ class RowStore:
         finally:
             lock.release()
 
-    def known(self) -> tuple[set[bytes], dict[bytes, Reject]]:
+    def finished(self) -> tuple[set[bytes], dict[bytes, Reject]]:
         """Fingerprints of all finished rows, and all rejects by fingerprint."""
         rows: set[bytes] = set()
         for segment in self._segments("rows"):
@@ -99,7 +99,7 @@ class RowStore:
     def read(self, wanted: list[bytes], low: int, high: int) -> pa.Table:
         """The rows with these fingerprints, whose ids have positions in [low, high). A fingerprint counts once."""
         values = pa.array(wanted, pa.binary(32))
-        found: list[pa.Table] = []
+        pieces: list[pa.Table] = []
         seen: set[bytes] = set()
         for segment in self._segments("rows"):
             first, last = _range(segment)
@@ -108,8 +108,8 @@ class RowStore:
             table = read_sound(segment, LOSS, lambda path: _read_range(path, low, high, values))
             if table is None:
                 raise UserError(f"row store: {segment.name} was damaged and is dropped; run again to compute its rows")
-            found.append(_first_only(table, seen).drop_columns([FINGERPRINT]))
-        return pa.concat_tables(found) if found else self.schema.empty_table()
+            pieces.append(_first_only(table, seen).drop_columns([FINGERPRINT]))
+        return pa.concat_tables(pieces) if pieces else self.schema.empty_table()
 
     def compact(self) -> None:
         """Merge segments of about one size where there are many of them, so that reading a part opens few files.
@@ -138,8 +138,8 @@ class RowStore:
         def tables() -> Iterator[pa.Table]:
             for start, end in itertools.pairwise(bounds):
                 seen: set[bytes] = set()
-                found = [_first_only(_read_range(path, start, end), seen) for path in segments]
-                yield pa.concat_tables(found)
+                pieces = [_first_only(_read_range(path, start, end), seen) for path in segments]
+                yield pa.concat_tables(pieces)
 
         try:
             self._write("rows", tables(), low, high - 1)

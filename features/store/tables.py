@@ -106,10 +106,10 @@ class Rejects:
 
 def files(root: Path, name: str) -> list[Path]:
     """Part files of a table, in order; an error if there is no such table."""
-    found = sorted(Paths(root).table(name).glob("part-*.parquet"))
-    if not found:
+    parts = sorted(Paths(root).table(name).glob("part-*.parquet"))
+    if not parts:
         raise UserError(f"table '{name}' does not exist under {Paths(root).features}; run `dvc repro` to make it")
-    return found
+    return parts
 
 
 def exists(root: Path, name: str) -> bool:
@@ -125,10 +125,10 @@ def names(root: Path) -> list[str]:
 
 def read(root: Path, name: str, columns: Sequence[str] | None = None, ids: Sequence[str] | None = None) -> pa.Table:
     """A table, or some of its columns, or the rows of some `material_id`s, sorted by part and key."""
-    found = files(root, name)
+    parts = files(root, name)
     if ids is not None:  # only the parts that can hold them
-        found = [found[part] for part in sorted(set(placement.part_of(list(ids), len(found)).tolist()))] or found[:1]
-    dataset = ds.dataset([str(path) for path in found], format="parquet")
+        parts = [parts[part] for part in sorted(set(placement.part_of(list(ids), len(parts)).tolist()))] or parts[:1]
+    dataset = ds.dataset([str(path) for path in parts], format="parquet")
     return dataset.to_table(columns=list(columns) if columns is not None else None,
                             filter=None if ids is None else ds.field("material_id").isin(list(ids)))
 

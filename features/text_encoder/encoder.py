@@ -145,12 +145,12 @@ class TextEncoder:
     def _tokenize(self, text: str) -> tuple[list[int], NDArray[np.int32]]:
         """Token ids and their character ranges in the text as it was before normalisation."""
         read, origin = normalisation.matscibert(text) if self.normalise else (text, None)
-        found = self.tokenizer(read, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        tokens = self.tokenizer(read, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         # byte-level tokenizers count the blank before a word as its own
         spans = [(start + len(read[start:end]) - len(read[start:end].lstrip()), end)
-                 for start, end in found["offset_mapping"]]
+                 for start, end in tokens["offset_mapping"]]
         offsets = np.array(spans, np.int32).reshape(-1, 2)
-        return found["input_ids"], offsets if origin is None else normalisation.ranges(offsets, origin)
+        return tokens["input_ids"], offsets if origin is None else normalisation.ranges(offsets, origin)
 
     def _windows(self, text: int, ids: list[int], owner: NDArray[np.int32]) -> Iterator[_Window]:
         room = self.longest - len(self.before) - len(self.after)

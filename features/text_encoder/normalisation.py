@@ -33,9 +33,9 @@ def matscibert(text: str) -> tuple[str, NDArray[np.int32]]:
     origin: list[int] = []
     for index, character in enumerate(text):
         bare = "".join(c for c in unicodedata.normalize("NFD", character) if unicodedata.category(c) not in DROPPED)
-        found = "".join(c if c.isascii() or c in _KNOWN else " " for c in bare.translate(_FORMS))
-        letters.append(found)
-        origin += [index] * len(found)
+        plain = "".join(c if c.isascii() or c in _KNOWN else " " for c in bare.translate(_FORMS))
+        letters.append(plain)
+        origin += [index] * len(plain)
     return "".join(letters), np.array([*origin, len(text)], np.int32)
 
 

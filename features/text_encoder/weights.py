@@ -184,9 +184,9 @@ def _arithmetic(params: EncoderParams) -> str:
     return str(pick_precision("auto", device)).removeprefix("torch.")
 
 
-def same_weights(params: EncoderParams, known: str) -> bool:
+def same_weights(params: EncoderParams, recorded: str) -> bool:
     """Whether the weights here are those of an `identity`, of which nothing else is compared."""
-    return weights_digest(params.folder()) == known.split(" ")[0]
+    return weights_digest(params.folder()) == recorded.split(" ")[0]
 
 
 def pick_precision(precision: str, device: str) -> Any:

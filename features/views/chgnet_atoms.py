@@ -64,12 +64,12 @@ def atom_vectors(structure: Any, model: str) -> NDArray[np.float32]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = network.predict_structure(structure, task="e", return_atom_feas=True)
+            prediction = network.predict_structure(structure, task="e", return_atom_feas=True)
     except ValueError as error:  # within 6 Å
         if "isolated" in str(error):
             raise RowError("isolated_atom", str(error)) from None
         raise
-    result: NDArray[np.float32] = np.asarray(found["atom_fea"], np.float32)
+    result: NDArray[np.float32] = np.asarray(prediction["atom_fea"], np.float32)
     return result
 
 
@@ -86,10 +86,10 @@ def _network(model: str) -> Any:
 def _weights(model: str) -> Path:
     from importlib.util import find_spec
 
-    found = find_spec("chgnet")
-    if found is None or found.origin is None:
+    package = find_spec("chgnet")
+    if package is None or package.origin is None:
         raise UserError("chgnet.model needs the package chgnet: pip install 'multimodal-cpf[chgnet]'")
-    return Path(found.origin).parent / WEIGHTS[model]
+    return Path(package.origin).parent / WEIGHTS[model]
 
 
 def digest(params: ChgnetParams) -> str:

@@ -75,14 +75,14 @@ def compute(unit: dict[str, Any], params: DescribeParams) -> dict[str, Any]:
         return served_row(unit)
     import robocrys
 
-    found = describe(crystal.from_cif(unit["cif"]), params)
+    description = describe(crystal.from_cif(unit["cif"]), params)
     return {
         "material_id": unit["material_id"],
-        "text": found.text,
-        "sentences": sentences.to_rows(sentences.tag(found.text)),
-        "n_words": len(found.text.split()),
-        **facts.columns(found.condensed),
-        "flags": flags(found.text, unit["isotopes"]),
+        "text": description.text,
+        "sentences": sentences.to_rows(sentences.tag(description.text)),
+        "n_words": len(description.text.split()),
+        **facts.columns(description.condensed),
+        "flags": flags(description.text, unit["isotopes"]),
         "source": "computed",
         "engine_version": robocrys.__version__,
     }
@@ -183,12 +183,12 @@ def flags(text: str, isotopes: Sequence[str] = ()) -> list[str]:
     often one that CrystalNN's cutoffs miss. `prototype_name`: the cubic CsCl type is called by the name of a
     tetragonal mineral, Tetraauricupride.
     """
-    found = ["isotopes"] if isotopes else []
+    weaknesses = ["isotopes"] if isotopes else []
     if ISOLATED_SENTENCE in text:
-        found.append("isolated_atom")
+        weaknesses.append("isolated_atom")
     if _UNUSUAL_NAME.search(text):
-        found.append("prototype_name")
-    return found
+        weaknesses.append("prototype_name")
+    return weaknesses
 
 
 def _join(words: list[str], mark: str = ",") -> str:

@@ -55,7 +55,7 @@ class ParaphraseParams(Section):
     least_distance: float = Field(default=0.1, ge=0, lt=1)
     """A wording nearer to the description (1 - BLEU-4) is a copy and fails."""
     seed: int = Field(default=0, ge=0)
-    """Another seed gives other words."""
+    """Seed of the choice of words."""
     timeout_s: float = Field(default=600.0, gt=0, json_schema_extra={**RUNTIME})
     """Longest time for one text, enforced by executors that have worker processes. With method llm, the time that its
     endpoint may take (`llm.timeout_s` and `llm.retries`, for each wording) comes on top."""

@@ -31,7 +31,7 @@ class SplitParams(Section):
     folds: int = Field(default=5, ge=2, le=100)
     """Number of folds."""
     seed: int = Field(default=0, ge=0)
-    """Another seed is another split."""
+    """Seed of the hash that assigns groups to splits and folds."""
 
     @model_validator(mode="after")
     def _leaves_something_to_train_on(self) -> SplitParams:

@@ -1,7 +1,7 @@
 """Feature view `structures`: a crystal as tensors, with the neighbour lists that the structure encoders sum over.
 
 Atoms that a symmetry operation carries into each other (an *orbit*) see the same distances, so every encoder gives
-them the same token, and all lists are kept once per orbit, seen from its first atom. Nothing is lost by it, and a
+them the same token, and all lists are stored once per orbit, seen from its first atom. Nothing is lost by it, and a
 crystal of the Materials Project has a third as many orbits as atoms.
 
 *Images*, for CrystalFormer's attention: for every ordered pair of orbits (i, j) the images of all atoms of j around the
@@ -88,9 +88,9 @@ def compute(unit: dict[str, Any], params: TensorizeParams) -> dict[str, Any]:
 
 def tensors(cif: str, params: TensorizeParams) -> dict[str, Any]:
     """The columns of this view, except the id, as arrays. Raises `RowError` for a crystal that is too large."""
-    found = structure_tensors(crystal.from_cif(cif), params)
+    columns = structure_tensors(crystal.from_cif(cif), params)
     kinds = {field.name: field.type.value_type.to_pandas_dtype() for field in SCHEMA if pa.types.is_list(field.type)}
-    return {name: np.asarray(value, kinds[name]) if name in kinds else value for name, value in found.items()}
+    return {name: np.asarray(value, kinds[name]) if name in kinds else value for name, value in columns.items()}
 
 
 def structure_tensors(structure: Any, params: TensorizeParams) -> dict[str, Any]:
@@ -134,12 +134,12 @@ def lists(lattice: Floats, fractions: Floats, orbit: Ints, primitive: Floats,
 
 def symmetry(lattice: Floats, fractions: Floats, numbers: NDArray[Any]) -> tuple[Ints, Floats]:
     """Index of each atom's orbit `[n]`, numbered in the order of their first atoms, and the primitive lattice."""
-    found = spglib.get_symmetry_dataset((lattice, fractions, numbers), symprec=SYMPREC)
-    if found is None:
+    symmetry = spglib.get_symmetry_dataset((lattice, fractions, numbers), symprec=SYMPREC)
+    if symmetry is None:
         return np.arange(len(numbers)), lattice
     # not `equivalent_atoms`, which leaves out operations that the cell as it is written does not have
-    orbit: Ints = np.unique(found.crystallographic_orbits, return_inverse=True)[1].astype(np.int64)
-    return orbit, np.asarray(found.primitive_lattice, float)
+    orbit: Ints = np.unique(symmetry.crystallographic_orbits, return_inverse=True)[1].astype(np.int64)
+    return orbit, np.asarray(symmetry.primitive_lattice, float)
 
 
 def neighbour_images(lattice: Floats, fractions: Floats, reach: float,
@@ -247,8 +247,8 @@ def axes(lattice: Floats) -> tuple[Floats, Floats]:
     triples = np.array(list(itertools.product(*shells)))
     volume = np.abs(np.linalg.det(vectors[triples]))
     triples = triples[volume > 1e-4 * lengths[0] ** 3]
-    found, times = np.unique(triples, return_counts=True)
-    return vectors[found], times / len(triples)
+    distinct, times = np.unique(triples, return_counts=True)
+    return vectors[distinct], times / len(triples)
 
 
 VIEW = FeatureView(

@@ -75,14 +75,14 @@ def compute(batch: pa.Table, params: EmbedParams) -> Batch:
     tagged = [sentences.from_rows(text["sentences"]) for text in spoken]
     encoded = encoder.encode([text["text"] for text in spoken], tagged)
     rows = []
-    kept = []
+    encoded_owners = []
     for owner, text, tags, vectors in zip(owners, spoken, tagged, encoded, strict=True):
         if len(vectors.tokens):
             rows.append({**_row(text, tags, vectors, params), **common})
-            kept.append(owner)
+            encoded_owners.append(owner)
         else:
             rejects[owner] = Reject(text["material_id"], "no_tokens", "the tokenizer knows no word of the text")
-    return Batch(rows_to_table(rows, SCHEMA), kept, rejects)
+    return Batch(rows_to_table(rows, SCHEMA), encoded_owners, rejects)
 
 
 def _row(text: dict[str, Any], tags: list[sentences.Sentence], vectors: text_encoder.EncodedText,

@@ -63,8 +63,8 @@ class Work:
         for index, mark in enumerate(self.fingerprints):
             if mark in self.rows or mark in seen:
                 continue
-            known = self.rejects.get(mark)
-            if known is not None and known.error not in TRANSIENT and not retry_rejected:
+            earlier = self.rejects.get(mark)
+            if earlier is not None and earlier.error not in TRANSIENT and not retry_rejected:
                 continue
             seen.add(mark)
             result.append(index)
@@ -77,11 +77,11 @@ def read_units(view: FeatureView[Any], root: Path) -> pa.Table:
 
 
 def survey(view: FeatureView[Any], params: Section, root: Path, units: pa.Table) -> Work:
-    """Fingerprint every unit and look up which of them are known."""
+    """Fingerprint every unit and look up which of them are finished."""
     positions = placement.positions(units["material_id"].to_pylist())
     order = np.argsort(positions, kind="stable")
     units = units.take(pa.array(order))
-    rows, rejects = RowStore(Paths(root).rowstore(view.name), view.schema, view.version).known()
+    rows, rejects = RowStore(Paths(root).rowstore(view.name), view.schema, view.version).finished()
     return Work(units, positions[order], view.fingerprints(units, params), rows, rejects)
 
 
@@ -103,7 +103,7 @@ def materialize(view: FeatureView[Any], params: Section, root: Path, units: pa.T
         todo = work.missing(retry_rejected)
         _compute(view, params, store, work, todo, executor)
         store.compact()
-        rows, rejects = store.known()
+        rows, rejects = store.finished()
         lost = [mark for mark in work.fingerprints if mark not in rows and mark not in rejects]
         if lost:
             raise AssertionError(f"{view.name}: {len(lost)} of {len(units)} units are neither rows nor rejects")
@@ -165,25 +165,25 @@ def _store(store: RowStore, work: Work, pending: list[tuple[list[int], Batch]]) 
     store.append_rejects(list(rejects.values()), list(rejects))
 
 
-def _marks_by_part(work: Work, known: set[bytes]) -> list[list[bytes]]:
+def _marks_by_part(work: Work, finished: set[bytes]) -> list[list[bytes]]:
     """Fingerprints of the rows of each part file."""
-    wanted = [mark in known for mark in work.fingerprints]
+    wanted = [mark in finished for mark in work.fingerprints]
     parts = placement.number_of_parts(sum(wanted))
     bounds = [placement.part_range(part, parts) for part in range(parts)]
     return [[mark for mark, is_row in zip(work.fingerprints[first:last], wanted[first:last], strict=True) if is_row]
             for first, last in (np.searchsorted(work.positions, bound) for bound in bounds)]
 
 
-def part_digests(work: Work, known: set[bytes]) -> list[str]:
+def part_digests(work: Work, finished: set[bytes]) -> list[str]:
     """What the footer of each part file says of its inputs."""
-    return [hashlib.sha256(b"".join(sorted(marks))).hexdigest() for marks in _marks_by_part(work, known)]
+    return [hashlib.sha256(b"".join(sorted(marks))).hexdigest() for marks in _marks_by_part(work, finished)]
 
 
 def _publish(view: FeatureView[Any], params: Section, paths: Paths, store: RowStore, work: Work,
-             known: set[bytes], rejects: list[Reject]) -> str:
+             finished: set[bytes], rejects: list[Reject]) -> str:
     header = view.header(params)
-    marks = _marks_by_part(work, known)
+    marks = _marks_by_part(work, finished)
     rows = (store.read(part_marks, *placement.part_range(part, len(marks))) for part, part_marks in enumerate(marks))
-    footers = ({**header, "parts": len(marks), "inputs_digest": digest} for digest in part_digests(work, known))
+    footers = ({**header, "parts": len(marks), "inputs_digest": digest} for digest in part_digests(work, finished))
     return tables.publish(paths.table(view.name), view.schema, view.key, rows, footers,
                           tables.Rejects(paths.rejects(view.name), view.name, rejects))

@@ -38,13 +38,13 @@ def plan(root: Path) -> list[Step]:
     """All stages in their order, from the tables as they are now; nothing is computed, and nothing fetched."""
     read_params(root)
     told = _dvc_status(root)
-    found: list[Step] = []
+    steps: list[Step] = []
     for stage in stages.STAGES:
-        found.append(_view_step(root, stage, found, told))  # it looks at those before it
+        steps.append(_view_step(root, stage, steps, told))  # it looks at those before it
     if told is not None:
         for stage in stages.MODEL_STAGES:
-            found.append(_model_step(root, stage, [step.stage for step in found if step.reasons], told))
-    return found
+            steps.append(_model_step(root, stage, [step.stage for step in steps if step.reasons], told))
+    return steps
 
 
 def _view_step(root: Path, stage: str, before: list[Step], told: dict[str, Any] | None) -> Step:
@@ -55,14 +55,14 @@ def _view_step(root: Path, stage: str, before: list[Step], told: dict[str, Any] 
     if not stages.is_here(stage, root):
         return Step(stage, None, None, None, ("after it has pulled from the server",))
     if absent_weights := view.absent(stages.params_of(stage, root)):
-        return Step(stage, None, None, None, (f"after {absent_weights} are fetched, which nobody can tell before",))
+        return Step(stage, None, None, None, (f"after {absent_weights} are fetched; until then it is unknown which rows are finished",))
     _, params, units = stages.prepare(stage, root)
     work = survey(view, params, root, units)
     todo = len(work.missing(retry_rejected=False))
     stale = [step.stage for step in before if step.reasons and registry.view_of(step.stage).name in view.inputs]
     reasons = list(_table_reasons(view, params, root, work, todo))
-    known = {why.split(" ")[0] for why in reasons}  # a table knows the default of what params.yaml does not name
-    reasons += [why for why in _dvc_reasons(root, stage, told or {}) if why.split(" ")[0] not in known]
+    given = {why.split(" ")[0] for why in reasons}  # a table knows the default of what params.yaml does not name
+    reasons += [why for why in _dvc_reasons(root, stage, told or {}) if why.split(" ")[0] not in given]
     reasons += [f"more after {', '.join(stale)}"] if stale else []
     return Step(stage, len(units), len(units) - todo, todo, tuple(reasons))
 
@@ -84,24 +84,24 @@ def _table_reasons(view: FeatureView[Any], params: Section, root: Path, work: Wo
     changed = max(0, todo - again - came["added"])
     made = [footer.get("inputs_digest") for footer in footers]
     if changed and made == part_digests(work, work.rows | set(work.fingerprints) - set(work.rejects)):
-        yield f"{changed} finished rows are not kept any more (data/.rowstore)"
+        yield f"{changed} finished rows are no longer in data/.rowstore"
         changed = 0
     came["changed"] = changed
     shown = [f"{count} {kind}" for kind, count in came.items() if count]
     if shown:
         yield f"inputs: {', '.join(shown)}"
     elif not todo and made != part_digests(work, work.rows):
-        yield "inputs are as they were at an earlier run; its rows are known"
+        yield "inputs are those of an earlier run, whose rows are stored"
 
 
 def _came_and_went(view: FeatureView[Any], root: Path, units: pa.Table) -> dict[str, int]:
     """How many ids the table does not know yet, and how many of it are wanted no more."""
     wanted = set(units["material_id"].to_pylist())
-    known = set(tables.read(root, view.name, ["material_id"])["material_id"].to_pylist())
+    present = set(tables.read(root, view.name, ["material_id"])["material_id"].to_pylist())
     rejects = Paths(root).rejects(view.name)
     if rejects.exists():
-        known |= set(pq.read_table(rejects, columns=["material_id"])["material_id"].to_pylist())
-    return {"added": len(wanted - known), "removed": len(known - wanted)}
+        present |= set(pq.read_table(rejects, columns=["material_id"])["material_id"].to_pylist())
+    return {"added": len(wanted - present), "removed": len(present - wanted)}
 
 
 def unseen(root: Path) -> list[str]:
@@ -109,14 +109,14 @@ def unseen(root: Path) -> list[str]:
 
     DVC knows files and parameters, and takes them for up to date.
     """
-    found = []
+    stale = []
     for stage in stages.STAGES:
         view = registry.view_of(stage)
         if tables.exists(root, view.name):
             params = view.resolve(stages.params_of(stage, root))
             if any(differences(tables.footer(tables.files(root, view.name)[0]), view.header(params), stage)):
-                found.append(stage)
-    return found
+                stale.append(stage)
+    return stale
 
 
 def _dvc_status(root: Path) -> dict[str, Any] | None:
