@@ -55,7 +55,8 @@ def _view_step(root: Path, stage: str, before: list[Step], told: dict[str, Any] 
     if not stages.is_here(stage, root):
         return Step(stage, None, None, None, ("after it has pulled from the server",))
     if absent_weights := view.absent(stages.params_of(stage, root)):
-        return Step(stage, None, None, None, (f"after {absent_weights} are fetched; until then it is unknown which rows are finished",))
+        why = f"after {absent_weights} are fetched; until then it is unknown which rows are finished"
+        return Step(stage, None, None, None, (why,))
     _, params, units = stages.prepare(stage, root)
     work = survey(view, params, root, units)
     todo = len(work.missing(retry_rejected=False))
@@ -95,7 +96,7 @@ def _table_reasons(view: FeatureView[Any], params: Section, root: Path, work: Wo
 
 
 def _came_and_went(view: FeatureView[Any], root: Path, units: pa.Table) -> dict[str, int]:
-    """How many ids the table does not know yet, and how many of it are wanted no more."""
+    """How many wanted ids are not in the table yet, and how many of its ids are no longer wanted."""
     wanted = set(units["material_id"].to_pylist())
     present = set(tables.read(root, view.name, ["material_id"])["material_id"].to_pylist())
     rejects = Paths(root).rejects(view.name)
