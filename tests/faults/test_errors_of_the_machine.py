@@ -1,4 +1,4 @@
-"""What belongs to the machine or the set-up stops a run, wherever it happens, and is never kept as a property of a row."""
+"""What belongs to the machine or the set-up stops a run, wherever it happens, and is kept of no row."""
 
 import errno
 import functools
@@ -56,8 +56,7 @@ def seam(request: pytest.FixtureRequest, made: Path, tmp_path: Path, monkeypatch
     """A project in which a stage has not run, its name, and what has the next `times` calls at the seam fail."""
     stage, module, name = SEAMS[request.param]
     if stage == "chgnet":
-        monkeypatch.setattr(chgnet_atoms, "_network", lambda model: Network())
-        monkeypatch.setattr(chgnet_atoms, "digest", lambda params: "")
+        monkeypatch.setattr(chgnet_atoms, "_network", lambda _model: Network())
     root = Path(shutil.copytree(made, tmp_path / "project"))
     for place in (Paths(root).table(view_of(stage).name), Paths(root).rowstore(view_of(stage).name)):
         shutil.rmtree(place, ignore_errors=True)

@@ -82,8 +82,8 @@ EXCUSED_IN = {
         "scipy": "molecular dynamics, and what `structures` excuses it for",
         "spglib": "canonical crystals, which are only read back here",
     },
-    "paraphrases": {name: "method seq2seq, whose digest names the versions of torch, transformers and tokenizers"
-                    for name in ("torch", "transformers", "numpy")},
+    "paraphrases": dict.fromkeys(("torch", "transformers", "numpy"), "method seq2seq, whose digest names the versions "
+                                 "of torch, transformers and tokenizers"),
 }
 """For one view."""
 PINNED_BY_TORCH = ("nvidia-", "cuda-", "triton")
