@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -196,9 +197,21 @@ def test_only_what_is_asked_for_is_read(made: Path) -> None:
     assert "Filters: material_id" in text.replace('"', "")
 
 
-def test_threads_that_share_a_file_read_their_own_places(made: Path) -> None:
-    sql = "select sum(hash(m)) as digest from materials m join splits s using (material_id), range(20)"
-    assert len({catalog.query(made, sql).to_pylist()[0]["digest"] for _ in range(20)}) == 1
+def test_an_exception_in_the_main_thread_ends_the_query(made: Path) -> None:
+    def ring(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 1)
+        with pytest.raises(KeyboardInterrupt):
+            catalog.query(made, ENDLESS, timeout_s=200)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    at_work = [thread for thread in threading.enumerate() if thread.name == session.THREAD]
+    for thread in at_work:
+        thread.join(30)
+    assert not any(thread.is_alive() for thread in at_work)
 
 
 def test_duckdb_1_reads_the_catalog_file(made: Path) -> None:
