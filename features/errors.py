@@ -25,6 +25,10 @@ def run_cli(app: Callable[[], None]) -> None:
         app()
     except UserError as error:
         _stop(str(error))
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in ("features", "pipelines", "model"):
+            raise
+        _stop(f"the package {error.name} is not installed here; run `make setup`")
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise

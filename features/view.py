@@ -19,11 +19,12 @@ from features.errors import RowError, UserError
 from features.params import S
 
 FINGERPRINT = "_fingerprint"
-ENVIRONMENT = (UserError, OSError, MemoryError)
+ENVIRONMENT = (UserError, OSError, MemoryError, ImportError)
 """Errors that belong to the machine or the set-up, not to a row: they stop a run and never become a reject.
 
 Every `OSError` is one, since `compute` opens no file of a row: a full disk, a failing one, too many open files. The one
-place where a row's own file is opened says which errors are that file's (`features.crystal_files`).
+place where a row's own file is opened says which errors are that file's (`features.crystal_files`). A package that
+cannot be imported is missing for every row.
 """
 BASELINE = {
     "inflect": "7.6.0",
@@ -31,6 +32,7 @@ BASELINE = {
     "networkx": "3.6.1",
     "numba": "0.68.1",
     "numpy": "2.4.6",
+    "pandas": "2.3.3",
     "pymatgen": "2026.10.24",
     "scipy": "1.17.1",
     "spglib": "2.8.0",

@@ -207,7 +207,8 @@ VIEW = FeatureView(
     params=DescribeParams,
     compute=compute,
     libraries=("robocrys", "pymatgen-core", "matminer"),
-    baselined=("pymatgen", "spglib", "numpy", "scipy", "numba", "llvmlite", "networkx", "inflect"),
+    baselined=("pymatgen", "spglib", "numpy", "scipy", "numba", "llvmlite", "networkx", "inflect",
+               "pandas"),
     batch_size=1,  # a time-out then belongs to one crystal, whatever else runs
     timeout_s=lambda params: params.timeout_s,
     preload=("features.describer.engine", "robocrys"),

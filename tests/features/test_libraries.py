@@ -28,7 +28,6 @@ EXCUSED = {
     "pyyaml": "reads params.yaml, whose values stand in the fingerprint themselves",
     "monty": "turns objects into JSON and back",
     "orjson": "turns objects into JSON and back",
-    "pandas": "tables of featurizers and of reports, which are not called",
     "requests": ASKS,
     "pymongo": ASKS,
     "huggingface-hub": ASKS,
@@ -63,6 +62,7 @@ EXCUSED = {
     "defusedxml": PARSES,
     "cython": "compiled code of others, long before it runs",
     "nvidia-ml-py3": "asks a GPU for its free memory",
+    **dict.fromkeys(("python-dateutil", "pytz", "tzdata", "six"), "dates, of which no crystal has any"),
     "ase": "molecular dynamics, which are not run",
 }
 """For all views."""
@@ -85,6 +85,8 @@ EXCUSED_IN = {
     "paraphrases": dict.fromkeys(("torch", "transformers", "numpy"), "method seq2seq, whose digest names the versions "
                                  "of torch, transformers and tokenizers"),
 }
+for other in ("materials", "structures", "chgnet_atoms", "paraphrases", "text_embeddings"):
+    EXCUSED_IN[other]["pandas"] = "tables of featurizers and of reports, which are not called"
 """For one view."""
 PINNED_BY_TORCH = ("nvidia-", "cuda-", "triton")
 """A torch for GPUs names exactly one version of each."""
