@@ -49,14 +49,13 @@ def plan(root: Path) -> list[Step]:
 
 def _view_step(root: Path, stage: str, before: list[Step], told: dict[str, Any] | None) -> Step:
     view = registry.view_of(stage)
-    absent = [name for name in view.inputs if not tables.exists(root, name)]
-    if absent:
-        return Step(stage, None, None, None, (f"after {', '.join(absent)}",))
+    upstream = [name for name in view.inputs if not tables.exists(root, name)]
+    if upstream:
+        return Step(stage, None, None, None, (f"after {', '.join(upstream)}",))
     if not stages.is_here(stage, root):
         return Step(stage, None, None, None, ("after it has pulled from the server",))
-    if absent_weights := view.absent(stages.params_of(stage, root)):
-        why = f"after {absent_weights} are fetched; until then it is unknown which rows are finished"
-        return Step(stage, None, None, None, (why,))
+    if absent := view.absent(stages.params_of(stage, root)):
+        return Step(stage, None, None, None, (f"after it has fetched {absent}",))
     _, params, units = stages.prepare(stage, root)
     work = survey(view, params, root, units)
     todo = len(work.missing(retry_rejected=False))

@@ -218,6 +218,20 @@ def test_precision_is_in_the_fingerprint(monkeypatch: pytest.MonkeyPatch) -> Non
     assert there == here.replace("float32", "bfloat16") != here
 
 
+def test_a_gpu_is_in_the_fingerprint_and_not_in_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its sums differ in the last bits; a query and a model compare the weights alone."""
+    import torch
+
+    cpu = weights.identity(EmbedParams(device="cpu", precision="float32"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for device in ("cuda", "cuda:1", "auto"):
+        params = EmbedParams(device=device, precision="float32")
+        assert weights.identity(params) == f"{cpu} cuda"
+        assert weights.same_weights(params, cpu)
+        assert weights.same_weights(params, f"{cpu} cuda")
+    assert len(cpu.split()) == 2  # as in tables of before
+
+
 def test_levels_are_a_set() -> None:
     one, other = (EmbedParams.model_validate({"levels": levels}) for levels in (["sentence", "document"],
                                                                                 ["document", "sentence", "document"]))
