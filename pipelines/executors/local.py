@@ -2,24 +2,23 @@
 
 A worker process that dies (a crash in C code, a kill) or hangs costs the one row that did it. Its time-out is a timer
 of the system, set anew when a unit begins (`features.view.begins`): when it rings, the system ends the process, even
-one that hangs in C code. The process also notes the unit in a file, where the parent reads which one it was.
+one that hangs in C code. The process also notes the unit in shared memory, where the parent reads which one it was.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import functools
 import importlib
 import multiprocessing
 import multiprocessing.forkserver
 import os
 import pickle
-import shutil
 import signal
-import tempfile
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -39,6 +38,9 @@ from pipelines.executors.scatter import (
 )
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+NO_UNIT = -1
+NOTES = 1024
+"""Batches for each worker that may be out at once; a pool's `in_flight`, for each thread that uses it, is far below."""
 _starting = threading.Lock()
 
 
@@ -79,11 +81,12 @@ class Processes(Executor):
     def pool(self, job: Job) -> Iterator[ProcessPool]:
         from pebble import ProcessPool as Pebble
 
-        with tempfile.TemporaryDirectory(prefix="cpf-units-", ignore_cleanup_errors=True) as folder, \
-                Pebble(max_workers=self.workers, context=_fork_server(job.preload), initializer=_ready,
-                       initargs=[job.preload, folder]) as processes:
+        context = _fork_server(job.preload)
+        notes = context.RawArray("q", NOTES * self.workers)
+        with Pebble(max_workers=self.workers, context=context, initializer=_ready,
+                    initargs=[job.preload, notes]) as processes:
             try:
-                yield ProcessPool(job, self.workers, processes, Path(folder))
+                yield ProcessPool(job, self.workers, processes, notes)
             finally:
                 processes.stop()
 
@@ -93,40 +96,38 @@ class ProcessPool(Pool):
 
     width = 0  # set for each pool
 
-    def __init__(self, job: Job, width: int, processes: Any, folder: Path) -> None:
+    def __init__(self, job: Job, width: int, processes: Any, notes: Any) -> None:
         self.job = job
         self.width = width
         self.processes = processes
-        self.folder = folder
-        """Holds a file for each worker, named after its process, with the index of the unit that it computes."""
+        self.notes = notes
+        """Integers that workers write and this process reads: for each batch, the index of the unit in work."""
+        self.free = deque(range(len(notes)))
 
     def submit(self, units: pa.Table) -> concurrent.futures.Future[Batch]:
-        job = self.job
-        return chained(self.processes.schedule(_work, args=[job.compute, units, job.timeout_s, job.one_by_one]),
-                       self._read)
+        place = self.free.popleft()
+        self.notes[place] = NO_UNIT
+        inner = self.processes.schedule(_work, args=[self.job, units, place])
+        outer = chained(inner, functools.partial(self._read, place))
+        inner.add_done_callback(lambda _: self.free.append(place))  # after `_read`
+        return outer
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """What a function gives in a worker."""
         return self.processes.schedule(function, args=arguments).result()
 
-    def _read(self, done: concurrent.futures.Future[Batch]) -> Batch:
+    def _read(self, place: int, done: concurrent.futures.Future[Batch]) -> Batch:
         from pebble import ProcessExpired
 
         try:
             return done.result()
         except ProcessExpired as error:
-            code, unit = error.exitcode, self._unit(error.pid)
+            code = error.exitcode
+            unit = None if self.notes[place] == NO_UNIT else self.notes[place]
             if code == -signal.SIGALRM:
                 raise BatchError("timeout", f"took longer than {self.job.timeout_s:g} s", unit) from None
             how = signal.Signals(-code).name if code and code < 0 else code
             raise BatchError("crash", f"the worker process died ({how})", unit) from None
-
-    def _unit(self, pid: int) -> int | None:
-        """The unit at which a worker died; None if its `compute` does not say when it begins one."""
-        note = self.folder / str(pid)
-        index = note.read_bytes() if note.exists() else b""
-        note.unlink(missing_ok=True)
-        return int.from_bytes(index, "little") if index else None
 
 
 def _fork_server(preload: Sequence[str]) -> Any:
@@ -153,43 +154,42 @@ def _fork_server(preload: Sequence[str]) -> Any:
 
 # From here on, what runs in a worker process.
 
-_note = -1
-"""Handle of the file that says which unit this process computes."""
+_notes: Any = None
+"""The parent's notes."""
 
 
-def _ready(preload: Sequence[str], folder: str) -> None:
-    """First thing in a worker. Ctrl-C is the parent's to handle, and a parent that was killed leaves nothing behind."""
-    global _note
-    _note = os.open(Path(folder) / str(os.getpid()), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+def _ready(preload: Sequence[str], notes: Any) -> None:
+    """First thing in a worker. Ctrl-C is the parent's to handle, and a parent that was killed leaves no orphans."""
+    global _notes
+    _notes = notes
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # it ends the process; a parent may have had it ignored or blocked
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
-    threading.Thread(target=_end_with_parent, args=[folder], daemon=True).start()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     for module in preload:
         with contextlib.suppress(ImportError):  # the row that needs it will say so
             importlib.import_module(module)
 
 
-def _end_with_parent(folder: str) -> None:
+def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        shutil.rmtree(folder, ignore_errors=True)
         os._exit(1)
 
 
-def _work(compute: Compute, units: pa.Table, timeout_s: float | None, one_by_one: bool) -> Batch:
+def _work(job: Job, units: pa.Table, place: int) -> Batch:
     """Compute a batch with the timer set, and let out only errors that can travel."""
-    limit = timeout_s or 0.0  # a timer of 0 s is none
+    limit = job.timeout_s or 0.0  # a timer of 0 s is none
 
     def begin(index: int) -> None:
-        os.pwrite(_note, index.to_bytes(8, "little"), 0)
+        _notes[place] = index
         signal.setitimer(signal.ITIMER_REAL, limit)
 
     token = begins.set(begin)
     signal.setitimer(signal.ITIMER_REAL, limit)
     try:
-        return _one_by_one(compute, units, begin) if one_by_one else attempt(compute, units)
+        return _one_by_one(job.compute, units, begin) if job.one_by_one else attempt(job.compute, units)
     except BatchError:
         raise
     except ENVIRONMENT as error:
@@ -198,7 +198,7 @@ def _work(compute: Compute, units: pa.Table, timeout_s: float | None, one_by_one
         raise batch_error(error) from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        os.ftruncate(_note, 0)  # what happens from now on, while the result travels, is no unit's doing
+        _notes[place] = NO_UNIT  # what happens from now on, while the result travels, is no unit's doing
         begins.reset(token)
 
 
