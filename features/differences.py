@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from features.libraries import complete
+
 
 def differences(old: dict[str, Any], new: dict[str, Any], section: str) -> Iterator[str]:
     """Which parameter, library or other thing that decides values differs between two headers of a table.
@@ -18,7 +20,8 @@ def differences(old: dict[str, Any], new: dict[str, Any], section: str) -> Itera
     if old.get("version") != new["version"]:
         yield f"version of the view {old.get('version')} → {new['version']}"
     yield from changed_values(old.get("params", {}), new["params"], section)
-    yield from changed_values(old.get("libraries", {}), new["libraries"], "library")
+    before, after = old.get("libraries", {}), new["libraries"]
+    yield from changed_values(complete(before, after), complete(after, before), "library")
     if old.get("digest") != new["digest"]:
         yield "other weights or arithmetic"
 

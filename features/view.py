@@ -6,7 +6,6 @@ import contextlib
 import functools
 import hashlib
 import importlib
-import importlib.metadata
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
@@ -16,6 +15,7 @@ from typing import Any, Generic
 import pyarrow as pa
 
 from features.errors import RowError, UserError
+from features.libraries import BASELINE, installed
 from features.params import S
 
 FINGERPRINT = "_fingerprint"
@@ -25,20 +25,6 @@ ENVIRONMENT = (UserError, OSError, MemoryError, ImportError)
 Every `OSError` is one, since `compute` opens no file of a row: a full disk, a failing one, too many open files. The one
 place where a row's own file is opened says which errors are that file's (`features.crystal_files`). A package that
 cannot be imported is missing for every row.
-"""
-BASELINE = {
-    "inflect": "7.6.0",
-    "llvmlite": "0.50.0",
-    "networkx": "3.6.1",
-    "numba": "0.68.1",
-    "numpy": "2.4.6",
-    "pandas": "2.3.3",
-    "pymatgen": "2026.10.24",
-    "scipy": "1.17.1",
-    "spglib": "2.8.0",
-}
-"""The libraries that fingerprints did not name at first, with the versions of that time (`FeatureView.baselined`).
-Never changed: another version here would take rows of other values for finished.
 """
 
 begins: ContextVar[Callable[[int], None]] = ContextVar("begins", default=lambda _index: None)
@@ -154,7 +140,7 @@ class FeatureView(Generic[S]):
 
     def versions(self) -> dict[str, str]:
         """Versions of all libraries that decide the value. Raises `UserError` if one is not installed."""
-        return {name: _version(name) for name in (*self.libraries, *self.baselined)}
+        return {name: installed(name) for name in (*self.libraries, *self.baselined)}
 
     def fingerprints(self, units: pa.Table, params: S) -> list[bytes]:
         """sha256 of header and unit, for each unit: the only cache key anywhere."""
@@ -243,14 +229,6 @@ def rows_to_table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Ta
             raise TypeError(f"row keys differ from the schema: {sorted(row.keys() ^ names)}")
     columns = [pa.array([row[f.name] for row in rows], type=f.type) for f in schema]
     return pa.Table.from_arrays(columns, schema=schema)
-
-
-def _version(name: str) -> str:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        raise UserError(f"the package {name} is not installed, and its version decides values; install the versions of "
-                        "constraints.txt") from None
 
 
 def _canonical_json(value: object) -> bytes:

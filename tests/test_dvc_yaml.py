@@ -31,6 +31,7 @@ EXCUSED = {
     "features.paths": "where things lie; the places are in dvc.yaml",
     "features.progress": "progress bars",
     "features.code": "a digest of code",
+    "features.libraries": "versions, which are in each fingerprint",
     "features.differences": "words for messages",
     "features.store": "how rows lie on disk; a table that reads otherwise has another version",
     "features.catalog": "the catalog over the tables, which no stage reads",

@@ -1,6 +1,7 @@
 """Every library that can decide a value stands in the fingerprint, or is excused here with a reason."""
 
 import dataclasses
+import importlib.metadata
 from collections.abc import Iterator
 from importlib.metadata import files, packages_distributions, requires, version
 from typing import Any
@@ -10,9 +11,10 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from features.differences import differences
 from features.errors import UserError
+from features.libraries import BASELINE
 from features.registry import MODULES, view_of
-from features.view import BASELINE
 from pipelines.engine.materialize import job_of
 from pipelines.executors.remote import CODE, check_machine
 from tests.pipelines.toy import ToyParams, toy_view
@@ -175,6 +177,16 @@ def test_rows_of_the_baseline_stay_valid_and_others_are_other_rows(monkeypatch: 
     assert view.header(ToyParams()) == before
     monkeypatch.setitem(BASELINE, "scipy", "0.1")
     assert view.header(ToyParams()) == {**before, "libraries": {"scipy": version("scipy")}}
+
+
+def test_what_a_header_leaves_out_is_named_where_it_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    view = toy_view(baselined=("numpy",))
+    monkeypatch.setitem(BASELINE, "numpy", version("numpy"))
+    before = view.header(ToyParams())
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "9.9" if name == "numpy" else "")
+    after = view.header(ToyParams())
+    assert list(differences(before, after, "toy")) == [f'library.numpy "{BASELINE["numpy"]}" → "9.9"']
+    assert list(differences(after, before, "toy")) == [f'library.numpy "9.9" → "{BASELINE["numpy"]}"']
 
 
 def test_workers_compare_all_of_them() -> None:

@@ -179,7 +179,7 @@ def test_a_prediction_with_another_version_of_a_view(trained: Path, monkeypatch:
         predict.predict_files(checkpoint.load(trained), [FILE])
 
 
-@pytest.mark.parametrize(("library", "table"), [("spglib", "materials"), ("robocrys", "descriptions"),
+@pytest.mark.parametrize(("library", "table"), [("spglib", "descriptions"), ("robocrys", "descriptions"),
                                                 ("tokenizers", "text_embeddings")])
 def test_a_prediction_with_another_library(trained: Path, monkeypatch: pytest.MonkeyPatch, library: str,
                                            table: str) -> None:
