@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
@@ -19,6 +18,7 @@ from features.errors import UserError
 from features.paths import Paths
 from features.progress import say
 from features.store import tables
+from features.store.files import beside
 
 REJECTS = "rejects"
 TIMEOUT_S = 300.0
@@ -184,14 +184,11 @@ def refresh(root: Path) -> None:
     """
     path = Paths(root).catalog
     try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".catalog-") as folder:
-            draft = Path(folder) / path.name
-            with duckdb.connect(":memory:") as connection:
-                connection.execute(f"ATTACH {_quote(str(draft))} AS catalog (STORAGE_VERSION '{STORAGE_VERSION}')")
-                connection.execute("USE catalog")
-                _create_views(connection, {name: [str(part.resolve()) for part in files]
-                                           for name, files in _sources(root).items()})
-            draft.replace(path)
+        with beside(path) as draft, duckdb.connect(":memory:") as connection:
+            connection.execute(f"ATTACH {_quote(str(draft))} AS catalog (STORAGE_VERSION '{STORAGE_VERSION}')")
+            connection.execute("USE catalog")
+            _create_views(connection, {name: [str(part.resolve()) for part in files]
+                                       for name, files in _sources(root).items()})
     except Exception as error:  # the stage has published; the line names whatever it was
         say(f"warning: could not update {path} ({type(error).__name__}: {_in_one_line(str(error))}); the tables "
             "themselves are complete. To update it, remove the cause and run any stage again")

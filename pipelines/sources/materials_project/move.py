@@ -16,6 +16,7 @@ from features.errors import UserError
 from features.params import load_section
 from features.paths import Paths
 from features.progress import say
+from features.store.files import beside
 from pipelines.params import IngestParams
 from pipelines.sources.materials_project.client import Client
 from pipelines.sources.materials_project.documents import Record
@@ -143,9 +144,8 @@ def _parsed(draft: str) -> object:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write a file beside its place and put it there."""
-    beside = path.with_name(f".{path.name}.new")
-    beside.write_bytes(text.encode())
-    if path.exists():
-        shutil.copymode(path, beside)
-    beside.replace(path)
+    """Write a file whole; one that was there keeps its permissions."""
+    with beside(path) as draft:
+        draft.write_bytes(text.encode())
+        if path.exists():
+            shutil.copymode(path, draft)
