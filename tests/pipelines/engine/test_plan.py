@@ -60,12 +60,12 @@ def test_an_input_and_the_way_back(root: Path) -> None:
     shutil.copy(CRYSTALS / "mp-984.cif", root / "data/input/mp-149.cif")
     stages.run("ingest", root, "serial")
     (root / "data/input/mp-149.cif").write_bytes(before)
-    assert of(root, "ingest") == (4, 0, ("inputs are as they were at an earlier run; its rows are known",))
+    assert of(root, "ingest") == (4, 0, ("inputs are those of an earlier run, whose rows are stored",))
 
 
 def test_a_row_store_that_was_deleted(root: Path) -> None:
     shutil.rmtree(Paths(root).rowstore("splits"))
-    assert of(root, "split") == (4, 4, ("4 finished rows are not kept any more (data/.rowstore)",))
+    assert of(root, "split") == (4, 4, ("4 finished rows are no longer in data/.rowstore",))
 
 
 def test_headers_are_told_apart_by_name() -> None:
