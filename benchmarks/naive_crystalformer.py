@@ -1,7 +1,7 @@
 """CrystalFormer written down from its formulas, with all images of every pair: an oracle and a yardstick.
 
 Every step makes the array that the formula names, for all 125 images, heads and basis functions, as the published
-pure-torch path does. It shares nothing with `model.encoders.crystalformer` but the weights.
+pure-torch path does. It shares nothing with `model.nets.encoders.crystalformer` but the weights.
 """
 
 from __future__ import annotations

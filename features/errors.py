@@ -29,6 +29,8 @@ def run_cli(app: Callable[[], None]) -> None:
         if (error.name or "").split(".")[0] in ("features", "pipelines", "model"):
             raise
         _stop(f"the package {error.name} is not installed here; run `make setup`")
+    except MemoryError as error:
+        _stop(f"not enough memory ({str(error) or 'no more could be had'}); finished rows are stored")
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise

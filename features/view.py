@@ -99,13 +99,15 @@ class FeatureView(Generic[S]):
     """Distributions whose version decides the value, and stands in the header."""
     baselined: tuple[str, ...] = ()
     """Further ones, whose version stands in the header only where it is not that of `BASELINE`. Headers did not name
-    them at first, and the rows of that time stay valid. What is new belongs into `libraries`."""
+    them at first, and the rows of that time stay valid. A library that is new belongs in `libraries`."""
     digest: Callable[[S], str] = _no_digest
     """Digest of anything else that decides the value, such as network weights."""
     resolve: Callable[[S], S] = lambda params: params
-    """Asked once, before the first row, by the process that starts a run, and the only one that asks a server what is
-    newest there: the parameters with a note of what exactly they stand for, by which all workers find the same.
+    """Gives the parameters with a note of what they stand for exactly, such as the commit of a hub id. Called once
+    before the first row, by the process that starts a run: no other asks a server, and all workers use the same.
     """
+    notes: Callable[[S], Mapping[str, str]] = lambda _params: {}
+    """What of the resolved parameters is written into the footers of the table, and is no part of a fingerprint."""
     absent: Callable[[S], str] = lambda _params: ""
     """What a run would fetch before `digest` can be told, in words; empty if all of it is on this machine."""
     batch_size: int = 64

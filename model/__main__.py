@@ -73,17 +73,19 @@ def predict(
         raise UserError(f"--html: the folder of {html} does not exist")
     if html is not None and not trained.params.with_text:
         raise UserError("--html: the model was trained without text, so there is nothing to explain")
-    results = prediction.predict_files(trained, files, with_explanations=html is not None)
-    unit = trained.config.unit
-    if as_json:
-        print(json.dumps([_as_dict(result, trained.params.target, unit) for result in results], indent=2,
-                         ensure_ascii=False))
-    else:
-        _print_table(results, trained.params.target, unit)
-    explained = [result.explanation for result in results if result.explanation is not None]
-    if html is not None and explained:
-        pages.write_explanations(html, trained.params.target,
-                                 trained.params.fusion, trained.learned_unit, explained)
+    results: list[Any] = []
+    try:
+        prediction.predict_files(trained, files, html is not None, results.append)
+    finally:  # an error of the machine at a later file does not lose the earlier ones
+        if as_json and results:
+            print(json.dumps([_as_dict(result, trained.params.target, trained.config.unit) for result in results],
+                             indent=2, ensure_ascii=False))
+        elif results:
+            _print_table(results, trained.params.target, trained.config.unit)
+        explained = [result.explanation for result in results if result.explanation is not None]
+        if html is not None and explained:
+            pages.write_explanations(html, trained.params.target, trained.params.fusion, trained.learned_unit,
+                                     explained)
     bad = [result for result in results if result.error]
     if bad:
         reasons = f"; {bad[0].file}: {bad[0].error}" if len(bad) == 1 else ", for the reasons above"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 
 from features.errors import UserError
 from features.params import parse_section
@@ -49,7 +49,9 @@ class Config:
     history: list[dict[str, float]]
     """Learning curve: for each epoch `epoch`, `train_loss` and the validation errors of the branches."""
     weights_sha256: str = ""
-    """Over names and bytes of the weights, which the format itself does not check; `save` fills it in."""
+    """Over names and bytes of the weights, which the format itself does not check; `save` fills it in, as the next."""
+    config_sha256: str = ""
+    """Over all other fields."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +82,11 @@ def path_of(root: Path) -> Path:
 def save(root: Path, net: MultimodalNet, config: Config) -> None:
     """Write the model whole, beside its place and renamed into it."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
-    content = {**asdict(config), "weights_sha256": _digest(weights)}
+    config = replace(config, weights_sha256=_digest(weights))
+    content = asdict(replace(config, config_sha256=_config_digest(config)))
     with beside(path_of(root)) as draft:
-        save_file(weights, draft, {CONFIG: json.dumps(content, sort_keys=True, ensure_ascii=False)})
+        draft.write_bytes(to_bytes(weights, {CONFIG: json.dumps(content, sort_keys=True, ensure_ascii=False)}))
+    (Paths(root).model / "config.json").unlink(missing_ok=True)  # of format 1, which had two files
 
 
 def load(root: Path, device: str | None = None) -> Trained:
@@ -98,9 +102,8 @@ def load(root: Path, device: str | None = None) -> Trained:
                                 "again with `dvc repro`")
             config = Config(**content)
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
-        if _digest(weights) != config.weights_sha256:
-            raise UserError(f"{path} is damaged: its weights are not those that were saved; train again with "
-                            "`dvc repro`")
+        if (_digest(weights), _config_digest(config)) != (config.weights_sha256, config.config_sha256):
+            raise UserError(f"{path} is damaged: it does not hold what was saved; train again with `dvc repro`")
         params = parse_section(config.train, "train", TrainParams)
         net = MultimodalNet(params, config.text_dim)
         net.load_state_dict(weights)
@@ -109,6 +112,11 @@ def load(root: Path, device: str | None = None) -> Trained:
         raise UserError(f"{path} is damaged and cannot be read ({error}); train again with `dvc repro`") from None
     where = torch.device(pick_device(device or params.device))
     return Trained(net.to(where).eval(), config, params, identity, where)
+
+
+def _config_digest(config: Config) -> str:
+    content = json.dumps(asdict(replace(config, config_sha256="")), sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def _digest(weights: Tensors) -> str:

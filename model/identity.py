@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import pyarrow.compute as pc
+from pydantic import ValidationError
 
 from features.differences import differences
 from features.errors import UserError
 from features.registry import view_of
 from features.store import tables
-from features.text_encoder.weights import same_weights
+from features.text_encoder.weights import EncoderParams, same_weights
 from model.params import TrainParams
 
 HEADER = ("version", "params", "libraries", "digest")
@@ -41,6 +42,8 @@ class TableIdentity:
     """`version`, `params`, `libraries` and `digest` of its view when it was made."""
     inputs: str
     """sha256 over the digests of the inputs of its parts."""
+    commit: str | None = None
+    """Which commit of a hub id its weights were: where to find them, and no part of the comparison."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,13 @@ class Identity:
 
     def params(self, stage: str) -> Any:
         """The section of a stage as it was when the model's features were made."""
-        return view_of(stage).params.model_validate(self.tables[stage].header["params"])
+        view, table = view_of(stage), self.tables[stage]
+        try:
+            params = view.params.model_validate(table.header["params"])
+        except ValidationError:
+            raise UserError(f"the model was trained with parameters of '{stage}' that this code does not have; train "
+                            "again with `dvc repro`") from None
+        return params.at(table.commit) if isinstance(params, EncoderParams) else params
 
     def differences(self, now: Identity) -> Iterator[str]:
         """In words, what of `now` is not what this says."""
@@ -101,7 +110,7 @@ def table_identity(root: Path, name: str) -> TableIdentity:
     if any(header != headers[0] for header in headers):
         raise UserError(f"the parts of table '{name}' were made in different ways; run `dvc repro`")
     inputs = hashlib.sha256("\n".join(str(footer.get("inputs_digest")) for footer in footers).encode()).hexdigest()
-    return TableIdentity(headers[0], inputs)
+    return TableIdentity(headers[0], inputs, footers[0].get("commit"))
 
 
 def require_same(identity: Identity, root: Path, params: TrainParams) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,13 +49,19 @@ class FileResult:
     explanation: Explanation | None = None
 
 
-def predict_files(trained: Trained, files: list[Path], with_explanations: bool = False) -> list[FileResult]:
+def predict_files(trained: Trained, files: list[Path], with_explanations: bool = False,
+                  finished: Callable[[FileResult], None] = lambda _result: None) -> list[FileResult]:
     """Predict for each file; a bad one gives an `error` and never stops the others.
 
-    Raises `UserError` if the features that the model was trained on cannot be made here.
+    `finished` gets each result as it is made, so that nothing is lost if an error of the machine stops the rest. Raises
+    `UserError` if the features that the model was trained on cannot be made here.
     """
     require_reproducible(trained.identity)
-    return [_predict_file(trained, path, with_explanations) for path in files]
+    results = []
+    for path in files:
+        results.append(_predict_file(trained, path, with_explanations))
+        finished(results[-1])
+    return results
 
 
 def _predict_file(trained: Trained, path: Path, with_explanation: bool) -> FileResult:

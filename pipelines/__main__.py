@@ -113,8 +113,8 @@ def status(root: Root = Path(), last: Last = None) -> None:
 
     renewal = latest.get("refresh")
     if LastGood(root).exists() and not (renewal and renewal.outcome == runs.RUNNING):
-        say("a refresh was killed here, and the version before it is kept: `python -m pipelines refresh` goes on, "
-            "`python -m pipelines put-back` goes back")
+        say("a refresh was killed here, and the version before it can still be restored: `python -m pipelines refresh` "
+            "goes on, `python -m pipelines put-back` goes back")
 
 
 COUNTS = ("wanted", "reused", "computed", "rejected")

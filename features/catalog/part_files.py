@@ -68,6 +68,8 @@ class PartFiles(fsspec.AbstractFileSystem):
 class PartFile:
     """An open part file. DuckDB's threads share it, and seek before they read: each thread has a place of its own."""
 
+    _descriptor = -1  # until it is open
+
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._place = threading.local()

@@ -66,7 +66,7 @@ def embed(root: Path, query: str) -> list[float]:
     from features.views.text_embeddings import EmbedParams
 
     footer = tables.footer(tables.files(root, TABLE)[0])
-    params = EmbedParams.model_validate(footer["params"])
+    params = EmbedParams.model_validate(footer["params"]).at(footer.get("commit"))
     if "document" not in params.levels:
         raise UserError("find: text_embeddings holds no vectors of texts; put document into embed.levels")
     if not query.strip():

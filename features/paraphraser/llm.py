@@ -85,8 +85,8 @@ def _ask(params: LlmParams, asked: str, seed: int) -> str:
     except openai.AuthenticationError:
         raise UserError(f"paraphrase.llm: {params.url} refuses the key in {params.api_key_env}") from None
     except (openai.APIError, ValueError) as error:  # a ValueError is an answer that is no JSON
-        raise UserError(f"paraphrase.llm: {params.url} cannot be asked ({type(error).__name__}); what is done is kept, "
-                        "run again later") from None
+        raise UserError(f"paraphrase.llm: {params.url} cannot be asked ({type(error).__name__}); finished rows "
+                        "are stored, run again later") from None
     if not getattr(answer, "choices", None):
         raise UserError(f"paraphrase.llm: {params.url} does not answer as OpenAI's chat protocol has it")
     return answer.choices[0].message.content or ""

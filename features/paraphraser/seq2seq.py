@@ -12,7 +12,7 @@ from pydantic import Field
 
 from features.errors import UserError
 from features.paraphraser.rules import Part
-from features.text_encoder.weights import Hosted, one_thread, pick_device, weights_digest
+from features.text_encoder.weights import Hosted, errors_of_torch, one_thread, pick_device, weights_digest
 
 
 class Seq2SeqParams(Hosted):
@@ -82,7 +82,7 @@ class _Model:
         torch = self.torch
         inputs = self.tokenizer(self.params.prefix + words, return_tensors="pt").to(self.device)
         devices = [self.device] if self.device.type == "cuda" else []
-        with one_thread(), torch.random.fork_rng(devices=devices), torch.inference_mode():
+        with errors_of_torch(), one_thread(), torch.random.fork_rng(devices=devices), torch.inference_mode():
             torch.manual_seed(int.from_bytes(hashlib.sha256(salt.encode()).digest()[:7], "big"))
             output = self.model.generate(**inputs, do_sample=True, temperature=self.params.temperature,
                                          top_p=self.params.top_p, max_new_tokens=2 * inputs["input_ids"].shape[1] + 16)

@@ -31,7 +31,7 @@ def beside(path: Path) -> Iterator[Path]:
         yield draft
         sync(draft)
         draft.replace(path)
-        sync(path.parent)
+        sync_folder(path.parent)
     finally:
         draft.unlink(missing_ok=True)
 
@@ -54,8 +54,17 @@ def write_parquet(table: pa.Table, path: Path, *, row_group_size: int = 4096) ->
                    write_statistics=True, version="2.6", store_schema=True)
 
 
+def sync_folder(path: Path) -> None:
+    """Flush a folder's entries to disk, as far as its file system can: some network mounts refuse.
+
+    What has been renamed is in its place by then, so that nothing is undone for it.
+    """
+    with contextlib.suppress(OSError):
+        sync(path)
+
+
 def sync(path: Path) -> None:
-    """Have the content of a file, or the names in a folder, on the disk."""
+    """Flush a file's content to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -64,6 +73,9 @@ def sync(path: Path) -> None:
 
 
 def remove_drafts(folder: Path, name: str = "") -> None:
-    """Remove what killed processes have left of a file of that name, or of any. Only for who alone writes it."""
+    """Remove what killed processes have left of a file of that name, or of any.
+
+    Call it only where no other process writes it.
+    """
     for leftover in folder.glob(f".{name}.*{DRAFT}" if name else f"*{DRAFT}"):
         leftover.unlink(missing_ok=True)

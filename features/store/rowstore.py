@@ -60,7 +60,7 @@ class RowStore:
     def locked(self) -> Iterator[None]:
         """Hold the view for this run; a second run at once is told so and ends."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(self.top / "lock", timeout=0)
+        lock = filelock.FileLock(self.top / "lock", timeout=1)  # somebody may just be looking whether it is held
         try:
             lock.acquire()
         except filelock.Timeout:

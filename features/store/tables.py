@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from features.errors import UserError
 from features.paths import Paths
 from features.store import placement
-from features.store.files import beside, remove_drafts, sync, write_parquet
+from features.store.files import beside, remove_drafts, sync, sync_folder, write_parquet
 from features.view import Reject, column
 
 FOOTER = b"multimodal_cpf"
@@ -56,13 +56,13 @@ def publish(folder: Path, schema: pa.Schema, key: Sequence[str], parts: Iterator
             write_parquet(ordered, path)
             sync(path)
             digest.update(hashlib.sha256(path.read_bytes()).digest())
-        sync(draft)
+        sync_folder(draft)
         with rejects.written() if rejects else contextlib.nullcontext():
             if folder.exists():
                 folder.rename(old)
             draft.rename(folder)
             swapped = True
-            sync(folder.parent)
+            sync_folder(folder.parent)
     except BaseException:
         if swapped:  # the rejects could not follow
             folder.rename(draft)
@@ -70,7 +70,8 @@ def publish(folder: Path, schema: pa.Schema, key: Sequence[str], parts: Iterator
         raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        if folder.exists():  # else the old one is all there is, and the next run puts it back
+            shutil.rmtree(old, ignore_errors=True)
     return digest.hexdigest()
 
 
@@ -95,7 +96,7 @@ class Rejects:
 
     @contextlib.contextmanager
     def written(self) -> Iterator[None]:
-        """Written, sorted, beside their place at the beginning, and put there at the end."""
+        """Writes them, sorted, beside their place on entry, and renames them into it on exit."""
         rows = sorted(({"view": self.view, **vars(reject)} for reject in self.rejects),
                       key=lambda row: (row["material_id"], row["error"], row["message"]))
         remove_drafts(self.path.parent, self.path.name)
@@ -129,8 +130,8 @@ def read(root: Path, name: str, columns: Sequence[str] | None = None, ids: Seque
     if ids is not None:  # only the parts that can hold them
         parts = [parts[part] for part in sorted(set(placement.part_of(list(ids), len(parts)).tolist()))] or parts[:1]
     dataset = ds.dataset([str(path) for path in parts], format="parquet")
-    return dataset.to_table(columns=list(columns) if columns is not None else None,
-                            filter=None if ids is None else ds.field("material_id").isin(list(ids)))
+    wanted = None if ids is None else ds.field("material_id").isin(pa.array(list(ids), pa.string()))
+    return dataset.to_table(columns=list(columns) if columns is not None else None, filter=wanted)
 
 
 def schema(root: Path, name: str) -> pa.Schema:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from features.errors import UserError
 from features.sentences import Sentence
 from features.text_encoder import normalisation
-from features.text_encoder.weights import EncoderParams, one_thread, pick_device, pick_precision
+from features.text_encoder.weights import EncoderParams, errors_of_torch, one_thread, pick_device, pick_precision
 
 MAX_LENGTH = 512
 """Longest window in tokens, special tokens included, even for encoders that could read more at once."""
@@ -182,13 +182,10 @@ class TextEncoder:
                     yield window, output[row]
 
     def _forward(self, ids: NDArray[np.int64], mask: NDArray[np.int64] | None) -> Floats:
-        try:
-            with self.torch.inference_mode():
-                masked = {} if mask is None else {"attention_mask": self.torch.from_numpy(mask).to(self.device)}
-                output: Floats = self.model(input_ids=self.torch.from_numpy(ids).to(self.device),
-                                            **masked).last_hidden_state.float().cpu().numpy()
-        except (self.torch.OutOfMemoryError, self.torch.AcceleratorError) as error:  # shapes are no text's fault
-            raise UserError(f"the encoder cannot go on, on {self.device}: {str(error).splitlines()[0]}") from None
+        with errors_of_torch(), self.torch.inference_mode():
+            masked = {} if mask is None else {"attention_mask": self.torch.from_numpy(mask).to(self.device)}
+            output: Floats = self.model(input_ids=self.torch.from_numpy(ids).to(self.device),
+                                        **masked).last_hidden_state.float().cpu().numpy()
         return output
 
 

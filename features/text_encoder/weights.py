@@ -34,9 +34,17 @@ class Hosted(Section):
 
     def resolved(self) -> Self:
         """With the commit that a hub id stands for: the one time that a run asks the hub."""
+        return self.at(newest(*self.hosted()))
+
+    def at(self, commit: str | None) -> Self:
+        """With a commit that was resolved before; None leaves it to the revision."""
         copy = self.model_copy()
-        copy._commit = newest(*self.hosted())
+        copy._commit = commit
         return copy
+
+    def notes(self) -> dict[str, str]:
+        """For the footer of the table: which commit the hub id stood for."""
+        return {"commit": self._commit} if self._commit else {}
 
     def absent(self) -> str:
         """What a run would fetch, in words; empty if it is on this machine."""
@@ -83,6 +91,29 @@ def pick_device(device: str) -> str:
     if device == "auto":
         return "cuda" if there else "cpu"
     return device
+
+
+def on_cpu(device: str) -> bool:
+    """Whether a model runs on a CPU. A GPU that is named may be another machine's, so it is not looked for here."""
+    return not device.startswith("cuda") and pick_device(device) == "cpu"
+
+
+@contextlib.contextmanager
+def errors_of_torch() -> Iterator[None]:
+    """Tells torch's errors of the machine from those of a row, which are `RuntimeError`s all.
+
+    Raises `UserError` for a GPU that fails or has no memory left, `MemoryError` if the machine has none.
+    """
+    import torch
+
+    try:
+        yield
+    except (torch.OutOfMemoryError, torch.AcceleratorError) as error:
+        raise UserError(f"torch cannot go on: {str(error).splitlines()[0]}") from None
+    except RuntimeError as error:
+        if "DefaultCPUAllocator" in str(error):
+            raise MemoryError(str(error).splitlines()[0]) from None
+        raise
 
 
 def locate(model: str, revision: str | None = None, parameter: str = "embed.encoder") -> Path:

@@ -25,6 +25,7 @@ from pydantic import Field
 from features import crystal
 from features.errors import RowError, UserError
 from features.params import RUNTIME, Section
+from features.text_encoder.weights import errors_of_torch
 from features.view import FeatureView, column, rowwise
 
 DIM = 64
@@ -62,7 +63,7 @@ def atom_vectors(structure: Any, model: str) -> NDArray[np.float32]:
     """`[atoms, 64]` of a pymatgen `Structure`. Raises `RowError` for a crystal with an atom that has no neighbour."""
     network = _network(model)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), errors_of_torch():
             warnings.simplefilter("ignore")
             prediction = network.predict_structure(structure, task="e", return_atom_feas=True)
     except ValueError as error:  # within 6 Å

@@ -56,7 +56,7 @@ class DescribeParams(Section):
     decimals: int = Field(default=2, ge=0, le=4)
     """Decimal places of bond lengths, in Å."""
     timeout_s: float = Field(default=300.0, gt=0, json_schema_extra={"runtime": True})
-    """Longest time for one crystal; a slower one becomes a reject (retry with --retry-rejected)."""
+    """Longest time for one crystal; a slower one becomes a reject, which the next run tries again."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from features.paraphraser.fact_parser import facts, prototype_names
 from features.paraphraser.llm import LlmParams
 from features.paraphraser.rules import Part
 from features.paraphraser.seq2seq import Seq2SeqParams
-from features.text_encoder.weights import pick_device
+from features.text_encoder.weights import on_cpu
 from features.view import FeatureView, column, rowwise
 
 SCHEMA = pa.schema([
@@ -178,9 +178,10 @@ VIEW = FeatureView(
     libraries=("nltk", "spglib"),
     digest=_digest,
     resolve=ParaphraseParams.resolved,
+    notes=lambda params: params.seq2seq.notes() if params.method == "seq2seq" else {},
     absent=ParaphraseParams.absent,
     batch_size=1,  # an answer of a language model is kept as soon as it has come
     timeout_s=_timeout_s,
-    parallel=lambda params: params.method != "seq2seq" or pick_device(params.seq2seq.device) == "cpu",
+    parallel=lambda params: params.method != "seq2seq" or on_cpu(params.seq2seq.device),
     preload=("features.paraphraser.fact_parser", "nltk.translate.bleu_score", "nltk.tokenize"),
 )

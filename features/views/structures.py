@@ -6,7 +6,7 @@ crystal of the Materials Project has a third as many orbits as atoms.
 
 *Images*, for CrystalFormer's attention: for every ordered pair of orbits (i, j) the images of all atoms of j around the
 first atom of i with r² − r²_min < `reach`, where r_min is the nearest (Taniai et al., ICLR 2024, restated in
-`model/encoders/crystalformer.py`). The weight of an image is exp(−(r² − r²_min)/2σ²) relative to the nearest and
+`model/nets/encoders/crystalformer.py`). The weight of an image is exp(−(r² − r²_min)/2σ²) relative to the nearest and
 σ < 1.98 Å, so each image left out weighs less than exp(−reach/7.84 Å²), and all of them together at most about twice
 the share `neglected` of the pair's weight.
 

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from features import sentences, text_encoder
 from features.errors import RowError, UserError
 from features.params import RUNTIME
-from features.text_encoder.weights import EncoderParams, identity, pick_device, weights_digest
+from features.text_encoder.weights import EncoderParams, identity, on_cpu, weights_digest
 from features.view import Batch, FeatureView, Reject, column, rows_to_table
 
 VECTOR = pa.list_(pa.float16())
@@ -127,10 +127,11 @@ VIEW = FeatureView(
     baselined=("numpy",),
     digest=identity,
     resolve=EmbedParams.resolved,
+    notes=EmbedParams.notes,
     absent=EmbedParams.absent,
     batch_size=32,
     timeout_s=lambda params: params.timeout_s,
-    parallel=lambda params: pick_device(params.device) == "cpu",
+    parallel=lambda params: on_cpu(params.device),
     gpu=lambda params: params.device.startswith("cuda"),
     preload=("torch", "transformers.models.auto", "features.text_encoder.encoder"),
 )

@@ -36,6 +36,10 @@ def explain_stage(root: Path) -> None:
     place = placement.positions(test.ids)
     chosen = sorted(np.flatnonzero(test.n_texts), key=lambda index: int(place[index]))[:params.crystals]
     ids = [test.ids[index] for index in chosen]
+    if not ids:
+        _write(root, trained, [])
+        say("explain: no test crystal has a text, so there is nothing to explain")
+        return
     texts = {row["material_id"]: row for row in
              tables.read(root, "descriptions", ["material_id", "text", "sentences"], ids).to_pylist()}
     encoder = load_encoder(trained)

@@ -158,7 +158,7 @@ class Crystals:
 
     @classmethod
     def of(cls, rows: Sequence[Mapping[str, Any]]) -> Self:
-        """From rows as `features.structures.structure_tensors` makes them."""
+        """From rows as `features.views.structures.structure_tensors` makes them."""
         values = {name: np.concatenate([np.asarray(row[name]) for row in rows])
                   for name in (*ATOMS, *IMAGES, *NEIGHBOURS, *ATOM_VECTORS) if name in rows[0]}
         return cls(values, {name: np.cumsum([0, *(len(row[name]) for row in rows)]) for name in values})

@@ -1,10 +1,10 @@
 """Data-parallel training: `torchrun --nproc-per-node N -m model train`, over gloo on CPUs and nccl on GPUs.
 
 Every process makes the same plan of batches and takes its share of each; gradients are summed before a step. Masks
-follow from a crystal's place in the data set (`model.network.draw_hidden`) and losses are divided by the counts of the
-whole batch, so that the curve is that of one process, to rounding. What an encoder counts over its batch alone (batch
-normalisation) it counts over its share, as is usual. All processes read the project's folder: several machines need a
-disk that they share. `torchrun` goes past DVC, which trains again when it next runs the stage.
+follow from a crystal's place in the data set (`model.nets.network.draw_hidden`) and losses are divided by the counts
+of the whole batch, so that the curve is that of one process, to rounding. What an encoder counts over its batch alone
+(batch normalisation) it counts over its share, as is usual. All processes read the project's folder: several machines
+need a disk that they share. `torchrun` goes past DVC, which trains again when it next runs the stage.
 """
 
 from __future__ import annotations

@@ -181,9 +181,9 @@ def part_digests(work: Work, finished: set[bytes]) -> list[str]:
 
 def _publish(view: FeatureView[Any], params: Section, paths: Paths, store: RowStore, work: Work,
              finished: set[bytes], rejects: list[Reject]) -> str:
-    header = view.header(params)
     marks = _marks_by_part(work, finished)
     rows = (store.read(part_marks, *placement.part_range(part, len(marks))) for part, part_marks in enumerate(marks))
-    footers = ({**header, "parts": len(marks), "inputs_digest": digest} for digest in part_digests(work, finished))
+    common = {**view.header(params), **view.notes(params)}
+    footers = ({**common, "parts": len(marks), "inputs_digest": digest} for digest in part_digests(work, finished))
     return tables.publish(paths.table(view.name), view.schema, view.key, rows, footers,
                           tables.Rejects(paths.rejects(view.name), view.name, rejects))

@@ -94,7 +94,7 @@ def latest(root: Path) -> dict[str, Run]:
 def is_held(lock: Path) -> bool:
     """Whether a process holds this lock; one that this user may not try is taken to be held."""
     try:
-        handle = os.open(lock, os.O_RDWR)
+        handle = os.open(lock, os.O_RDONLY)  # which suffices, and may be another user's
     except FileNotFoundError:
         return False
     except OSError:

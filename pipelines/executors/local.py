@@ -167,7 +167,7 @@ def _ready(preload: Sequence[str], notes: Any) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
     threading.Thread(target=_end_with_parent, daemon=True).start()
     for module in preload:
-        with contextlib.suppress(ImportError):  # the row that needs it will say so
+        with contextlib.suppress(ImportError):  # the run that needs it will stop and say so
             importlib.import_module(module)
 
 

@@ -150,7 +150,7 @@ class RemotePool(Pool):
                 self.seen = now
 
     def _gone(self, error: BaseException) -> UserError:
-        return UserError(f"{self.cluster} is gone ({str(error) or type(error).__name__}); what was finished is kept, "
+        return UserError(f"{self.cluster} is gone ({str(error) or type(error).__name__}); finished rows are stored, "
                          "start it and run again")
 
     def _read(self, done: concurrent.futures.Future[Answer]) -> Batch:

@@ -156,7 +156,7 @@ def _put_back_after(error: BaseException, root: Path, good: LastGood) -> None:
         _put_back(root, good)
     except (UserError, OSError) as second:
         why = " ".join(str(error).split()) or type(error).__name__
-        say(f"the refresh failed ({why}), and the last good version is kept, but not yet back in its place ({second}): "
+        say(f"the refresh failed ({why}), and the last good version is safe, but not yet back in its place ({second}): "
             "python -m pipelines put-back")
 
 
@@ -184,7 +184,7 @@ def save_lock(root: Path, good: LastGood, lock: Path) -> Path | None:
         _git(root, "cat-file", "-e", _git(root, "hash-object", str(lock.resolve())))
         return None
     copy = good.save_lock(lock)
-    say(f"dvc.lock as it was is kept in {copy}; to go back to it, copy it to dvc.lock and run: dvc checkout --force")
+    say(f"dvc.lock as it was is copied to {copy}; to go back to it, copy it to dvc.lock and run: dvc checkout --force")
     return copy
 
 

@@ -40,13 +40,13 @@ PAGE_SCHEMA = pa.schema([pa.field("entry", pa.string())])
 
 def ready(params: IngestParams, root: Path) -> bool:
     """Whether the pull is finished."""
-    return _kept_pages(_folder(params.optimade, root))[1] is None
+    return _stored_pages(_folder(params.optimade, root))[1] is None
 
 
 def read(params: IngestParams, root: Path) -> Iterator[Entry]:
     """Entries in the provider's order. Raises `UserError` if it does not answer or refuses the filter."""
     folder = _folder(params.optimade, root)
-    pages, following = _kept_pages(folder)
+    pages, following = _stored_pages(folder)
     if following is not None:
         pages += _pull(params.optimade, folder, pages, following)
     for page in pages:
@@ -68,7 +68,7 @@ def _path(folder: Path, number: int) -> Path:
     return folder / f"page-{number:06d}.parquet"
 
 
-def _kept_pages(folder: Path) -> tuple[list[pa.Table], str | None]:
+def _stored_pages(folder: Path) -> tuple[list[pa.Table], str | None]:
     """The pages that are here, and the address of the next: "" at the start, None if there is none left."""
     pages: list[pa.Table] = []
     following: str | None = ""

@@ -21,7 +21,8 @@ from pipelines.engine import stages
 from pipelines.sources import cif_folder
 from tests.conftest import CRYSTALS, make_project
 
-MACHINE = [MemoryError("no more"), OSError(errno.ENOSPC, "No space left on device"), UserError("no such weights")]
+MACHINE = [MemoryError("no more"), OSError(errno.ENOSPC, "No space left on device"), UserError("no such weights"),
+           ImportError("no such package")]
 SEAMS = {
     "parse": ("ingest", "pymatgen.io.cif", "CifParser.from_str"),
     "canonical_structure": ("ingest", "features.crystal", "canonical_structure"),

@@ -368,6 +368,7 @@ def test_training_that_diverges_is_one_line(tmp_path: Path) -> None:
     lambda content: bytes(len(content)),
     lambda content: content[:-1] + bytes([content[-1] ^ 1]),
     lambda content: content[:len(content) // 2],
+    lambda content: re.sub(rb'(target_mean\\": -?)(\d)', lambda m: m[1] + bytes([m[2][0] ^ 1]), content),
 ])
 def test_a_damaged_model(trained: Path, tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     path = checkpoint.path_of(tmp_path)
@@ -383,11 +384,12 @@ def test_a_model_is_written_whole(trained: Path, tmp_path: Path, monkeypatch: py
     old = checkpoint.load(tmp_path)
     before = checkpoint.path_of(tmp_path).read_bytes()
 
-    def breaks_off(tensors: Any, path: Path, metadata: Any) -> None:
-        path.write_bytes(before[:1000])
+    def breaks_off(path: Path, content: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(content[:1000])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoint, "save_file", breaks_off)
+    monkeypatch.setattr(Path, "write_bytes", breaks_off)
     with pytest.raises(KeyboardInterrupt):
         checkpoint.save(tmp_path, old.net, replace(old.config, unit="eV"))
     assert checkpoint.path_of(tmp_path).read_bytes() == before

@@ -1,7 +1,7 @@
 """Structure encoders: atoms in, one token per atom out.
 
 A new one is a file here, its name and size in `model/params.py`, and a line in `ENCODERS`;
-`tests/model/test_encoders.py` then holds it to what every encoder promises.
+`tests/model/nets/test_encoders.py` then holds it to what every encoder promises.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Frozen atom vectors of CHGNet, which was pretrained on Materials Project energies, made into tokens by a small net.
 
-Nothing here sees the crystal but through those vectors (`features/chgnet_atoms.py`), and nothing in CHGNet learns. A
-result with this encoder is no comparison with the others: say what it was pretrained on.
+Nothing here sees the crystal but through those vectors (`features/views/chgnet_atoms.py`), and nothing in CHGNet
+learns. A result with this encoder is no comparison with the others: say what it was pretrained on.
 """
 
 from __future__ import annotations

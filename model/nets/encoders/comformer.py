@@ -19,8 +19,8 @@ with ξ small feed-forward nets and e_a embedded as an edge of the length of a.
 It differs from the paper, and from its authors' code, in this. The paper takes three shortest lattice vectors, but in a
 cubic or hexagonal lattice, and in their signs always, three can be chosen in several ways, and the network's answer
 depends on which. Here the sum runs over all that can be chosen, each with the share of the choices that hold it
-(`features/structures.py`), and over angles up to sign, so that no answer depends on how the crystal is written. Mirror
-images get the same tokens.
+(`features/views/structures.py`), and over angles up to sign, so that no answer depends on how the crystal is written.
+Mirror images get the same tokens.
 For the same reason all lattice vectors share W_L, W_LV, where the authors have a map for the first, second and third.
 Elements come in by a learned vector, lengths and angles by fewer Gaussians than theirs, and rows are orbits of atoms
 that symmetry makes alike, each of which counts once in the statistics of a batch.

@@ -8,7 +8,7 @@ For atoms i, j and images n, with r = |p_j + n·L − p_i| (i = j and n = 0 incl
     b_k(r) = exp( −(r − μ_k)² / 2w² ),  μ_k = k·w,  w = 14/64 Å,  k = 1 … 64
     σ_i⁻² = r0⁻² ρ( (q_i·ω + m)·s ),  ρ(x) = (1 − b)·ELU( a·x/(1 − b) ) + 1
 
-The sums over n and j run over the images of `features/structures.py`, in `model/encoders/periodic_attention.py`; b(r)
+The sums over n and j run over the images of `features/views/structures.py`, in `periodic_attention.py`; b(r)
 is the same for all layers and heads and is computed once. Everything is computed once an orbit of atoms that symmetry
 makes alike, for their tokens are equal; the last step gives each atom its orbit's. There is no padding anywhere.
 """

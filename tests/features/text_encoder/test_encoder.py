@@ -299,7 +299,7 @@ def test_workers_take_texts_one_by_one_where_they_share_no_pass(small_bert: Path
     together = text_embeddings.compute(units, params)
     assert batch.rows.to_pylist() == together.rows.to_pylist()
     assert (batch.owners, batch.rejects) == (together.owners, together.rejects)
-    monkeypatch.setattr(text_embeddings, "pick_device", lambda _device: "cuda")
+    monkeypatch.setattr(text_embeddings, "on_cpu", lambda _device: False)
     assert not job_of(text_embeddings.VIEW, params).one_by_one
 
 
@@ -309,7 +309,23 @@ def test_what_runs_on_another_machines_gpu_needs_none_here(monkeypatch: pytest.M
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     header = text_embeddings.VIEW.header(EmbedParams(device="cuda", precision="bfloat16"))
     assert header["digest"].endswith(" bfloat16 cuda")
+    job = job_of(text_embeddings.VIEW, EmbedParams(device="cuda", precision="bfloat16"))
+    assert (job.gpu, job.one_by_one) == (True, False)
     assert text_embeddings.VIEW.gpu(EmbedParams(device="cuda:0"))
     assert not text_embeddings.VIEW.gpu(EmbedParams(device="auto"))
     with pytest.raises(UserError, match=r"no GPU here; .* to use the GPUs of a cluster, name embed\.precision"):
         text_embeddings.VIEW.header(EmbedParams(device="cuda"))
+
+
+def test_torchs_errors_of_the_machine_are_told_from_those_of_a_row() -> None:
+    """They are `RuntimeError`s all, and one of the machine must never become a text's reject."""
+    import torch
+
+    for error, kind in ((torch.OutOfMemoryError("CUDA out of memory. Tried"), UserError),
+                        (torch.AcceleratorError("CUDA error: unspecified launch failure"), UserError),
+                        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), MemoryError),
+                        (RuntimeError("shapes cannot be multiplied"), RuntimeError)):
+        with pytest.raises(kind), weights.errors_of_torch():
+            raise error
+    with pytest.raises(MemoryError), weights.errors_of_torch():
+        torch.empty(2**62, dtype=torch.uint8)

@@ -91,8 +91,13 @@ def test_a_run_asks_once_and_stays_with_its_commit(hub: Hub, tmp_path: Path) -> 
     report = materialize(view, EmbedParams(encoder=NAME, device="cpu"), tmp_path, texts(), Meanwhile(hub))
     assert (report.computed, report.rejected) == (5, 0)
     assert hub.asked == [None]
-    found = set(tables.read(tmp_path, "text_embeddings")["weights_digest"].to_pylist())
-    assert found == {weights.weights_digest(weights.locate("minilm"))}
+    digests = set(tables.read(tmp_path, "text_embeddings")["weights_digest"].to_pylist())
+    assert digests == {weights.weights_digest(weights.locate("minilm"))}
+    # the commit stands in the footer, so that a query or a model finds these weights when the branch has moved on
+    footers = [tables.footer(path) for path in tables.files(tmp_path, "text_embeddings")]
+    assert {footer["commit"] for footer in footers} == {FIRST}
+    assert EmbedParams.model_validate(footers[0]["params"]).at(FIRST).folder().name == FIRST
+    assert EmbedParams.model_validate(footers[0]["params"]).folder().name == SECOND
 
 
 def test_a_worker_that_lacks_the_files_fetches_those_of_the_run(hub: Hub) -> None:
@@ -131,8 +136,8 @@ def test_a_plan_and_a_query_ask_nobody(hub: Hub, tmp_path: Path) -> None:
     set_params(root, embed={"encoder": NAME, "device": "cpu"})
 
     def step() -> Any:
-        (found,) = [step for step in plan(root) if step.stage == "embed"]
-        return found
+        (embed,) = [step for step in plan(root) if step.stage == "embed"]
+        return embed
 
     assert step().reasons == (f"after it has fetched weights of {NAME}",)
     assert (step().wanted, step().compute) == (None, None)

@@ -232,7 +232,7 @@ def test_a_lock_made_by_hand_after_a_kill_is_not_lost(root: Path, way: str,
     assert contents(root) == before
     assert copies_of_locks(root) == [by_hand]
     (copy,) = Paths(root).refresh.glob("dvc.lock.*")
-    assert f"dvc.lock as it was is kept in {copy}" in capsys.readouterr().err
+    assert f"dvc.lock as it was is copied to {copy}" in capsys.readouterr().err
     shutil.copy(copy, Paths(root).lock)  # what the message says
     checkout(root)
     assert contents(root) == finished
