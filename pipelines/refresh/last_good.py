@@ -70,12 +70,13 @@ class LastGood:
         old, new = (Paths(where).lock for where in (self.files, self.root))
         return old.exists() and new.exists() and old.read_bytes() == new.read_bytes()
 
-    def save_lock(self, lock: Path) -> Path:
-        """Keep a copy of a `dvc.lock` that is about to go, and gives its path. DVC has the data in its cache."""
+    def save_lock(self, lock: Path) -> tuple[Path, bool]:
+        """Copy a `dvc.lock` that is about to go: the copy, and whether it is new. DVC has the data in its cache."""
         content = lock.read_bytes()
         copy = self.folder.parent / f"dvc.lock.{hashlib.sha256(content).hexdigest()[:12]}"
+        is_new = not copy.exists()
         write_text(copy, content.decode("utf-8"))
-        return copy
+        return copy, is_new
 
     def put_back(self) -> bool:
         """Make everything as it was when `keep` was called. May be repeated if it was broken off.

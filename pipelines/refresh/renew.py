@@ -163,7 +163,7 @@ def _put_back_after(error: BaseException, root: Path, good: LastGood) -> None:
 def _keep(root: Path, good: LastGood) -> Path | None:
     """Keep what stands here, unless it is the unchecked work of a refresh that was killed.
 
-    Gives the copy of a `dvc.lock` that somebody made after that one: nobody needs it if this refresh is good.
+    Returns the copy of a `dvc.lock` that somebody made after the kill: nobody needs it if this refresh is good.
     """
     if not good.exists():
         good.keep()
@@ -183,9 +183,9 @@ def save_lock(root: Path, good: LastGood, lock: Path) -> Path | None:
     with contextlib.suppress(UserError):  # no repository, or git does not have it
         _git(root, "cat-file", "-e", _git(root, "hash-object", str(lock.resolve())))
         return None
-    copy = good.save_lock(lock)
+    copy, is_new = good.save_lock(lock)
     say(f"dvc.lock as it was is copied to {copy}; to go back to it, copy it to dvc.lock and run: dvc checkout --force")
-    return copy
+    return copy if is_new else None  # an earlier refresh has promised the other one
 
 
 def _finished_by_hand(root: Path, good: LastGood) -> bool:

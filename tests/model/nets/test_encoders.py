@@ -124,7 +124,7 @@ def test_one_atom_and_two_hundred(name: str, structures: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_eight_crystals_are_learned_by_heart(name: str, canonical: list[Any]) -> None:
+def test_eight_crystals_can_be_fitted(name: str, canonical: list[Any]) -> None:
     batch = batch_for(name, canonical, torch.float32)
     net = encoder(name, batch, torch.float32).train()
     head = torch.nn.Linear(SMALL[name]["dim"], 1)
