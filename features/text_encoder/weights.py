@@ -6,6 +6,7 @@ import contextlib
 import functools
 import hashlib
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -22,15 +23,15 @@ PATTERNS = ["*.json", "*.txt", "*.safetensors", "*.bin", "*.model"]
 COMMIT = re.compile("[0-9a-f]{40}")
 
 
-class Hosted(Section):
+class Hosted(Section, ABC):
     """A section that may name a model of the Hugging Face hub."""
 
     _commit: str | None = PrivateAttr(default=None)
     """What the hub id stands for in this run."""
 
+    @abstractmethod
     def hosted(self) -> tuple[str, str | None, str]:
         """The model, its revision, and the parameter that names it."""
-        raise NotImplementedError
 
     def resolved(self) -> Self:
         """With the commit that a hub id stands for: the one time that a run asks the hub."""

@@ -11,7 +11,8 @@ from typing import TypeVar
 
 import pyarrow as pa
 
-from features.view import ENVIRONMENT, Batch, Reject, reject
+from features.errors import RowError
+from features.view import ENVIRONMENT, Batch, Reject, reject, row_errors
 
 Compute = Callable[[pa.Table], Batch]
 Result = TypeVar("Result")
@@ -181,10 +182,9 @@ def _result(future: concurrent.futures.Future[Batch], task: _Task) -> _Result:
 def attempt(compute: Compute, units: pa.Table) -> Batch:
     """Compute a batch where its worker is. Whatever `compute` raises becomes a `BatchError`, which can travel."""
     try:
-        return compute(units)
-    except ENVIRONMENT:
-        raise
-    except Exception as error:  # it belongs to a row, not to the run
+        with row_errors():
+            return compute(units)
+    except RowError as error:
         raise batch_error(error) from None
 
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
 
 from features import registry, sentences
 from features.paths import Paths
 from features.store import placement, tables
+from features.view import Batch, Reject
+from model import predict
 from pipelines.engine import stages
 from tests.conftest import make_project
 
@@ -50,3 +55,15 @@ def publish(root: Path, stage: str, rows: list[dict[str, Any]]) -> None:
         (pa.Table.from_pylist([r for r, p in zip(rows, where, strict=True) if low <= p < high], schema=view.schema)
          for low, high in bounds),
         ({**view.header(view.params()), "inputs_digest": digest} for _ in bounds))
+
+
+def described(monkeypatch: pytest.MonkeyPatch, compute: Callable[[pa.Table, Any], Batch]) -> None:
+    """Let `predict` describe by this function; what stands in the real one's place is compared end to end."""
+    view = replace(registry.view_of("describe"), compute=compute)
+    monkeypatch.setattr(predict, "view_of", lambda stage: view if stage == "describe" else registry.view_of(stage))
+
+
+def no_text(_units: pa.Table, _params: Any) -> Batch:
+    """A describer that rejects every crystal."""
+    return Batch(registry.view_of("describe").schema.empty_table(), [],
+                 {0: Reject("file", "ValueError", "robocrys: no")})

@@ -17,7 +17,6 @@ from features.errors import UserError
 from features.paths import Paths
 from features.registry import view_of
 from features.store import tables
-from features.view import Batch, Reject
 from model import checkpoint, identity, predict
 from model.checkpoint import Trained
 from model.evaluation import stage as evaluation
@@ -26,7 +25,7 @@ from model.identity import Identity
 from model.training import train
 from pipelines.engine import stages
 from tests.conftest import CRYSTALS, set_params
-from tests.model.small import small_project
+from tests.model.small import described, no_text, small_project
 
 STAGES = ("ingest", "split", "tensorize", "describe", "embed")
 FILE = CRYSTALS / "mp-149.cif"
@@ -206,9 +205,7 @@ def test_a_prediction_from_a_model_of_served_texts(trained: Path) -> None:
 def test_a_prediction_uses_the_parameters_of_the_training(trained: Path, tmp_path: Path,
                                                           monkeypatch: pytest.MonkeyPatch) -> None:
     """Not those of `params.yaml` by now."""
-    no_text = replace(view_of("describe"), compute=lambda *_: Batch(
-        view_of("describe").schema.empty_table(), [], {0: Reject("file", "ValueError", "no text")}))
-    monkeypatch.setattr(predict, "view_of", lambda stage: no_text if stage == "describe" else view_of(stage))
+    described(monkeypatch, no_text)
     shutil.copytree(Paths(trained).model, Paths(tmp_path).model)
     (tmp_path / "params.yaml").write_text("tensorize: {reach: 10.0}\n")
     one, other = (predict.predict_files(checkpoint.load(root), [FILE])[0] for root in (trained, tmp_path))

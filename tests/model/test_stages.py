@@ -11,16 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 
 from features import catalog, sentences
 from features.errors import UserError
 from features.paths import Paths
-from features.registry import view_of
 from features.store import tables
-from features.view import Batch, Reject
+from features.view import Batch
 from model import checkpoint, inference, predict
 from model.evaluation import metrics
 from model.evaluation import stage as evaluation
@@ -33,7 +31,7 @@ from model.params import EvaluateParams
 from model.training import train
 from pipelines.engine import stages
 from tests.conftest import CRYSTALS, set_params
-from tests.model.small import SMALL, small_project
+from tests.model.small import SMALL, described, no_text, small_project
 
 
 @pytest.fixture(scope="module")
@@ -282,12 +280,6 @@ def test_explanations_are_one_page_without_outside_references(trained: Path) -> 
     assert "http" not in page
 
 
-def described(monkeypatch: pytest.MonkeyPatch, compute: Callable[[pa.Table, Any], Batch]) -> None:
-    """Let `predict` describe by this function; what stands in the real one's place is compared end to end."""
-    view = replace(view_of("describe"), compute=compute)
-    monkeypatch.setattr(predict, "view_of", lambda stage: view if stage == "describe" else view_of(stage))
-
-
 def test_a_prediction_from_a_file_is_the_one_of_the_pipeline(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = {row["material_id"]: row for row in tables.read(trained, "predictions").to_pylist()}
     described(monkeypatch, lambda *_: Batch(tables.read(trained, "descriptions", ids=["mp-149"]), [0], {}))
@@ -300,8 +292,7 @@ def test_a_prediction_from_a_file_is_the_one_of_the_pipeline(trained: Path, monk
 
 
 def test_bad_files_do_not_stop_good_ones(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    described(monkeypatch, lambda *_: Batch(view_of("describe").schema.empty_table(), [],
-                                            {0: Reject("file", "ValueError", "robocrys: no")}))
+    described(monkeypatch, no_text)
     (tmp_path / "bad.cif").write_text("data_")
     good = CRYSTALS / "mp-30.cif"
     (tmp_path / "nan.cif").write_text(re.sub(r"_cell_length_a\s+\S+", "_cell_length_a nan", good.read_text()))
