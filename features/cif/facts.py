@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -118,9 +119,10 @@ def _against_formula(facts: Facts, counts: Mapping[str, int], by_density: bool) 
         whole = abs(units - round(units)) <= COUNT_TOLERANCE * units and round(units) >= 1
         return {} if whole or by_density else {
             "contradicts_formula": f"{said}, and {sites}, {units:.3g} of it"}
-    of_the_cell = abs(units - 1) <= COUNT_TOLERANCE and all(
-        abs(count / facts.z - round(count / facts.z)) <= COUNT_TOLERANCE for count in formula.values())
-    if abs(units - facts.z) <= COUNT_TOLERANCE * facts.z or of_the_cell or by_density:
+    # some write the formula of the cell, or of another multiple of the unit that Z counts
+    least = math.gcd(*map(round, formula.values())) if all(count == round(count) for count in formula.values()) else 1
+    if by_density or any(abs(units / (facts.z * part) - 1) <= COUNT_TOLERANCE
+                         for part in {1.0, 1 / least, 1 / facts.z if least % facts.z == 0 else 1.0}):
         return {}
     return {"contradicts_z": f"{said} with Z = {facts.z:g}, and {sites}, {units:.3g} formula units"}
 

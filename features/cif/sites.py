@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from features.cif.blocks import POSITIONS
 from features.cif.elements import ISOTOPES, Site, assign, is_vacancy
 from features.cif.grammar import Block, number
 from features.cif.operations import Floats, Operations
@@ -77,9 +78,10 @@ def listed(block: Block) -> tuple[list[Site], float]:
     Raises:
         RowError: `bad_coordinates`, `bad_occupancy`, `disordered` for alternatives, or `no_sites`.
     """
-    columns = block.columns(_FRACTIONS[0], _TAGS)
+    columns = block.columns(next(tag for tag in POSITIONS if block.column(tag)), _TAGS)
     if not all(tag in columns for tag in _FRACTIONS):
-        raise RowError("no_sites", f"the list of sites has no {next(t for t in _FRACTIONS if t not in columns)}")
+        missing = next(tag for tag in _FRACTIONS if tag not in columns)
+        raise RowError("no_sites", f"the list of sites has no fractional coordinates ({missing}); others are not read")
     if _LABEL not in columns and _TYPE not in columns:
         raise RowError("no_sites", f"the list of sites has neither {_LABEL} nor {_TYPE}")
     names = list(columns)

@@ -80,10 +80,19 @@ def candidates(block: Block, metric: Floats) -> list[Candidate]:
     if len(numbers) > 1:
         doubt = "; ".join(f"{source.origin} {'are' if source.origin.startswith('the op') else 'is'} space group "
                           f"{source.number or 'unknown'}" for source in sources)
-    # a list of operations is never overruled by a name; of a name and a number in dispute the facts may choose either
-    usable = sources if doubt and listed is None else sources[:1]
-    return [Candidate(choice, source.origin, flags, doubt) for source in usable
-            for choice in _fitting(source, metric)]
+    # of a name and a number in dispute the facts may choose either; a list of operations is never overruled by a name,
+    # only completed by the centring of the lattice
+    usable = sources[:1] if listed is not None or doubt is None else sources
+    result = [Candidate(choice, source.origin, flags, doubt) for source in usable
+              for choice in _fitting(source, metric)]
+    if listed is not None and doubt is not None:
+        result += [Candidate(choice, source.origin, flags | {"operations_incomplete": _CENTRING}, doubt)
+                   for source in sources[1:] for choice in source.choices
+                   if choice.keys > listed[1].keys and choice.rotation_keys == listed[1].rotation_keys]
+    return result
+
+
+_CENTRING = "the operations are listed without the centring of the lattice"
 
 
 def without_symmetry() -> Candidate:
