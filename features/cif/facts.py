@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pymatgen.core import Composition, Element
+
 from features.cif.elements import ISOTOPES, proportional, symbol_of
 from features.cif.grammar import Block, number
 
@@ -59,7 +61,9 @@ class Verdict:
 
 
 def formula_of(text: str) -> dict[str, float] | None:
-    """Counts of a sum formula such as `Cl H4 N`, `H2 O1`, `NaCl`; None if it is none."""
+    """Counts of a sum formula such as `Cl H4 N`, `H2 O1`, `NaCl`, `Ca (Al1.94 Fe.06) O4`; None if it is none."""
+    if "(" in text:
+        return _with_brackets(text)
     counts: Counter[str] = Counter()
     tokens = _CHARGE.sub("", text.replace(",", " ").strip("'\" ")).split()
     for token in tokens:
@@ -74,6 +78,19 @@ def formula_of(text: str) -> dict[str, float] | None:
             amount = float(count) if count not in ("", ".") else 1.0
             counts[ISOTOPES.get(symbol, symbol)] += amount  # type: ignore[assignment]
     return {symbol: float(count) for symbol, count in counts.items() if count > 0} or None
+
+
+def _with_brackets(text: str) -> dict[str, float] | None:
+    try:
+        composition = Composition(re.sub(r"[,\s'\"]", "", text))
+    except ValueError:
+        return None
+    counts: Counter[str] = Counter()
+    for element, count in composition.items():
+        if not isinstance(element, Element):
+            return None
+        counts[ISOTOPES.get(element.symbol, element.symbol)] += count
+    return dict(counts) or None
 
 
 def verdict(facts: Facts, symbols: list[str], volume: float) -> Verdict:
@@ -132,8 +149,6 @@ def _written(counts: Mapping[str, int]) -> str:
 
 
 def _mass(symbol: str) -> float:
-    from pymatgen.core import Element
-
     return float(Element(symbol).atomic_mass)
 
 

@@ -32,6 +32,7 @@ _FLAG, _GROUP = "_atom_site_calc_flag", "_atom_site_disorder_group"
 _HYDROGENS = "_atom_site_attached_hydrogens"
 _MULTIPLICITIES = ("_atom_site_symmetry_multiplicity", "_atom_site_site_symmetry_multiplicity")
 _TAGS = (*_FRACTIONS, _LABEL, _TYPE, _OCCUPANCY, _FLAG, _GROUP, _HYDROGENS, *_MULTIPLICITIES)
+_IDENTITY = (_LABEL, _TYPE, *_FRACTIONS)
 _NULL = ("", "?", ".")
 
 
@@ -88,7 +89,7 @@ def listed(block: Block) -> tuple[list[Site], float]:
     sites, alternatives, hydrogens = [], set(), 0.0
     for index, values in enumerate(zip(*columns.values(), strict=True), start=1):
         row = {name: ("" if value in _NULL else value) for name, value in zip(names, values, strict=True)}
-        if row.get(_FLAG, "").lower().startswith("dum"):
+        if row.get(_FLAG, "").lower().startswith("dum") or not any(row.get(tag) for tag in _IDENTITY):
             continue
         label = row.get(_LABEL, "") or f"{row.get(_TYPE, '')}({index})"
         occupancy = _occupancy(row.get(_OCCUPANCY, ""), label)
