@@ -151,7 +151,8 @@ def _reading(attempt: _Attempt, fault: RowError | None, cell: Any) -> Reading:
     if fault is not None:
         flags |= {fault.kind: str(fault), **attempt.verdict.contradictions}
     elif attempt.candidate.doubt is not None:
-        flags["symmetry_disputed"] = f"{attempt.candidate.doubt}; its formula and Z, density or symmetry confirm '{attempt.candidate.origin}'"
+        flags["symmetry_disputed"] = f"{attempt.candidate.doubt}; formula and Z, density or the symmetry of the " \
+                                     f"atoms confirm {attempt.candidate.origin}"
     structure = Structure(cell, [atom.symbol for atom in attempt.atoms], [atom.fractions for atom in attempt.atoms],
                           labels=[atom.label for atom in attempt.atoms])
     return Reading(structure, flags)

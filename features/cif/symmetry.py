@@ -93,9 +93,12 @@ def candidates(block: Block, metric: Floats) -> list[Candidate]:
         result += [Candidate(choice, source.origin, flags | {"operations_incomplete": _CENTRING}, doubt)
                    for source in sources[1:] for choice in source.choices
                    if choice.keys > listed[1].keys and choice.rotation_keys == listed[1].rotation_keys]
-    different = {candidate.operations.keys: candidate for candidate in reversed(result)}
-    return list(reversed(different.values())) or [Candidate(_P1, "all atoms of the cell", {}, _misfit(sources[0], metric), numbers,
-                                "contradicts_cell")]
+    if not result:
+        return [Candidate(_P1, "all atoms of the cell", {}, _misfit(sources[0], metric), numbers, "contradicts_cell")]
+    different: dict[frozenset[tuple[int, ...]], Candidate] = {}
+    for candidate in result:
+        different.setdefault(candidate.operations.keys, candidate)
+    return list(different.values())
 
 
 _CENTRING = "the operations are listed without the centring of the lattice"
