@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -10,9 +11,7 @@ import spglib
 from features.view import ENVIRONMENT
 
 T = TypeVar("T")
-OF_A_CRYSTAL = (ValueError, LookupError, ArithmeticError, RuntimeError, spglib.SpglibError)
-"""What libraries raise at a crystal that they did not expect. Any other exception is a mistake in the code, and stays
-one: a part is not left out for a misspelt name."""
+UNEXPECTED_CRYSTAL = (ValueError, LookupError, ArithmeticError, RuntimeError, spglib.SpglibError)
 
 
 class Pieces:
@@ -29,9 +28,9 @@ class Pieces:
         for way in ways[:-1]:
             try:
                 return way()
-            except ENVIRONMENT:
-                raise
-            except OF_A_CRYSTAL:
+            except Exception as error:
+                if not of_the_crystal(error):
+                    raise
                 self.replaced.append(name)
         return ways[-1]()
 
@@ -39,8 +38,20 @@ class Pieces:
         """What `way` gives; where it fails, `instead`, and `name` is missing in the text."""
         try:
             return way()
-        except ENVIRONMENT:
-            raise
-        except OF_A_CRYSTAL:
+        except Exception as error:
+            if not of_the_crystal(error):
+                raise
             self.left_out.append(name)
             return instead
+
+
+def of_the_crystal(error: Exception) -> bool:
+    """Whether a library was not made for this crystal. It says so by one of `UNEXPECTED_CRYSTAL` or, as for an element
+    without a radius, by any other error in its own code; one in ours is a bug, and one of `ENVIRONMENT` the machine's.
+    """
+    if isinstance(error, ENVIRONMENT):
+        return False
+    if isinstance(error, UNEXPECTED_CRYSTAL):
+        return True
+    innermost, _ = list(traceback.walk_tb(error.__traceback__))[-1]
+    return not innermost.f_globals["__name__"].startswith("features.")

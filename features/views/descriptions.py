@@ -33,7 +33,8 @@ SCHEMA = pa.schema([
     column("mineral_match", pa.string(), "structured (the prototype itself), like (similar) or derived (similar, but "
            "with another number of elements)"),
     column("mineral_distance", pa.float64(), "distance of the structure fingerprints; null for the prototype itself"),
-    column("dimensionality", pa.int32(), "of the most connected component: 3 framework, 2 sheet, 1 chain, 0 molecule"),
+    column("dimensionality", pa.int32(), "of the most connected component: 3 framework, 2 sheet, 1 chain, 0 molecule; "
+           "null if no bonds can be found"),
     column("space_group", pa.string(), "Hermann-Mauguin symbol, as in the text"),
     column("crystal_system", pa.string(), "crystal system, as in the text"),
     column("components", facts.COMPONENTS, "inequivalent components with dimensionality, orientation and count"),
@@ -52,7 +53,8 @@ class DescribeParams(Section):
     gives beside them, and computes the others here. What decides a row is the served text, which is part of its unit.
     """
     oxidation_states: Literal["none", "guess"] = "none"
-    """`none` is the text that the Materials Project publishes today; `guess` names ions, as its earlier texts did."""
+    """`none` is the text that the Materials Project publishes today; `guess` names ions, as its earlier texts did, where
+    they can be guessed."""
     symmetry_labels: bool = True
     """Name sites as O(1), O(2) by symmetry, as the texts of the Materials Project do today."""
     decimals: int = Field(default=2, ge=0, le=4)
@@ -75,14 +77,17 @@ class Description:
 @rowwise(SCHEMA)
 def compute(unit: dict[str, Any], params: DescribeParams) -> dict[str, Any]:
     """Describe one canonical crystal, or take the text that its source serves for it."""
-    if unit.get("served"):
-        return served_row(unit)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import robocrys
+        return served_row(unit) if unit.get("served") else computed_row(unit, params)
 
-        structure = crystal.from_cif(unit["cif"])
-        description = describe(structure, params)
+
+def computed_row(unit: dict[str, Any], params: DescribeParams) -> dict[str, Any]:
+    """The row of a text that is written here."""
+    import robocrys
+
+    structure = crystal.from_cif(unit["cif"])
+    description = describe(structure, params)
     return {
         "material_id": unit["material_id"],
         "text": description.text,
@@ -160,8 +165,8 @@ def _describer(params: DescribeParams) -> Any:
 def with_guessed_ions(structure: Any) -> Any:
     """The structure with the most likely oxidation state of each element.
 
-    The structure itself, if no guess is neutral and other than zero, or if pymatgen cannot guess: the reduced formula
-    has more than ten atoms, the limit of the Materials Project.
+    The structure itself, if no guess is neutral and other than zero, or if pymatgen does not try: the reduced formula
+    has more than ten atoms.
     """
     ionic = Pieces().first_of(
         "oxidation states", lambda: structure.copy().add_oxidation_state_by_guess(max_sites=-10), lambda: structure)
