@@ -126,11 +126,9 @@ def _utc(moment: str | None) -> datetime | None:
 
 def material_row(structure: Any) -> dict[str, Any]:
     """The columns of `materials` that follow from a canonical structure alone."""
-    from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
-
     cif = crystal.to_cif(structure)
     structure = crystal.from_cif(cif)
-    symmetry = SpacegroupAnalyzer(structure, symprec=crystal.SYMPREC)
+    space_group, space_group_number, crystal_system = crystal.space_group(structure)
     composition = structure.composition
     elements = sorted(element.symbol for element in composition)
     return {
@@ -143,9 +141,9 @@ def material_row(structure: Any) -> dict[str, Any]:
         "nsites": len(structure),
         "volume": round(structure.volume, 6),
         "density": round(float(structure.density), 6),
-        "space_group": symmetry.get_space_group_symbol(),
-        "space_group_number": symmetry.get_space_group_number(),
-        "crystal_system": symmetry.get_crystal_system(),
+        "space_group": space_group,
+        "space_group_number": space_group_number,
+        "crystal_system": crystal_system,
     }
 
 
