@@ -65,7 +65,7 @@ def _structure(content: Any) -> Mapping[str, Any]:
     if isinstance(content.get("sites"), list) or content.get("@class") in ("Molecule", "IMolecule"):
         raise RowError("not_periodic", "this JSON is a molecule, or has no 'lattice': no periodic crystal")
     names = listed(list(content)) or "none"
-    raise RowError("unreadable", f"this JSON is no pymatgen Structure, which has 'lattice' and 'sites'; its keys: {names}")
+    raise RowError("unreadable", f"this JSON is no pymatgen Structure, which has lattice and sites; its keys: {names}")
 
 
 def _has_both(content: Mapping[str, Any]) -> bool:

@@ -215,7 +215,7 @@ def site(species: Any = None, abc: Any = (0, 0, 0)) -> dict[str, Any]:
     ("{", "unreadable", "line 1: this is no valid JSON"),
     ("[1, 2]", "unreadable", "this JSON is a list of 2"),
     ('{"sites": 1, "sites": 2}', "unreadable", "has the key 'sites' twice"),
-    ('{"a": 1}', "unreadable", "no pymatgen Structure, which has 'lattice' and 'sites'; its keys: a"),
+    ('{"a": 1}', "unreadable", "no pymatgen Structure, which has lattice and sites; its keys: a"),
     ('{"@class": "Molecule", "sites": []}', "not_periodic", "molecule"),
     (json.dumps({"structure": NACL.as_dict(), "initial": NACL.as_dict()}), "unreadable", "under structure, initial"),
     (changed(sites=[]), "empty", "no atoms"),
