@@ -85,7 +85,7 @@ def _symbol(token: str, is_atomic_number: bool, where: str) -> str:
         return token
     from pymatgen.core import Element
 
-    if not token.isdigit() or not 0 < int(token) <= 118:
+    if not token.isdecimal() or not 0 < int(token) <= 118:
         raise RowError("unreadable", f"{where}: '{token[:20]}' is no atomic number")
     return str(Element.from_Z(int(token)).symbol)
 

@@ -36,8 +36,8 @@ def number(token: str) -> float | None:
 
 
 def is_integer(line: str) -> bool:
-    """Whether a line is one integer."""
-    return re.fullmatch(r"\s*\+?\d+\s*", line) is not None
+    """Whether a line, or a word, is one number of atoms."""
+    return re.fullmatch(r"\s*\+?[0-9]{1,9}\s*", line) is not None
 
 
 def is_numbers(line: str, least: int) -> bool:

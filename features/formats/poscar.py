@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from features.errors import RowError
-from features.formats.lines import element, lines_of, number, numbers, periodic_structure, quoted
+from features.formats.lines import element, is_integer, lines_of, number, numbers, periodic_structure, quoted
 
 RUN_TOGETHER = re.compile(r"(?<=[0-9.])-(?=[0-9.])")
 """Where a minus sign has taken the place of the blank between two numbers."""
@@ -86,13 +86,13 @@ def _species(lines: list[str]) -> tuple[list[str] | None, list[int], int]:
     potential.
     """
     at, symbols = 5, []
-    while (tokens := _tokens(lines, at)) and not tokens[0].isdigit():
+    while (tokens := _tokens(lines, at)) and not is_integer(tokens[0]):
         if not all(token[0].isalpha() for token in tokens):
             break
         symbols += [re.split("[_/]", token)[0] for token in tokens]
         at += 1
     first, counts = at, []
-    while (tokens := _tokens(lines, at)) and all(token.isdigit() for token in tokens):
+    while (tokens := _tokens(lines, at)) and all(is_integer(token) for token in tokens):
         counts += [int(token) for token in tokens]
         at += 1
     if not counts:

@@ -20,7 +20,7 @@ FULL = 1e-3
 def read(text: str) -> Any:
     """The pymatgen `Structure` of a JSON text, which is a structure or has one as `structure`."""
     try:
-        content = json.loads(text, object_pairs_hook=_object)
+        content = json.loads(text, object_pairs_hook=_object, parse_int=float)
     except json.JSONDecodeError as error:
         raise RowError("unreadable", f"line {error.lineno}: this is no valid JSON ({error.msg})") from None
     except RecursionError:
@@ -95,8 +95,8 @@ def _matrix(lattice: Any) -> Any:
 
 
 def _numbers(values: Any, count: int, what: str) -> list[float]:
-    good = [float(value) for value in values if isinstance(value, int | float) and not isinstance(value, bool)
-            and math.isfinite(value)] if isinstance(values, list) else []
+    good = [value for value in values if isinstance(value, float) and math.isfinite(value)] \
+        if isinstance(values, list) else []
     if len(good) != count or len(values) != count:
         shown = "nothing" if values is None else json.dumps(values)[:60]
         raise RowError("unreadable", f"{what}: {count} finite numbers are expected; found {shown}")

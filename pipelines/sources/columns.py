@@ -128,7 +128,7 @@ def _json_lines(path: Path, text: str) -> Columns:
             continue
         try:
             row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{path}, line {number}: this is no JSON ({error})") from None
         if not isinstance(row, dict):
             raise UserError(f"{path}, line {number}: a JSON object is expected in each line, with {ID} and others")

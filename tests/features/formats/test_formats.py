@@ -138,6 +138,7 @@ def test_poscars_as_they_are_found(old: str, new: str) -> None:
     ("1 1\n", "1\n", "line 7: 2 numbers of atoms are expected, for Na Cl; found 1"),
     ("1 1\n", "1 x\n", "line 7: the numbers of atoms are expected; found '1 x'"),
     ("1 1\n", "0 0\n", "no atoms"),
+    ("1 1\n", "9" * 5000 + "\n", "line 7: the numbers of atoms are expected; found '999"),
     ("1 1\n", "1 2\n", "line 11: the position of atom 3 of 3 is expected; found nothing"),
     ("Direct\n", "", "line 8: 'Direct' or 'Cartesian' is expected; found '0 0 0 Na'"),
     ("0.5 0.5 0.5 Cl", "0.5 inf 0.5", "line 10: the position of atom 2 of 2 is expected"),
@@ -225,7 +226,9 @@ def site(species: Any = None, abc: Any = (0, 0, 0)) -> dict[str, Any]:
     (changed(sites=[site([{"element": "Na"}])]), "unreadable", "'occu': 1 finite numbers are expected; found"),
     (changed(sites=[site([{"element": "Na", "occu": 1}, {"element": "K", "occu": 1}])]), "unreadable", "add up to 2"),
     (changed(lattice={"matrix": [[1, 0, 0], [0, 1, 0], [1, 1, 0]]}), "unreadable", "no volume"),
-    (changed(lattice={"a": 3, "b": 3, "c": 3, "alpha": 10, "beta": 10, "gamma": 170}), "unreadable", "no"),
+    (changed(lattice={"a": 3, "b": 3, "c": 3, "alpha": 10, "beta": 10, "gamma": 170}), "unreadable",
+     "the cell has no volume"),
+    (changed(sites=[site(abc=(0, 10**400, 0))]), "unreadable", "site 1 of 1: 'abc': 3 finite numbers"),
     (changed(lattice={"a": 3}), "unreadable", "'lattice': 'matrix', or a, b, c"),
     (changed(lattice={**NACL.lattice.as_dict(), "pbc": [True, True, False]}), "not_periodic", "three dimensions"),
 ])
