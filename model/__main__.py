@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -83,7 +84,7 @@ def predict(
     finally:  # an error of the machine at a later file does not lose the earlier ones
         if as_json and results:
             print(json.dumps([_as_dict(result, trained.params.target, trained.config.unit) for result in results],
-                             indent=2, ensure_ascii=False))
+                             indent=2, ensure_ascii=False, allow_nan=False))
         elif results:
             _print_table(results, trained.params.target, trained.config.unit)
         explained = [result.explanation for result in results if result.explanation is not None]
@@ -99,7 +100,8 @@ def predict(
 def _as_dict(result: Any, target: str, unit: str) -> dict[str, Any]:
     content = {"file": result.file, "target": target, "unit": unit, **asdict(result)}
     del content["explanation"]
-    return {name: value for name, value in content.items() if value is not None}
+    return {name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in content.items() if value is not None}
 
 
 def _print_table(results: list[Any], target: str, unit: str) -> None:
@@ -121,8 +123,9 @@ def _print_table(results: list[Any], target: str, unit: str) -> None:
         print_table(names, rows, numbers)
     bad = [result for result in results if result.error]
     for result in results:
-        if result.note or (result.error and len(bad) > 1):
-            print(f"{result.file}: {result.note or result.error}", file=sys.stderr)
+        said = [result.note, *(result.flags or {}).values(), result.error if len(bad) > 1 else None]
+        for message in filter(None, said):
+            print(f"{result.file}: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":

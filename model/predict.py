@@ -49,6 +49,8 @@ class FileResult:
     text: str | None = None
     note: str | None = None
     """Why the prediction rests on the structure alone, if it does."""
+    flags: dict[str, str] | None = None
+    """What the file says that may matter beside the crystal: kind → in words; None without a crystal."""
     outside: list[Outside] | None = None
     """What of the crystal no training crystal reaches; empty if there is nothing, None without a crystal."""
     training_crystals_with: dict[str, int] | None = None
@@ -122,7 +124,8 @@ def _predict(trained: Trained, name: str, text: str, with_explanation: bool) -> 
         name, formula=material["reduced_formula"], space_group=material["space_group"], value=fused,
         structure_only=structure_only if trained.params.learns("structure") else None,
         text_only=text_only if words is not None and trained.params.learns("text") else None,
-        text=description["text"] if description else None, note=note, outside=outside,
+        text=description["text"] if description else None, note=note,
+        flags=dict(zip(material["flags"], material["flag_messages"], strict=True)), outside=outside,
         training_crystals_with=trained.coverage.crystals_with(material["elements"]), explanation=explanation)
 
 
