@@ -32,7 +32,7 @@ def only_structure(text: str) -> grammar.Block:
     if len(blocks) > 1:
         names = ", ".join(block.name for block in blocks[:5]) + (", …" if len(blocks) > 5 else "")
         raise RowError("several_structures", f"the file holds {len(blocks)} structures ({names}); one is expected: "
-                                             "name one as FILE.cif#BLOCK, or take all of them")
+                                             "name one as FILE.cif#BLOCK, or take all (ingest.blocks or --blocks: all)")
     return grammar.Block(blocks[0])
 
 
