@@ -7,12 +7,13 @@ import re
 import warnings
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 from pydantic import Field
 
 from features import crystal
+from features.cif.read import Reading, read_cif
 from features.errors import RowError
 from features.params import Section
 from features.view import FeatureView, column, row_errors, rowwise
@@ -41,7 +42,7 @@ PROPERTIES: Mapping[str, tuple[str, str | None]] = {
 SOURCE_SCHEMA = pa.schema([
     column("material_id", pa.string(), "identifier in the source"),
     column("structure", pa.string(), "text of the structure as the source has it"),
-    column("format", pa.string(), "cif, poscar or json (a pymatgen dict)"),
+    column("format", pa.string(), "cif, poscar, extxyz or json (a pymatgen dict)"),
     column("properties", pa.string(), "numeric properties, a JSON object"),
     column("source", pa.string(), "name of the source"),
     column("source_version", pa.string(), "version or digest of the source"),
@@ -62,6 +63,9 @@ SCHEMA = pa.schema([
     column("elements", pa.list_(pa.string()), "elements in alphabetical order"),
     column("isotopes", pa.list_(pa.string()), "isotopes that the source names and the canonical crystal takes as the "
            "element: D, T"),
+    column("flags", pa.list_(pa.string()), "what the file says that may matter beside the crystal, in short, see "
+           "docs/cif.md"),
+    column("flag_messages", pa.list_(pa.string()), "the same in words, one for each of `flags`"),
     column("nsites", pa.int32(), "number of atoms in the primitive cell"),
     column("volume", pa.float64(), "volume of the primitive cell", "Å³"),
     column("density", pa.float64(), "mass density", "g/cm³"),
@@ -82,14 +86,18 @@ ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 
 
 class MaterialsParams(Section):
-    """No parameter of `ingest` decides a row's value; the section of that name chooses which rows there are."""
+    """Of section `ingest` this decides a row; the rest of it chooses which rows there are."""
+
+    contradictions: Literal["reject", "keep"] = "reject"
+    """What becomes of a CIF that contradicts itself, whose sites do not make up its formula, for example: a reject, or
+    a row with a flag."""
 
     timeout_s: float = Field(default=120.0, gt=0, json_schema_extra={"runtime": True})
     """Longest time for one crystal."""
 
 
 @rowwise(SCHEMA)
-def compute(unit: dict[str, Any], _params: MaterialsParams) -> dict[str, Any]:
+def compute(unit: dict[str, Any], params: MaterialsParams) -> dict[str, Any]:
     """Parse an entry of a source, bring its crystal into the canonical presentation and describe it in numbers."""
     if unit["error"]:
         kind, _, message = unit["error"].partition(": ")
@@ -98,8 +106,11 @@ def compute(unit: dict[str, Any], _params: MaterialsParams) -> dict[str, Any]:
         raise RowError("bad_id", "an id (the file's name) holds letters, digits and . _ + - only, and at most 128 of "
                                  "them: rename it")
     properties = {name: value for name, value in json.loads(unit["properties"]).items() if value is not None}
-    parsed = parse(unit["structure"], unit["format"])
+    reading = parse(unit["structure"], unit["format"], params.contradictions == "keep")
+    parsed = reading.structure
     return material_row(crystal.canonical_structure(parsed)) | {
+        "flags": list(reading.flags),
+        "flag_messages": list(reading.flags.values()),
         "isotopes": sorted({specie.name for specie in parsed.composition.elements} & {"D", "T"}),
         "material_id": unit["material_id"],
         **{name: unit[name] for name in ("source", "source_version", "license", "citation")},
@@ -138,10 +149,9 @@ def material_row(structure: Any) -> dict[str, Any]:
     }
 
 
-def parse(text: str, form: str) -> Any:
+def parse(text: str, form: str, keep_contradictions: bool = False) -> Reading:
     """Parse the text of a structure. Raises `RowError` with the parser's own reason."""
     from pymatgen.core import Structure
-    from pymatgen.io.cif import CifParser
     from pymatgen.io.vasp.inputs import Poscar
 
     if not text.strip():
@@ -149,13 +159,10 @@ def parse(text: str, form: str) -> Any:
     with row_errors("unreadable"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if form == "cif":
-            structures = CifParser.from_str(text).parse_structures(primitive=False, on_error="raise")
-            if len(structures) != 1:
-                raise ValueError(f"the file holds {len(structures)} structures, one is expected")
-            return structures[0]
+            return read_cif(text, keep_contradictions=keep_contradictions)
         if form == "poscar":
-            return Poscar.from_str(text).structure
-        return Structure.from_dict(json.loads(text))
+            return Reading(Poscar.from_str(text).structure, {})
+        return Reading(Structure.from_dict(json.loads(text)), {})
 
 
 VIEW = FeatureView(
@@ -164,12 +171,12 @@ VIEW = FeatureView(
     key=("material_id",),
     inputs={},
     schema=SCHEMA,
-    version=3,
+    version=4,
     params=MaterialsParams,
     compute=compute,
-    libraries=("pymatgen-core", "spglib"),
+    libraries=("pymatgen-core", "spglib", "gemmi"),
     baselined=("numpy",),
     batch_size=32,
     timeout_s=lambda params: params.timeout_s,
-    preload=("pymatgen.io.cif", "pymatgen.io.vasp.inputs", "pymatgen.symmetry.analyzer"),
+    preload=("features.cif.read", "pymatgen.io.vasp.inputs", "pymatgen.symmetry.analyzer"),
 )

@@ -38,7 +38,7 @@ def test_columns_of_a_real_crystal() -> None:
 
 
 @pytest.mark.parametrize(("changes", "error"), [
-    ({"structure": NACL[:800]}, "unreadable"),
+    ({"structure": NACL[:800]}, "no_sites"),
     ({"structure": "this is not a CIF"}, "unreadable"),
     ({"structure": ""}, "empty"),
     ({"structure": NACL.replace("0.000000  0  .  1", "0.000000  0  .  0.5")}, "disordered"),

@@ -1,0 +1,49 @@
+"""The blocks of a file that hold a structure."""
+
+from __future__ import annotations
+
+from gemmi import cif
+
+from features.cif import grammar
+from features.errors import RowError
+
+POSITIONS = ("_atom_site_fract_x", "_atom_site_cartn_x")
+
+
+def structure_blocks(text: str) -> dict[str, str]:
+    """Name → text of each block that has atom sites; of two with one name the second is called `name_2`.
+
+    Raises `RowError` if the file is no CIF (`unreadable`) or has no sites (`no_sites`).
+    """
+    named: dict[str, str] = {}
+    for block in _with_sites(grammar.parse(text)):
+        name = block.name.strip() or "data"
+        number = 1 + sum(given == name or given.startswith(f"{name}_") for given in named)
+        named[name if name not in named else f"{name}_{number}"] = block.as_string()
+    return named
+
+
+def only_structure(text: str) -> grammar.Block:
+    """The block of a file with one structure.
+
+    Raises `RowError`: `unreadable`, `no_sites`, or `several_structures` with their number and names.
+    """
+    blocks = _with_sites(grammar.parse(text))
+    if len(blocks) > 1:
+        names = ", ".join(block.name for block in blocks[:5]) + (", …" if len(blocks) > 5 else "")
+        raise RowError("several_structures", f"the file holds {len(blocks)} structures ({names}); one is expected: "
+                                             "name one as FILE.cif#BLOCK, or take all of them")
+    return grammar.Block(blocks[0])
+
+
+def _with_sites(document: cif.Document) -> list[cif.Block]:
+    blocks = [block for block in document if _has_sites(block)]
+    if not blocks:
+        raise RowError("no_sites", "no block of the file lists atom sites with fractional coordinates "
+                                   "(_atom_site_fract_x)")
+    return blocks
+
+
+def _has_sites(block: cif.Block) -> bool:
+    return any(grammar.normal(tag) in POSITIONS and not all(cif.is_null(value) for value in values[offset::len(tags)])
+               for tags, values in grammar.items(block) for offset, tag in enumerate(tags))

@@ -1,0 +1,231 @@
+"""The sites that a file lists, and the atoms that symmetry makes of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from features.cif.elements import ISOTOPES, Site, assign, is_vacancy
+from features.cif.grammar import Block, number
+from features.cif.operations import Floats, Operations
+from features.errors import RowError
+
+SAME_PLACE = 0.1
+"""Å; images of a site, or sites, closer than this are one place: coordinates are given to two or three decimals."""
+FULL = 1e-3
+"""How far an occupancy may be from 1."""
+EXACT = 1e-3
+"""Å; how well a site must lie on its symmetry elements once it has been moved there."""
+MOST_ATOMS = 3000
+"""Most atoms of one cell."""
+LONGEST = 1000.0
+"""Å, of an edge; and the most, in edges, of a coordinate."""
+
+_FRACTIONS = ("_atom_site_fract_x", "_atom_site_fract_y", "_atom_site_fract_z")
+_LABEL, _TYPE, _OCCUPANCY = "_atom_site_label", "_atom_site_type_symbol", "_atom_site_occupancy"
+_FLAG, _GROUP = "_atom_site_calc_flag", "_atom_site_disorder_group"
+_HYDROGENS = "_atom_site_attached_hydrogens"
+_MULTIPLICITIES = ("_atom_site_symmetry_multiplicity", "_atom_site_site_symmetry_multiplicity")
+_TAGS = (*_FRACTIONS, _LABEL, _TYPE, _OCCUPANCY, _FLAG, _GROUP, _HYDROGENS, *_MULTIPLICITIES)
+_NULL = ("", "?", ".")
+
+
+@dataclass(frozen=True)
+class Atom:
+    """An atom of the cell."""
+
+    symbol: str
+    """Element, or D or T."""
+    label: str
+    fractions: Floats
+    """`[3]`."""
+
+
+def lattice(block: Block) -> Any:
+    """The cell as a pymatgen `Lattice`; angles that are not given are 90°, as the dictionary of CIF says.
+
+    Raises `RowError` (`bad_cell`) with the tag and its value.
+    """
+    from pymatgen.core import Lattice
+
+    lengths = [_of_cell(block, f"_cell_length_{name}", None, LONGEST) for name in "abc"]
+    angles = [_of_cell(block, f"_cell_angle_{name}", "90", 180.0) for name in ("alpha", "beta", "gamma")]
+    cosines = [math.cos(math.radians(angle)) for angle in angles]
+    squared = 1 + 2 * math.prod(cosines) - sum(cosine**2 for cosine in cosines)
+    if squared < 1e-6:
+        raise RowError("bad_cell", f"no cell has the angles {', '.join(f'{angle:g}' for angle in angles)}°")
+    return Lattice.from_parameters(*lengths, *angles)
+
+
+def _of_cell(block: Block, tag: str, default: str | None, most: float) -> float:
+    text = block.text(tag) or default
+    if text is None:
+        raise RowError("bad_cell", f"{tag} is missing")
+    value = number(text)
+    if not 0 < value < most:
+        raise RowError("bad_cell", f"{tag} is '{text}'; a number between 0 and {most:g} is expected")
+    return value
+
+
+def listed(block: Block) -> tuple[list[Site], float]:
+    """The sites without dummies and vacancies, and the number of hydrogens that are said to be attached to them.
+
+    Raises:
+        RowError: `bad_coordinates`, `bad_occupancy`, `disordered` for alternatives, or `no_sites`.
+    """
+    columns = block.columns(_FRACTIONS[0], _TAGS)
+    if not all(tag in columns for tag in _FRACTIONS):
+        raise RowError("no_sites", f"the list of sites has no {next(t for t in _FRACTIONS if t not in columns)}")
+    if _LABEL not in columns and _TYPE not in columns:
+        raise RowError("no_sites", f"the list of sites has neither {_LABEL} nor {_TYPE}")
+    names = list(columns)
+    sites, alternatives, hydrogens = [], set(), 0.0
+    for index, values in enumerate(zip(*columns.values(), strict=True), start=1):
+        row = {name: ("" if value in _NULL else value) for name, value in zip(names, values, strict=True)}
+        if row.get(_FLAG, "").lower().startswith("dum"):
+            continue
+        label = row.get(_LABEL, "") or f"{row.get(_TYPE, '')}({index})"
+        occupancy = _occupancy(row.get(_OCCUPANCY, ""), label)
+        site = Site(label, row.get(_TYPE) or None, (0.0, 0.0, 0.0), occupancy, _whole(row, _MULTIPLICITIES))
+        if is_vacancy(site) or occupancy == 0:
+            continue
+        fractions = tuple(_coordinate(row[tag], tag, label) for tag in _FRACTIONS)
+        sites.append(Site(label, site.type, (fractions[0], fractions[1], fractions[2]), occupancy, site.multiplicity))
+        attached = number(row.get(_HYDROGENS, "") or "0")
+        hydrogens += attached if attached > 0 else 0.0
+        if row.get(_GROUP, "") not in ("", "0"):
+            alternatives.add(row[_GROUP])
+    if not sites:
+        raise RowError("no_sites", "the file lists no atoms, only dummies, vacancies or sites of occupancy 0")
+    if len(alternatives) > 1:
+        raise RowError("disordered", f"the sites are alternatives of each other ({_GROUP} "
+                                     f"{', '.join(sorted(alternatives)[:4])}); ordered crystals only")
+    return sites, hydrogens
+
+
+def _coordinate(text: str, tag: str, label: str) -> float:
+    value = number(text) if text else math.nan
+    if not abs(value) < LONGEST:
+        raise RowError("bad_coordinates", f"site '{label}': {tag} is '{text or '?'}'; a fraction of the edge is "
+                                          "expected")
+    return value
+
+
+def _occupancy(text: str, label: str) -> float:
+    value = number(text) if text else 1.0
+    if not 0 <= value <= 1 + FULL:
+        raise RowError("bad_occupancy", f"site '{label}': {_OCCUPANCY} is '{text}'; a number from 0 to 1 is expected")
+    return 1.0 if abs(value - 1) <= FULL else value
+
+
+def _whole(row: dict[str, str], tags: Sequence[str]) -> int | None:
+    return next((int(row[tag]) for tag in tags if row.get(tag, "").isdigit()), None)
+
+
+def orbits(sites: Sequence[Site], operations: Operations, cell: Any) -> list[Floats]:
+    """The places of each site in the cell, `[multiplicity, 3]` in fractions; the first is that of the site itself.
+
+    A site within `SAME_PLACE` of symmetry elements is moved onto them, to the mean of its images there.
+
+    Raises:
+        RowError: `too_large`, or `overlapping` where a site has images close to it that no symmetry element joins.
+    """
+    matrix = np.asarray(cell.matrix)
+    result = [_orbit(np.array(site.fractions), operations, matrix, site.label) for site in sites]
+    if sum(map(len, result)) > MOST_ATOMS:
+        raise RowError("too_large", f"the cell holds {sum(map(len, result))} atoms, more than {MOST_ATOMS}")
+    return result
+
+
+def _orbit(place: Floats, operations: Operations, matrix: Floats, label: str) -> Floats:
+    for _ in range(5):
+        images = operations.rotations @ place + operations.translations
+        gaps = images - place
+        gaps -= np.rint(gaps)
+        distances = np.linalg.norm(gaps @ matrix, axis=1)
+        near = distances < SAME_PLACE
+        if distances[near].max() < EXACT:
+            break
+        place = place + gaps[near].mean(axis=0)
+    else:
+        raise _crowded(label)
+    if near.sum() == 1:
+        return images
+    apart = images[:, None] - images[None]
+    apart -= np.rint(apart)
+    first = np.unique((np.linalg.norm(apart @ matrix, axis=2) < 2 * EXACT).argmax(axis=1))
+    if len(first) * near.sum() != len(operations):
+        raise _crowded(label)
+    return images[first]
+
+
+def _crowded(label: str) -> RowError:
+    return RowError("overlapping", f"site '{label}' has images less than {SAME_PLACE} Å from it, but lies on no "
+                                   "symmetry element that joins them")
+
+
+def atoms(sites: Sequence[Site], places: Sequence[Floats], cell: Any, formula: dict[str, float] | None,
+          ) -> tuple[list[Atom], dict[str, str]]:
+    """The atoms of the cell, sites at one place merged; and flags.
+
+    Raises:
+        RowError: `element_unclear`, `group_label`, `disordered`, or `overlapping` for different atoms at one place.
+    """
+    owners = _owners(places, cell)
+    first = [owner == index for index, owner in enumerate(owners)]
+    counted = [len(place) if own else 0 for place, own in zip(places, first, strict=True)]
+    symbols = assign(sites, counted, formula)
+    result: list[Atom] = []
+    twice: list[str] = []
+    for index, own in enumerate(first):
+        if not own:
+            continue
+        members = [k for k, owner in enumerate(owners) if owner == index]
+        symbol, repeated = _occupant([sites[k] for k in members], [symbols[k] for k in members])
+        if repeated:
+            twice.append(sites[index].label)
+        result += [Atom(symbol, sites[index].label, place) for place in places[index]]
+    flags = {"listed_twice": f"atoms listed besides those that symmetry gives: {', '.join(twice[:5])}"} if twice else {}
+    return result, flags
+
+
+def _owners(places: Sequence[Floats], cell: Any) -> list[int]:
+    """For each site, the first site that has an image at its place."""
+    matrix = np.asarray(cell.matrix)
+    everywhere = np.concatenate(places)
+    owner_of = np.repeat(np.arange(len(places)), [len(place) for place in places])
+    owners: list[int] = []
+    near: Any
+    for index, place in enumerate(places):
+        gaps = everywhere[owner_of < index] - place[0]
+        gaps -= np.rint(gaps)
+        near = np.flatnonzero(np.einsum("ij,jk,lk,il->i", gaps, matrix, matrix, gaps) < SAME_PLACE**2) \
+            if len(gaps) else []
+        owners.append(owners[owner_of[near[0]]] if len(near) else index)
+    return owners
+
+
+def _occupant(sites: Sequence[Site], symbols: Sequence[str]) -> tuple[str, bool]:
+    """The element of one place, and whether it was listed more than once.
+
+    One element is ordered whatever the charges or isotopes of its sites.
+    """
+    total = sum(site.occupancy for site in sites)
+    elements = {ISOTOPES.get(symbol, symbol) for symbol in symbols}
+    names = " and ".join(dict.fromkeys(site.label for site in sites))
+    repeated = len(sites) > 1 and all(site.occupancy == 1 for site in sites)
+    if len(elements) == 1 and repeated:
+        return symbols[0], True
+    if total > 1 + FULL:
+        raise RowError("overlapping", f"sites {names} lie less than {SAME_PLACE} Å apart, with occupancies "
+                                      f"{' + '.join(f'{site.occupancy:g}' for site in sites)}")
+    if len(elements) > 1:
+        raise RowError("disordered", f"{names} share one place; ordered crystals only")
+    if total < 1 - FULL:
+        raise RowError("disordered", f"site '{names}' is occupied to {total:g} only; ordered crystals only")
+    isotopes = [symbol for symbol in symbols if symbol in ISOTOPES]
+    return (isotopes or list(symbols))[0], False

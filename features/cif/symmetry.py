@@ -1,0 +1,260 @@
+"""The symmetry that a file gives: its list of operations, Hall symbol, Hermann-Mauguin name or number.
+
+The first of them that the file has is used. The others must name the same space group; where they do not, or where a
+name leaves the origin open, there are several candidates, between which the file's other facts decide
+(`features.cif.read`).
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import gemmi
+import numpy as np
+import spglib
+
+from features.cif.grammar import Block
+from features.cif.operations import Floats, Operations, combined, from_triplets
+from features.errors import RowError
+
+LISTS = ("_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz")
+MAGNETIC = ("_space_group_symop_magn_operation_xyz", "_space_group_symop_magn_centering_xyz")
+HALL = ("_space_group_name_hall", "_symmetry_space_group_name_hall")
+NAMES = ("_space_group_name_h-m_alt", "_symmetry_space_group_name_h-m", "_space_group_name_h-m",
+         "_space_group_name_h-m_full", "_symmetry_space_group_name_h-m_alt", "_symmetry_space_group_name_h-m_full")
+NUMBERS = ("_space_group_it_number", "_symmetry_int_tables_number", "_symmetry_int_table_number",
+           "_space_group_int_tables_number")
+SETTING = ("_space_group_it_coordinate_system_code",)
+SUPERSPACE = ("_space_group_ssg_", "_space_group_symop_ssg_", "_cell_modulation_", "_cell_wave_vector_")
+MISFIT = 0.01
+"""How far a cell may be from the symmetry of its group: 0.5 % in lengths, 0.6° in angles. Cells are measured."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Operations that the file may mean."""
+
+    operations: Operations
+    origin: str
+    """Where they are from, in words."""
+    flags: Mapping[str, str] = field(default_factory=dict)
+    doubt: str | None = None
+    """Why they may only be used if the formula with Z, or the density, confirms them; None if there is no doubt."""
+
+
+@dataclass(frozen=True)
+class _Source:
+    """One of the ways in which the file gives its symmetry."""
+
+    origin: str
+    choices: list[Operations]
+    number: int | None
+
+
+def candidates(block: Block, metric: Floats) -> list[Candidate]:
+    """What the file's symmetry may be, the likeliest first; several only where its name leaves the origin open, or
+    where it contradicts itself.
+
+    Args:
+        metric: metric tensor of the cell, Å², `[3, 3]`.
+
+    Raises:
+        RowError: `superspace`, `unknown_space_group`, `no_symmetry_given`, `contradicts_cell` or
+            `contradicts_symmetry`.
+    """
+    listed, flags = _listed(block)
+    sources = list(_sources(block, metric))
+    if not sources and listed is None:
+        raise _nothing(block)
+    if listed is not None and not listed[1].is_group:
+        sources, flags = _completed(listed, sources)
+        listed = None
+    if listed is not None:
+        sources.insert(0, _Source(listed[0], [listed[1]], listed[1].number))
+    numbers = {source.number for source in sources}
+    doubt = None
+    if len(numbers) > 1:
+        doubt = "; ".join(f"{source.origin} {'are' if source.origin.startswith('the op') else 'is'} space group "
+                          f"{source.number or 'unknown'}" for source in sources)
+    # a list of operations is never overruled by a name; of a name and a number in dispute the facts may choose either
+    usable = sources if doubt and listed is None else sources[:1]
+    return [Candidate(choice, source.origin, flags, doubt) for source in usable
+            for choice in _fitting(source, metric)]
+
+
+def without_symmetry() -> Candidate:
+    """P 1, for a file that gives no symmetry: right if all atoms of the cell are listed."""
+    return Candidate(Operations.of(gemmi.find_spacegroup_by_number(1).operations()), "no symmetry given (P 1)",
+                     doubt="the file gives no symmetry: neither operations nor a name of the space group")
+
+
+def _listed(block: Block) -> tuple[tuple[str, Operations] | None, dict[str, str]]:
+    flags = {}
+    modulated = block.has(*SUPERSPACE)
+    if modulated:
+        flags["modulated"] = f"a modulated structure ({modulated}): this is its average"
+    for tag in LISTS:
+        triplets = block.column(tag)
+        if triplets and not all(block.nulls(tag)):
+            return ("the operations listed", from_triplets(triplets, tag)), flags
+    triplets = block.column(MAGNETIC[0])
+    if triplets and not modulated:
+        operations = from_triplets(triplets, MAGNETIC[0])
+        centrings = block.column(MAGNETIC[1])
+        if centrings:
+            operations = combined(operations, from_triplets(centrings, MAGNETIC[1]))
+        # what reverses moments still moves atoms, so the order is that of the crystal without moments or a part of it
+        return ("the operations of the magnetic group", operations), flags
+    return None, flags
+
+
+def _sources(block: Block, metric: Floats) -> Iterator[_Source]:
+    hall = block.text(*HALL)
+    if hall is not None:
+        operations = from_hall(hall)
+        if operations is not None:
+            yield _Source(f"the Hall symbol '{hall}'", [operations], operations.number)
+    setting = block.text(*SETTING)
+    name = block.text(*NAMES)
+    if name is not None:
+        groups = of_name(name)
+        if not groups and hall is None and not any(block.column(tag) for tag in (*LISTS, MAGNETIC[0])):
+            raise RowError("unknown_space_group", f"'{name}' is no Hermann-Mauguin name of a space group in any "
+                                                  "setting of the tables; give the operations "
+                                                  "(_space_group_symop_operation_xyz)")
+        if groups:
+            yield _Source(f"the name '{name}'", _choices(groups, setting, metric), groups[0].number)
+    number = block.text(*NUMBERS)
+    if number is not None and number.isdigit() and 1 <= int(number) <= 230:
+        groups = of_number(int(number))
+        yield _Source(f"the number {number}", _choices(groups, setting, metric, standard=True), int(number))
+
+
+def _choices(groups: list[gemmi.SpaceGroup], setting: str | None, metric: Floats, standard: bool = False,
+             ) -> list[Operations]:
+    """Settings that remain open: origins, or else the first one that fits the cell."""
+    coded = [group for group in groups if setting and setting.lower() in (_extension(group).lower(), group.qualifier)]
+    groups = coded or groups
+    operations = {group.xhm(): Operations.of(group.operations()) for group in groups}
+    fitting = [group for group in groups if operations[group.xhm()].misfit(metric) <= MISFIT] or groups[:1]
+    first = fitting[0]
+    origins = [group for group in fitting if group.hm == first.hm and _extension(group) in ("1", "2")]
+    if standard and origins:
+        origins.sort(key=lambda group: not group.is_reference_setting())
+    return [operations[group.xhm()] for group in origins or fitting[:1]]
+
+
+def _completed(listed: tuple[str, Operations], sources: list[_Source]) -> tuple[list[_Source], dict[str, str]]:
+    """The groups of the name that hold every operation of a list that is no group by itself."""
+    complete = [_Source(source.origin, choices, source.number) for source in sources
+                for choices in [[choice for choice in source.choices if choice.keys >= listed[1].keys]] if choices]
+    if not complete:
+        raise RowError("contradicts_symmetry", f"the {len(listed[1])} operations listed are no group, since products "
+                                               "of them are missing, and no name in the file completes them")
+    return complete, {"operations_incomplete": f"the {len(listed[1])} operations listed are no group; "
+                                               f"{complete[0].origin} completes them"}
+
+
+def _fitting(source: _Source, metric: Floats) -> list[Operations]:
+    misfits = [choice.misfit(metric) for choice in source.choices]
+    fitting = [choice for choice, misfit in zip(source.choices, misfits, strict=True) if misfit <= MISFIT]
+    if not fitting:
+        a, b, c = np.sqrt(np.diagonal(metric))
+        angles = [float(np.degrees(np.arccos(metric[i, j] / np.sqrt(metric[i, i] * metric[j, j]))))
+                  for i, j in ((1, 2), (0, 2), (0, 1))]
+        raise RowError("contradicts_cell", f"{source.origin} (space group {source.number}) cannot be that of a cell "
+                                           f"with edges {a:.4g}, {b:.4g}, {c:.4g} Å and angles "
+                                           f"{', '.join(f'{angle:.5g}' for angle in angles)}°")
+    return fitting
+
+
+def _nothing(block: Block) -> RowError:
+    if block.has(*SUPERSPACE):
+        return RowError("superspace", "a modulated structure, given by superspace operations only; an ordinary "
+                                      "structure is expected")
+    wrong = block.text(*HALL, *NUMBERS)
+    if wrong is not None:
+        return RowError("unknown_space_group", f"'{wrong}' is neither the Hall symbol nor the number of a space group")
+    return RowError("no_symmetry_given", "the file gives no symmetry, neither operations nor a name of the space "
+                                         "group; if every atom of the cell is listed, say so by "
+                                         "_space_group_name_H-M_alt 'P 1'")
+
+
+def from_hall(symbol: str) -> Operations | None:
+    """Operations of a Hall symbol (S. R. Hall, Acta Cryst. A37, 517, 1981); None if it is none."""
+    try:
+        operations = Operations.of(gemmi.symops_from_hall(symbol.replace("_", " ")))
+    except (ValueError, RuntimeError):
+        return None
+    return operations if operations.is_group and operations.number is not None else None
+
+
+def of_number(number: int) -> list[gemmi.SpaceGroup]:
+    """The standard setting of the International Tables, then the other origin or axes that it may be written in."""
+    standard = gemmi.get_spacegroup_reference_setting(number)
+    return [standard, *(group for group in gemmi.spacegroup_table()
+                        if group.hm == standard.hm and group.number == number and group.xhm() != standard.xhm())]
+
+
+_ORIGIN = re.compile(r"[\s(\[,;:]+(?:origin|setting)\s*(?:choice|at|no\.?)?\s*:?\s*([12])\s*[)\]]?$", re.IGNORECASE)
+_ENDING = re.compile(r"(?:\s*:\s*|\s+|\s*\(\s*)([12HRSZ])\s*\)?$", re.IGNORECASE)
+
+
+def of_name(name: str) -> list[gemmi.SpaceGroup]:
+    """Settings that a Hermann-Mauguin name may mean, the conventional one first; none if nobody knows it.
+
+    Short, full and old names (`P 21/c`, `P 1 21/c 1`, `Fm3m`), with or without blanks or underscores, with an
+    extension (`:1`, `:2`, `:H`, `:R`; `S` and `Z` for the origins, as the ICSD writes) or without.
+    """
+    name = " ".join(re.sub(r"(?<=\d)\((\d)\)", r"\1", name.replace("_", "").replace("\u0305", "-")).split())
+    settings = _index().get(_compact(name), [])
+    if settings:
+        return settings
+    ending = _ORIGIN.search(name) or _ENDING.search(name)
+    if ending is None:
+        return _by_compact(_compact(name))
+    extension = {"S": "1", "Z": "2"}.get(ending[1].upper(), ending[1].upper())
+    settings = _by_compact(_compact(name[:ending.start()]))
+    if not any(_extension(group) for group in settings):
+        return settings  # an origin or axes named where there is no choice
+    return [group for group in settings if _extension(group) == extension]
+
+
+def _by_compact(compact: str) -> list[gemmi.SpaceGroup]:
+    settings = _index().get(compact)
+    if settings:
+        return settings
+    group = gemmi.find_spacegroup_by_name(compact[:1].upper() + compact[1:]) if compact else None
+    return [] if group is None else [other for other in gemmi.spacegroup_table()
+                                     if other.hm == group.hm and other.number == group.number]
+
+
+@functools.lru_cache(maxsize=1)
+def _index() -> dict[str, list[gemmi.SpaceGroup]]:
+    """Compact name → settings, in the order of the table, which begins with the conventional one."""
+    index: dict[str, list[gemmi.SpaceGroup]] = {}
+    # the 530 settings of the tables stand in the same order in both libraries; spglib has their full names
+    full = [spglib.get_spacegroup_type(number).international_full.replace("_", "") for number in range(1, 531)]
+    for group, full_name in itertools.zip_longest(gemmi.spacegroup_table(), full):
+        names = {_compact(group.hm), _compact(group.xhm())}
+        if 3 <= group.number <= 15:  # P 1 21/c 1 → P 21/c
+            names.add(_compact("".join(part for part in group.hm.split() if part != "1")))
+        if 200 <= group.number <= 206 or 221 <= group.number <= 230:  # F m -3 m → F m 3 m
+            names.add(_compact(group.hm.replace("-3", "3")))
+        if full_name is not None:
+            names.add(_compact(full_name))
+        for name in names:
+            index.setdefault(name, []).append(group)
+    return index
+
+
+def _compact(name: str) -> str:
+    return re.sub(r"\s", "", name).lower()
+
+
+def _extension(group: gemmi.SpaceGroup) -> str:
+    return str(group.ext).strip("\0 ")
