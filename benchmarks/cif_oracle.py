@@ -23,8 +23,8 @@ from benchmarks.cif_sweep import Setting, settings, spellings
 MERGE = 0.1  # Å, as the reader's
 MIN_DISTANCE = 0.5  # Å
 SAME = 0.06  # Å: of images within `MERGE` either or their mean may be taken
-VOLUME_OFF, DENSITY_OFF = 0.01, 0.03
-"""Relative deviations of `_cell_volume` and of a density that still fit."""
+VOLUME_OFF, DENSITY_OFF = 0.021, 0.051
+"""Relative deviations of `_cell_volume` and of a density that still fit, a little wider than the reader's."""
 METRIC_OFF = 0.03
 """Of a metric tensor under the operations, relative to its largest number."""
 DALTON = 1.66053907
@@ -135,7 +135,7 @@ def parse(text: bytes) -> File:
         value("_symmetry_space_group_name_Hall", "_space_group_name_Hall"),
         value("_symmetry_space_group_name_H-M", "_space_group_name_H-M_alt", "_space_group_name_H-M_full"),
         value("_symmetry_Int_Tables_number", "_space_group_IT_number"),
-        formula, *(_number(text, "number") if text else None for text in (units, volume, weight)))
+        formula, *(_fact(text) for text in (units, volume, weight)))
 
 
 def _plain(raw: str) -> str:
@@ -147,6 +147,12 @@ def _number(text: str, what: str) -> float:
     if not match or not np.isfinite(float(match[1])):
         raise MeaninglessError(f"'{text}' is no {what}")
     return float(match[1])
+
+
+def _fact(text: str) -> float | None:
+    """A positive number; None for what is none, which says nothing."""
+    match = NUMBER.fullmatch(text)
+    return float(match[1]) if match and 0 < float(match[1]) < np.inf else None
 
 
 def _sites(block: gemmi.cif.Block, formula: Counter[str] | None) -> Iterator[Site]:

@@ -64,9 +64,12 @@ class Setting:
     def atom(self) -> Floats:
         """A position, of some hundred, whose images are farthest from each other; rounded as files give it."""
         draws = np.random.default_rng(7).random((200, 3)).round(5)
-        steps = np.stack([draw - self.orbit(draw)[1:] for draw in draws])  # the first operation leaves all as it is
-        apart = np.linalg.norm((steps - np.rint(steps)) @ lattice_of(self.metric), axis=-1)
-        return np.asarray(draws[int(np.argmax(apart.min(axis=1, initial=np.inf)))])
+        lattice, nearest = lattice_of(self.metric), np.full(len(draws), np.inf)
+        for other in {self, conventional(self)}:  # near a mirror of the other it would be two atoms in one place
+            steps = np.stack([draw - other.orbit(draw)[1:] for draw in draws])  # the first leaves all as it is
+            apart = np.linalg.norm((steps - np.rint(steps)) @ lattice, axis=-1)
+            nearest = np.minimum(nearest, apart.min(axis=1, initial=np.inf))
+        return np.asarray(draws[int(np.argmax(nearest))])
 
     def orbit(self, atom: Floats) -> Floats:
         """All atoms that the operations make of one, `[n, 3]`."""
@@ -89,6 +92,12 @@ def settings() -> tuple[Setting, ...]:
             np.array([operation.rot for operation in operations]) / gemmi.Op.DEN,
             np.array([operation.tran for operation in operations]) / gemmi.Op.DEN))
     return tuple(found)
+
+
+def conventional(setting: Setting) -> Setting:
+    """Of the settings of its number that fit its cell, the conventional one."""
+    fitting = [other for other in settings() if other.number == setting.number and other.fits(setting.metric)]
+    return next((other for other in fitting if other.reference), fitting[0])
 
 
 @dataclass(frozen=True)
@@ -204,8 +213,10 @@ def meanings(setting: Setting, way: str, says: dict[str, str]) -> tuple[tuple[Se
     fitting = [other for other in possible if other.fits(setting.metric)]
     reference = next((other for other in fitting if other.reference), fitting[0])
     different = {frozenset(other.triplets) for other in fitting}
-    certain = len(different) == 1 or (way == NUMBER and setting.reference
-                                      and not setting.choice)
+    certain = len(different) == 1
+    if way == NUMBER:  # it means the conventional setting; where the cell says otherwise, a reader may give up
+        usual = {other.hm for other in possible if other.reference}
+        certain = setting.hm in usual and (certain or not setting.choice)
     return tuple(dict.fromkeys((setting, reference))), certain
 
 
