@@ -16,13 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import cif_harmful, cif_harmless
+from benchmarks import cif_harmful, cif_harmless  # noqa: F401  # they register their mutations
 from benchmarks.cif_mutations import CHANGE, DAMAGE, MUTATIONS, SAME, SAME_OR_REJECT, DoesNotApplyError, Mutation
 from benchmarks.cif_oracle import SAME as NEAR
 from benchmarks.cif_oracle import MeaninglessError, candidates, confirm, failed_checks, parse, row_off
-from benchmarks.cif_reading import Outcome, difference, read, read_all
-
-__all__ = ["MUTATIONS", "cif_harmful", "cif_harmless", "fuzz", "load_originals"]
+from benchmarks.cif_reading import Outcome, difference, read_all
 
 ENDS = ("confirmed", "reject", "undeserved", "wrong", "crash", "hang")
 
@@ -59,7 +57,7 @@ def load_originals(texts: dict[str, bytes], trusted: Iterable[str] = (), *, seri
         trusted: names of those whose reading was found right elsewhere (the cases).
         serial: read in this process.
     """
-    outcomes = map(read, texts.values()) if serial else read_all(texts.values())
+    outcomes = read_all(texts.values(), serial=serial)
     found, lines, known = [], [], set(trusted)
     for (name, text), outcome in zip(texts.items(), outcomes, strict=True):
         if outcome.end != "row":
@@ -161,8 +159,7 @@ def fuzz(originals: Sequence[Original], count: int, seed: int, *, serial: bool =
         keep: folder for the files that are not right.
     """
     sample = list(mutants(originals, count, seed))
-    texts = [mutant.text for mutant in sample]
-    outcomes = map(read, texts) if serial else read_all(texts)
+    outcomes = read_all([mutant.text for mutant in sample], serial=serial)
     counts: dict[str, Counter[str]] = {mutation.name: Counter() for mutation in MUTATIONS}
     lines = []
     for mutant, outcome in zip(sample, outcomes, strict=True):

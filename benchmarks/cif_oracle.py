@@ -111,6 +111,7 @@ def row_off(outcome: Outcome) -> str:
 def parse(text: bytes) -> File:
     """What stands in the one block with atoms. Raises `MeaninglessError`."""
     plain = text.decode("utf-8-sig", "replace").replace("\r\n", "\n").replace("\r", "\n")
+    plain = re.sub(r"[^\x00-\x7f]", "~", plain)  # no name, number or symbol has such a sign, and gemmi minds it
     try:
         document = gemmi.cif.read_string(plain)
     except (ValueError, RuntimeError) as error:
@@ -200,7 +201,7 @@ def parse_formula(text: str) -> Counter[str] | None:
     total: Counter[str] = Counter()
     for name, count in terms:
         total["H" if name in ("D", "T") else name] += float(count or 1)  # type: ignore[assignment]
-    return total if all(name in _weights() for name in total) else None
+    return +total if +total and all(name in _weights() for name in total) else None  # without zeros
 
 
 def gemmi_formula(atoms: Counter[str]) -> dict[str, float]:
@@ -317,17 +318,17 @@ def expand(file: File, rotations: Floats, shifts: Floats) -> Iterator[Crystal]:
     places: list[Floats] = []
     shares: list[float] = []
     for site in file.sites:
-        images = (rotations @ np.array(site.place) + shifts) % 1.0
-        one = _merged(images, lattice)
-        for place in one:
-            same = [index for index, other in enumerate(places) if elements[index] == site.element
-                    and distances(place[None], other[None], lattice)[0, 0] < MERGE]
-            if same:
-                whole = site.occupancy > 0.99 and shares[same[0]] > 0.99  # listed twice, not shared
-                shares[same[0]] += 0.0 if whole else site.occupancy
+        images = _merged((rotations @ np.array(site.place) + shifts) % 1.0, lattice)
+        others = [index for index, element in enumerate(elements) if element == site.element]
+        near = distances(images, np.array([places[index] for index in others]).reshape(-1, 3), lattice) < MERGE
+        for image, close in zip(images, near, strict=True):
+            if close.any():
+                index = others[int(np.argmax(close))]
+                whole = site.occupancy > 0.99 and shares[index] > 0.99  # listed twice, not shared
+                shares[index] += 0.0 if whole else site.occupancy
             else:
                 elements.append(site.element)
-                places.append(place)
+                places.append(image)
                 shares.append(site.occupancy)
     if not places or not all(0.99 < share < 1.01 for share in shares):
         return
@@ -380,7 +381,8 @@ def _misfits(file: File, crystal: Crystal) -> Iterator[tuple[str, str]]:
         if any(abs(file.formula[name] * times - atoms[name]) > 0.05 for name in {*file.formula, *atoms}):
             yield "formula", f"the sites are {dict(atoms)}, the formula is {dict(file.formula)}"
         # pymatgen writes the atoms of the cell as formula, beside the Z of the reduced formula
-        elif file.units is not None and not np.isclose(times, file.units, rtol=1e-3) and not np.isclose(times, 1.0):
+        elif file.units is not None and not np.isclose(times, file.units, rtol=1e-3) and not (
+                np.isclose(times, 1.0) and all(count / file.units % 1 == 0 for count in file.formula.values())):
             yield "formula units", f"{times:g} formula units in the cell, Z is {file.units:g}"
     if file.volume is not None and abs(file.volume / crystal.volume - 1) > VOLUME_OFF:
         yield "volume", f"a volume of {crystal.volume:.2f} Å³, the file says {file.volume:g}"

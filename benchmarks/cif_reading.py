@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import itertools
-import os
 import resource
 import signal
 import sys
@@ -17,6 +16,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pipelines.executors import available_cores
 
 Floats = NDArray[np.float64]
 
@@ -73,7 +74,6 @@ def read(text: bytes, *, as_row: bool = True) -> Outcome:
         as_row: go on to the canonical crystal and the columns of `materials`; else only read.
     """
     from features.cif.read import read_cif
-
     from features.crystal import canonical_structure
     from features.errors import RowError
     from features.views.materials import material_row
@@ -93,11 +93,17 @@ def read(text: bytes, *, as_row: bool = True) -> Outcome:
     return Outcome("row", crystal=Crystal.of(reading.structure), row=row, flags=dict(reading.flags))
 
 
-def read_all(texts: Iterable[bytes], *, as_row: bool = True, workers: int | None = None) -> Iterator[Outcome]:
-    """Outcomes in the order of the texts, from child processes that end what takes longer than `TIMEOUT_S`."""
+def read_all(texts: Iterable[bytes], *, as_row: bool = True, serial: bool = False) -> Iterator[Outcome]:
+    """Outcomes in the order of the texts, from child processes that end what takes longer than `TIMEOUT_S`.
+
+    `serial` reads in this process instead, without a limit of time.
+    """
+    if serial:
+        yield from (read(text, as_row=as_row) for text in texts)
+        return
     from pebble import ProcessExpired, ProcessPool
 
-    width = workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    width = available_cores()
     with ProcessPool(max_workers=width, initializer=_prepare) as pool:
         waiting: list[Any] = []
         rest = iter(texts)
@@ -119,7 +125,6 @@ def read_all(texts: Iterable[bytes], *, as_row: bool = True, workers: int | None
 def _prepare() -> None:
     """Once per child: the imports, which are no part of a text's time, and a limit of memory."""
     import features.cif.read
-
     import features.views.materials  # noqa: F401
 
     if sys.platform == "linux":
@@ -147,11 +152,15 @@ def distances(first: Floats, second: Floats, lattice: Floats) -> Floats:
     """Å between each of `[n, 3]` and the nearest image of each of `[m, 3]` fractions: `[n, m]`."""
     steps = first[:, None] - second[None]
     steps -= np.rint(steps)
-    best = np.linalg.norm(steps @ lattice, axis=-1)
-    for shift in itertools.product((-1, 0, 1), repeat=3):  # in an oblique cell the nearest image may be a neighbour's
-        if any(shift):
-            best = np.minimum(best, np.linalg.norm((steps + np.array(shift)) @ lattice, axis=-1))
-    return np.asarray(best)
+    metric = lattice @ lattice.T
+    # in an oblique cell the nearest image may be a neighbour's: |s + h|² = sGs + 2sGh + hGh
+    products = steps @ metric
+    squares = (products * steps).sum(axis=-1)
+    change = np.full(squares.shape, np.inf)
+    for shift in itertools.product((-1, 0, 1), repeat=3):
+        step = np.array(shift, dtype=float)
+        np.minimum(change, 2 * products @ step + step @ metric @ step, out=change)
+    return np.asarray(np.sqrt(np.maximum(squares + change, 0.0)))
 
 
 def lattice_of(metric: Floats) -> Floats:

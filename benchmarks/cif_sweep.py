@@ -115,12 +115,12 @@ class Case:
     """Whether the way leaves nothing open, so that a reject is undeserved."""
 
 
-def sweep(every: int = 1, workers: int | None = None) -> tuple[dict[str, Counter[str]], list[str]]:
+def sweep(every: int = 1, *, serial: bool = False) -> tuple[dict[str, Counter[str]], list[str]]:
     """For each way the number of right, wrong and undeserved answers; and a line for each that is not right."""
     cases = list(all_cases(every))
     counts: dict[str, Counter[str]] = {}
     lines = []
-    for case, outcome in zip(cases, read_all((case.text for case in cases), as_row=False, workers=workers),
+    for case, outcome in zip(cases, read_all((case.text for case in cases), as_row=False, serial=serial),
                              strict=True):
         verdict, why = judge(case, outcome)
         counts.setdefault(case.way, Counter())[verdict] += 1
