@@ -68,7 +68,7 @@ class Draft:
             raise DoesNotApplyError from None
         for block in document:
             if list(block.find_values(ATOMS)):
-                return cls([list(item.pair) if item.pair else _loop(item.loop) for item in block
+                return cls([_loop(item.loop) if item.loop else list(item.pair or ()) for item in block
                             if item.pair or item.loop])
         raise DoesNotApplyError
 
