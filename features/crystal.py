@@ -63,6 +63,18 @@ def _pass(structure: Any) -> Any:
     return Structure(cell, [int(z) for z in numbers], _round(fractions) % 1.0)
 
 
+def space_group(structure: Any) -> tuple[str, int, str]:
+    """Hermann-Mauguin symbol, number and crystal system of a structure, within `SYMPREC`.
+
+    By lengths alone (spglib's angle tolerance of -1), as the canonical crystal itself is found: within 5°, the default
+    of pymatgen, a slightly tetragonal crystal can be called cubic.
+    """
+    from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
+
+    symmetry = SpacegroupAnalyzer(structure, symprec=SYMPREC, angle_tolerance=-1)
+    return symmetry.get_space_group_symbol(), symmetry.get_space_group_number(), symmetry.get_crystal_system()
+
+
 def structure_hash(structure: Any) -> str:
     """sha256 of a canonical structure's rounded numbers."""
     cell = np.round(structure.lattice.parameters, DECIMALS)

@@ -100,15 +100,21 @@ def _as_dict(result: Any, target: str, unit: str) -> dict[str, Any]:
 
 def _print_table(results: list[Any], target: str, unit: str) -> None:
     """The predicted files; notes, and why several files could not be used, go to standard error."""
+    from model.coverage import in_words
+
     def number(value: float | None) -> str:
         return "–" if value is None else f"{value:.4g}"
 
     used = [result for result in results if not result.error]
     if used:
-        print_table(("file", "formula", "space group", f"{target} / {unit}" if unit else target, "structure", "text"),
-                    [(result.file, result.formula, result.space_group, number(result.value),
-                      number(result.structure_only), number(result.text_only)) for result in used],
-                    (False, False, False, True, True, True))
+        names = ["file", "formula", "space group", f"{target} / {unit}" if unit else target, "structure", "text"]
+        rows = [[result.file, result.formula, result.space_group, number(result.value), number(result.structure_only),
+                 number(result.text_only)] for result in used]
+        numbers = [False, False, False, True, True, True]
+        if any(result.outside for result in used):
+            names, numbers = [*names, "outside the training data"], [*numbers, False]
+            rows = [[*row, in_words(result.outside)] for row, result in zip(rows, used, strict=True)]
+        print_table(names, rows, numbers)
     bad = [result for result in results if result.error]
     for result in results:
         if result.note or (result.error and len(bad) > 1):

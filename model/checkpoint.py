@@ -17,11 +17,12 @@ from features.params import parse_section
 from features.paths import Paths
 from features.store.files import beside
 from features.text_encoder.weights import pick_device
+from model.coverage import Coverage
 from model.identity import Identity
 from model.nets.network import MultimodalNet
 from model.params import TrainParams
 
-FORMAT = 2
+FORMAT = 3
 """Raised when the file, or what the network makes of its weights, changes its meaning."""
 MODEL = "model.safetensors"
 CONFIG = "multimodal_cpf"
@@ -38,6 +39,8 @@ class Config:
     """Section `train` as it was."""
     identity: dict[str, Any]
     """What the model was made from (`model.identity`)."""
+    coverage: dict[str, Any]
+    """What the training crystals are (`model.coverage`)."""
     text_dim: int
     target_mean: float
     """Mean of the transformed target over the training split."""
@@ -62,6 +65,7 @@ class Trained:
     config: Config
     params: TrainParams
     identity: Identity
+    coverage: Coverage
     device: torch.device
 
     @property
@@ -107,11 +111,11 @@ def load(root: Path, device: str | None = None) -> Trained:
         params = parse_section(config.train, "train", TrainParams)
         net = MultimodalNet(params, config.text_dim)
         net.load_state_dict(weights)
-        identity = Identity.from_dict(config.identity)
+        identity, coverage = Identity.from_dict(config.identity), Coverage.from_dict(config.coverage)
     except (json.JSONDecodeError, SafetensorError, RuntimeError, TypeError, KeyError) as error:
         raise UserError(f"{path} is damaged and cannot be read ({error}); train again with `dvc repro`") from None
     where = torch.device(pick_device(device or params.device))
-    return Trained(net.to(where).eval(), config, params, identity, where)
+    return Trained(net.to(where).eval(), config, params, identity, coverage, where)
 
 
 def _config_digest(config: Config) -> str:

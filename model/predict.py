@@ -20,6 +20,7 @@ from features.sentences import REGIONS
 from features.view import reject, row_errors
 from features.views import materials
 from model.checkpoint import Trained
+from model.coverage import Outside, in_words
 from model.explanation.methods import explain
 from model.identity import require_reproducible
 from model.inference import load_encoder
@@ -46,6 +47,10 @@ class FileResult:
     text: str | None = None
     note: str | None = None
     """Why the prediction rests on the structure alone, if it does."""
+    outside: list[Outside] | None = None
+    """What of the crystal no training crystal reaches; empty if there is nothing, None without a crystal."""
+    training_crystals_with: dict[str, int] | None = None
+    """How many training crystals have each of the crystal's elements."""
     explanation: Explanation | None = None
 
 
@@ -90,15 +95,17 @@ def _predict(trained: Trained, path: Path, with_explanation: bool) -> FileResult
     fused, structure_only, text_only = (
         float(loader.untransform(trained.natural(z).numpy(), trained.params.transform)[0])
         for z in (prediction.fused, prediction.structure, prediction.text))
+    outside = trained.coverage.outside(material)
     explanation = None
     if with_explanation and description is not None and words is not None:
         explanation = explain(trained, load_encoder(trained), path.name, crystals, description["text"],
-                              sentences.from_rows(description["sentences"]), None)
+                              sentences.from_rows(description["sentences"]), None, in_words(outside))
     return FileResult(
         str(path), formula=material["reduced_formula"], space_group=material["space_group"], value=fused,
         structure_only=structure_only if trained.params.learns("structure") else None,
         text_only=text_only if words is not None and trained.params.learns("text") else None,
-        text=description["text"] if description else None, note=note, explanation=explanation)
+        text=description["text"] if description else None, note=note, outside=outside,
+        training_crystals_with=trained.coverage.crystals_with(material["elements"]), explanation=explanation)
 
 
 def _row(trained: Trained, stage: str, unit: dict[str, Any]) -> dict[str, Any]:

@@ -32,5 +32,7 @@ class Explanation:
     predicted: float
     """In the learned unit."""
     true: float | None
+    outside: str
+    """In words, what of the crystal no training crystal reaches; empty if there is nothing."""
     rows: list[dict[str, Any]]
     """As in `ATTRIBUTIONS`."""

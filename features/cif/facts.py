@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from pymatgen.core import Composition, Element
 
 from features.cif.elements import ISOTOPES, proportional, symbol_of
 from features.cif.grammar import Block, number
@@ -58,7 +61,9 @@ class Verdict:
 
 
 def formula_of(text: str) -> dict[str, float] | None:
-    """Counts of a sum formula such as `Cl H4 N`, `H2 O1`, `NaCl`; None if it is none."""
+    """Counts of a sum formula such as `Cl H4 N`, `H2 O1`, `NaCl`, `Ca (Al1.94 Fe.06) O4`; None if it is none."""
+    if "(" in text:
+        return _with_brackets(text)
     counts: Counter[str] = Counter()
     tokens = _CHARGE.sub("", text.replace(",", " ").strip("'\" ")).split()
     for token in tokens:
@@ -73,6 +78,19 @@ def formula_of(text: str) -> dict[str, float] | None:
             amount = float(count) if count not in ("", ".") else 1.0
             counts[ISOTOPES.get(symbol, symbol)] += amount  # type: ignore[assignment]
     return {symbol: float(count) for symbol, count in counts.items() if count > 0} or None
+
+
+def _with_brackets(text: str) -> dict[str, float] | None:
+    try:
+        composition = Composition(re.sub(r"[,\s'\"]", "", text))
+    except ValueError:
+        return None
+    counts: Counter[str] = Counter()
+    for element, count in composition.items():
+        if not isinstance(element, Element):
+            return None
+        counts[ISOTOPES.get(element.symbol, element.symbol)] += count
+    return dict(counts) or None
 
 
 def verdict(facts: Facts, symbols: list[str], volume: float) -> Verdict:
@@ -118,9 +136,10 @@ def _against_formula(facts: Facts, counts: Mapping[str, int], by_density: bool) 
         whole = abs(units - round(units)) <= COUNT_TOLERANCE * units and round(units) >= 1
         return {} if whole or by_density else {
             "contradicts_formula": f"{said}, and {sites}, {units:.3g} of it"}
-    of_the_cell = abs(units - 1) <= COUNT_TOLERANCE and all(
-        abs(count / facts.z - round(count / facts.z)) <= COUNT_TOLERANCE for count in formula.values())
-    if abs(units - facts.z) <= COUNT_TOLERANCE * facts.z or of_the_cell or by_density:
+    # some write the formula of the cell, or of another multiple of the unit that Z counts
+    least = math.gcd(*map(round, formula.values())) if all(count == round(count) for count in formula.values()) else 1
+    if by_density or any(abs(units / (facts.z * part) - 1) <= COUNT_TOLERANCE
+                         for part in {1.0, 1 / least, 1 / facts.z if least % facts.z == 0 else 1.0}):
         return {}
     return {"contradicts_z": f"{said} with Z = {facts.z:g}, and {sites}, {units:.3g} formula units"}
 
@@ -130,8 +149,6 @@ def _written(counts: Mapping[str, int]) -> str:
 
 
 def _mass(symbol: str) -> float:
-    from pymatgen.core import Element
-
     return float(Element(symbol).atomic_mass)
 
 

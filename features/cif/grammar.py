@@ -27,7 +27,7 @@ _PAIR = re.compile(r"\s*(_\S+)\s+\S")
 _WHERE = re.compile(r"^string:(\d+):\d+(?:\(\d+\))?:\s*(.*)$", re.DOTALL)
 _CIF2 = re.compile(r"\A#\\#CIF_2")
 REPAIRS = 20
-"""Most lines that are left out of one file."""
+"""Most broken values and loops that are left out of one file."""
 
 
 def parse(text: str) -> cif.Document:
@@ -44,12 +44,12 @@ def parse(text: str) -> cif.Document:
         except ValueError as error:
             line, reason = _place(error)
             lines = plain.split("\n")
-            pair = _PAIR.match(lines[line - 1]) if 0 < line <= len(lines) else None
-            if pair is None or pair[1].lower().startswith(NEEDED):
+            broken = _needless(lines, line - 1)
+            if not broken:
                 raise _syntax_error(plain, lines, line, reason) from None
-            lines[line - 1] = ""
+            lines[broken.start:broken.stop] = [""] * len(broken)
             plain = "\n".join(lines)
-    raise RowError("unreadable", f"the file is no CIF: more than {REPAIRS} lines break its grammar")
+    raise RowError("unreadable", f"the file is no CIF: more than {REPAIRS} values and loops break its grammar")
 
 
 def _plain(text: str) -> str:
@@ -75,6 +75,25 @@ def _comments(text: str) -> str:
 def _place(error: ValueError) -> tuple[int, str]:
     match = _WHERE.match(str(error))
     return (int(match[1]), match[2]) if match else (0, str(error))
+
+
+def _needless(lines: list[str], index: int) -> range:
+    """The lines of the broken value or loop at a line, if it has no bearing on the crystal; none otherwise."""
+    if not 0 <= index < len(lines):
+        return range(0)
+    pair = _PAIR.match(lines[index])
+    if pair is not None:
+        return range(0) if pair[1].lower().startswith(NEEDED) else range(index, index + 1)
+    if lines[index].strip().lower() != "loop_":
+        return range(0)
+    values = end = next((k for k in range(index + 1, len(lines)) if not lines[k].lstrip().startswith("_")), len(lines))
+    if any(tag.strip().lower().startswith(NEEDED) for tag in lines[index + 1:values]):
+        return range(0)
+    while end < len(lines) and not _CONTENT.match(lines[end]) and not _HEADER.match(lines[end]):
+        if lines[end].startswith(";"):
+            return range(0)  # where a text of several lines ends is no longer certain
+        end += 1
+    return range(index, end)
 
 
 def _syntax_error(text: str, lines: list[str], line: int, reason: str) -> RowError:
@@ -128,10 +147,8 @@ class Block:
         """The first of the tags that has one value, and not `?` or `.`."""
         for tag in tags:
             values = self._columns.get(tag, (0, []))[1]
-            if len(values) == 1 and not cif.is_null(values[0]):
-                content = " ".join(cif.as_string(values[0]).split())
-                if content and content not in ("?", "."):
-                    return content
+            if len(values) == 1 and not _null(values):
+                return " ".join(cif.as_string(values[0]).split())
         return None
 
     def has(self, *beginnings: str) -> str | None:
@@ -168,7 +185,7 @@ def normal(tag: str) -> str:
 
 
 def _null(values: list[str]) -> bool:
-    return all(not value or cif.is_null(value) for value in values)
+    return all(cif.as_string(value).strip() in ("", "?", ".") for value in values)
 
 
 def _same(one: list[str], other: list[str]) -> bool:

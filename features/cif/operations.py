@@ -51,6 +51,11 @@ class Operations:
         """Each operation as a tuple, for comparison."""
         return frozenset(_keys(self.rotations, self.shifts))
 
+    @property
+    def rotation_keys(self) -> frozenset[tuple[int, ...]]:
+        """The different rotations."""
+        return frozenset(key[:9] for key in self.keys)
+
     @functools.cached_property
     def is_group(self) -> bool:
         """Whether every product of two operations is one of them."""

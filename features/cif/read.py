@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gemmi
 import numpy as np
+import spglib
 
 from features.cif import sites, symmetry
 from features.cif.blocks import only_structure
@@ -15,6 +16,7 @@ from features.cif.elements import Site
 from features.cif.facts import Facts, Verdict, verdict
 from features.cif.sites import Atom
 from features.cif.symmetry import Candidate
+from features.crystal import SYMPREC
 from features.crystal_files import decode
 from features.errors import RowError
 
@@ -63,13 +65,7 @@ def read_cif(text: bytes | str, *, keep_contradictions: bool = False) -> Reading
     listed, hydrogens = sites.listed(block)
     facts = Facts.of(block, hydrogens)
     matrix = np.asarray(cell.matrix)
-    try:
-        candidates = symmetry.candidates(block, matrix @ matrix.T)
-        missing = None
-    except RowError as error:
-        if error.kind != "no_symmetry_given":
-            raise
-        candidates, missing = [symmetry.without_symmetry()], error
+    candidates = symmetry.candidates(block, matrix @ matrix.T)
     attempts, failures = [], []
     for candidate in candidates:
         try:
@@ -79,7 +75,7 @@ def read_cif(text: bytes | str, *, keep_contradictions: bool = False) -> Reading
     if not attempts:
         raise failures[0]
     chosen = _choose(attempts, listed, cell)
-    fault = _fault(chosen or attempts[0], missing, ambiguous=chosen is None)
+    fault = _fault(chosen or attempts[0], ambiguous=chosen is None)
     if fault is not None and not keep_contradictions:
         raise fault
     return _reading(chosen or attempts[0], fault, cell)
@@ -88,7 +84,25 @@ def read_cif(text: bytes | str, *, keep_contradictions: bool = False) -> Reading
 def _attempt(candidate: Candidate, listed: list[Site], cell: Any, facts: Facts) -> _Attempt:
     places = sites.orbits(listed, candidate.operations, cell)
     atoms, flags = sites.atoms(listed, places, cell, facts.formula)
-    return _Attempt(candidate, places, atoms, flags, verdict(facts, [atom.symbol for atom in atoms], cell.volume))
+    judged = verdict(facts, [atom.symbol for atom in atoms], cell.volume)
+    if candidate.doubt is not None and not judged.contradictions and not judged.confirmed:
+        judged = replace(judged, confirmed=_has_named_symmetry(candidate, atoms, cell))
+    return _Attempt(candidate, places, atoms, flags, judged)
+
+
+def _has_named_symmetry(candidate: Candidate, atoms: list[Atom], cell: Any) -> bool:
+    """Whether atoms that are all listed have the space group that the file names: then none is missing.
+
+    Programs write the primitive cell of a calculation so, and the name of its group as the tables have it.
+    """
+    if len(candidate.operations) > 1 or not candidate.numbers - {1}:
+        return False
+    numbers = [gemmi.Element(atom.symbol).atomic_number for atom in atoms]
+    try:
+        data = spglib.get_symmetry_dataset((cell.matrix, [atom.fractions for atom in atoms], numbers), symprec=SYMPREC)
+    except spglib.SpglibError:
+        return False
+    return data is not None and data.number in candidate.numbers
 
 
 def _choose(attempts: list[_Attempt], listed: Sequence[Site], cell: Any) -> _Attempt | None:
@@ -117,17 +131,15 @@ def _closest(attempt: _Attempt, cell: Any) -> float:
     return float((distances / (radii[:, None] + radii[None])).min())
 
 
-def _fault(attempt: _Attempt, missing: RowError | None, ambiguous: bool) -> RowError | None:
+def _fault(attempt: _Attempt, ambiguous: bool) -> RowError | None:
     if attempt.sound and not ambiguous:
         return None
-    if missing is not None:
-        return missing
     if ambiguous:
         return RowError("origin_open", f"{attempt.candidate.origin} leaves the origin open, and neither formula and Z, "
                                        "density nor distances decide: add :1 or :2 to the name, or list the operations")
     if attempt.candidate.doubt is not None:
         against = "".join(f"; {message}" for message in attempt.verdict.contradictions.values())
-        return RowError("contradicts_symmetry", f"{attempt.candidate.doubt}{against}")
+        return RowError(attempt.candidate.kind, f"{attempt.candidate.doubt}{against}")
     kind, message = next(iter(attempt.verdict.contradictions.items()))
     return RowError(kind, message)
 
@@ -139,7 +151,8 @@ def _reading(attempt: _Attempt, fault: RowError | None, cell: Any) -> Reading:
     if fault is not None:
         flags |= {fault.kind: str(fault), **attempt.verdict.contradictions}
     elif attempt.candidate.doubt is not None:
-        flags["symmetry_disputed"] = f"{attempt.candidate.doubt}; the file's other facts confirm the first"
+        flags["symmetry_disputed"] = f"{attempt.candidate.doubt}; formula and Z, density or the symmetry of the " \
+                                     f"atoms confirm {attempt.candidate.origin}"
     structure = Structure(cell, [atom.symbol for atom in attempt.atoms], [atom.fractions for atom in attempt.atoms],
                           labels=[atom.label for atom in attempt.atoms])
     return Reading(structure, flags)

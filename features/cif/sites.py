@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from features.cif.blocks import POSITIONS
 from features.cif.elements import ISOTOPES, Site, assign, is_vacancy
 from features.cif.grammar import Block, number
 from features.cif.operations import Floats, Operations
@@ -31,6 +32,7 @@ _FLAG, _GROUP = "_atom_site_calc_flag", "_atom_site_disorder_group"
 _HYDROGENS = "_atom_site_attached_hydrogens"
 _MULTIPLICITIES = ("_atom_site_symmetry_multiplicity", "_atom_site_site_symmetry_multiplicity")
 _TAGS = (*_FRACTIONS, _LABEL, _TYPE, _OCCUPANCY, _FLAG, _GROUP, _HYDROGENS, *_MULTIPLICITIES)
+_IDENTITY = (_LABEL, _TYPE, *_FRACTIONS)
 _NULL = ("", "?", ".")
 
 
@@ -77,16 +79,17 @@ def listed(block: Block) -> tuple[list[Site], float]:
     Raises:
         RowError: `bad_coordinates`, `bad_occupancy`, `disordered` for alternatives, or `no_sites`.
     """
-    columns = block.columns(_FRACTIONS[0], _TAGS)
+    columns = block.columns(next(tag for tag in POSITIONS if block.column(tag)), _TAGS)
     if not all(tag in columns for tag in _FRACTIONS):
-        raise RowError("no_sites", f"the list of sites has no {next(t for t in _FRACTIONS if t not in columns)}")
+        missing = next(tag for tag in _FRACTIONS if tag not in columns)
+        raise RowError("no_sites", f"the list of sites has no fractional coordinates ({missing}); others are not read")
     if _LABEL not in columns and _TYPE not in columns:
         raise RowError("no_sites", f"the list of sites has neither {_LABEL} nor {_TYPE}")
     names = list(columns)
     sites, alternatives, hydrogens = [], set(), 0.0
     for index, values in enumerate(zip(*columns.values(), strict=True), start=1):
         row = {name: ("" if value in _NULL else value) for name, value in zip(names, values, strict=True)}
-        if row.get(_FLAG, "").lower().startswith("dum"):
+        if row.get(_FLAG, "").lower().startswith("dum") or not any(row.get(tag) for tag in _IDENTITY):
             continue
         label = row.get(_LABEL, "") or f"{row.get(_TYPE, '')}({index})"
         occupancy = _occupancy(row.get(_OCCUPANCY, ""), label)

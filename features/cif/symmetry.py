@@ -11,7 +11,7 @@ import functools
 import itertools
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import gemmi
 import numpy as np
@@ -44,6 +44,10 @@ class Candidate:
     flags: Mapping[str, str] = field(default_factory=dict)
     doubt: str | None = None
     """Why they may only be used if the formula with Z, or the density, confirms them; None if there is no doubt."""
+    numbers: frozenset[int] = frozenset()
+    """Space groups that the file names. A crystal listed atom by atom is confirmed by having one of them."""
+    kind: str = "contradicts_symmetry"
+    """Of the reject, if the doubt is not removed."""
 
 
 @dataclass(frozen=True)
@@ -63,33 +67,42 @@ def candidates(block: Block, metric: Floats) -> list[Candidate]:
         metric: metric tensor of the cell, Å², `[3, 3]`.
 
     Raises:
-        RowError: `superspace`, `unknown_space_group`, `no_symmetry_given`, `contradicts_cell` or
-            `contradicts_symmetry`.
+        RowError: `superspace` or `unknown_space_group`.
     """
     listed, flags = _listed(block)
     sources = list(_sources(block, metric))
     if not sources and listed is None:
-        raise _nothing(block)
+        return [Candidate(_P1, "all atoms of the cell", {}, *_nothing(block))]
+    doubts = []
     if listed is not None and not listed[1].is_group:
-        sources, flags = _completed(listed, sources)
+        doubts = _completed(listed, sources, flags)
         listed = None
     if listed is not None:
         sources.insert(0, _Source(listed[0], [listed[1]], listed[1].number))
-    numbers = {source.number for source in sources}
-    doubt = None
-    if len(numbers) > 1:
-        doubt = "; ".join(f"{source.origin} {'are' if source.origin.startswith('the op') else 'is'} space group "
-                          f"{source.number or 'unknown'}" for source in sources)
-    # a list of operations is never overruled by a name; of a name and a number in dispute the facts may choose either
+    if len({source.number for source in sources}) > 1:
+        doubts += [f"{source.origin} {'are' if source.origin.startswith('the op') else 'is'} space group "
+                   f"{source.number or 'unknown'}" for source in sources]
+    doubt = "; ".join(doubts) or None
+    numbers = frozenset(source.number for source in sources if source.number is not None)
+    # of a name and a number in dispute the facts may choose either; a list of operations is never overruled by a name,
+    # only completed by the centring of the lattice
     usable = sources if doubt and listed is None else sources[:1]
-    return [Candidate(choice, source.origin, flags, doubt) for source in usable
-            for choice in _fitting(source, metric)]
+    result = [Candidate(choice, source.origin, flags, doubt, numbers) for source in usable for choice in source.choices
+              if choice.misfit(metric) <= MISFIT]
+    if listed is not None and doubt is not None:
+        result += [Candidate(choice, source.origin, flags | {"operations_incomplete": _CENTRING}, doubt)
+                   for source in sources[1:] for choice in source.choices
+                   if choice.keys > listed[1].keys and choice.rotation_keys == listed[1].rotation_keys]
+    if not result:
+        return [Candidate(_P1, "all atoms of the cell", {}, _misfit(sources[0], metric), numbers, "contradicts_cell")]
+    different: dict[frozenset[tuple[int, ...]], Candidate] = {}
+    for candidate in result:
+        different.setdefault(candidate.operations.keys, candidate)
+    return list(different.values())
 
 
-def without_symmetry() -> Candidate:
-    """P 1, for a file that gives no symmetry: right if all atoms of the cell are listed."""
-    return Candidate(Operations.of(gemmi.find_spacegroup_by_number(1).operations()), "no symmetry given (P 1)",
-                     doubt="the file gives no symmetry: neither operations nor a name of the space group")
+_CENTRING = "the operations are listed without the centring of the lattice"
+_P1 = Operations.of(gemmi.find_spacegroup_by_number(1).operations())
 
 
 def _listed(block: Block) -> tuple[tuple[str, Operations] | None, dict[str, str]]:
@@ -148,40 +161,39 @@ def _choices(groups: list[gemmi.SpaceGroup], setting: str | None, metric: Floats
     return [operations[group.xhm()] for group in origins or fitting[:1]]
 
 
-def _completed(listed: tuple[str, Operations], sources: list[_Source]) -> tuple[list[_Source], dict[str, str]]:
-    """The groups of the name that hold every operation of a list that is no group by itself."""
-    complete = [_Source(source.origin, choices, source.number) for source in sources
+def _completed(listed: tuple[str, Operations], sources: list[_Source], flags: dict[str, str]) -> list[str]:
+    """What speaks against the other sources if the list is no group by itself; they keep the groups that hold it."""
+    fault = f"the {len(listed[1])} operations listed are no group, since products of them are missing"
+    flags["operations_incomplete"] = fault
+    complete = [replace(source, choices=choices) for source in sources
                 for choices in [[choice for choice in source.choices if choice.keys >= listed[1].keys]] if choices]
-    if not complete:
-        raise RowError("contradicts_symmetry", f"the {len(listed[1])} operations listed are no group, since products "
-                                               "of them are missing, and no name in the file completes them")
-    return complete, {"operations_incomplete": f"the {len(listed[1])} operations listed are no group; "
-                                               f"{complete[0].origin} completes them"}
+    if complete:
+        sources[:] = complete
+        return []
+    if not sources:
+        raise RowError("contradicts_symmetry", f"{fault}, and no name in the file completes them")
+    return [f"{fault}, and {sources[0].origin} does not complete them"]
 
 
-def _fitting(source: _Source, metric: Floats) -> list[Operations]:
-    misfits = [choice.misfit(metric) for choice in source.choices]
-    fitting = [choice for choice, misfit in zip(source.choices, misfits, strict=True) if misfit <= MISFIT]
-    if not fitting:
-        a, b, c = np.sqrt(np.diagonal(metric))
-        angles = [float(np.degrees(np.arccos(metric[i, j] / np.sqrt(metric[i, i] * metric[j, j]))))
-                  for i, j in ((1, 2), (0, 2), (0, 1))]
-        raise RowError("contradicts_cell", f"{source.origin} (space group {source.number}) cannot be that of a cell "
-                                           f"with edges {a:.4g}, {b:.4g}, {c:.4g} Å and angles "
-                                           f"{', '.join(f'{angle:.5g}' for angle in angles)}°")
-    return fitting
+def _misfit(source: _Source, metric: Floats) -> str:
+    a, b, c = np.sqrt(np.diagonal(metric))
+    angles = [float(np.degrees(np.arccos(metric[i, j] / np.sqrt(metric[i, i] * metric[j, j]))))
+              for i, j in ((1, 2), (0, 2), (0, 1))]
+    return f"{source.origin} (space group {source.number}) cannot be that of a cell with edges {a:.4g}, {b:.4g}, " \
+           f"{c:.4g} Å and angles {', '.join(f'{angle:.5g}' for angle in angles)}°"
 
 
-def _nothing(block: Block) -> RowError:
+def _nothing(block: Block) -> tuple[str, frozenset[int], str]:
+    """Doubt, numbers and kind for a file without symmetry. Raises `RowError` where it is plain that atoms are missing.
+    """
     if block.has(*SUPERSPACE):
-        return RowError("superspace", "a modulated structure, given by superspace operations only; an ordinary "
-                                      "structure is expected")
+        raise RowError("superspace", "a modulated structure, given by superspace operations only; an ordinary "
+                                     "structure is expected")
     wrong = block.text(*HALL, *NUMBERS)
     if wrong is not None:
-        return RowError("unknown_space_group", f"'{wrong}' is neither the Hall symbol nor the number of a space group")
-    return RowError("no_symmetry_given", "the file gives no symmetry, neither operations nor a name of the space "
-                                         "group; if every atom of the cell is listed, say so by "
-                                         "_space_group_name_H-M_alt 'P 1'")
+        raise RowError("unknown_space_group", f"'{wrong}' is neither the Hall symbol nor the number of a space group")
+    return ("the file gives no symmetry, neither operations nor a name of the space group; if every atom of the cell "
+            "is listed, say so by _space_group_name_H-M_alt 'P 1'", frozenset(), "no_symmetry_given")
 
 
 def from_hall(symbol: str) -> Operations | None:

@@ -53,7 +53,7 @@ def columns(condensed: dict[str, Any]) -> dict[str, Any]:
         "mineral_match": _match(mineral),
         "mineral_distance": None if mineral["type"] is None or mineral["distance"] < 0
         else round(float(mineral["distance"]), DECIMALS),
-        "dimensionality": int(condensed["dimensionality"]),
+        "dimensionality": None if condensed["dimensionality"] is None else int(condensed["dimensionality"]),
         "space_group": condensed["spg_symbol"],
         "crystal_system": condensed["crystal_system"],
         "components": [_component(condensed, number) for number in sorted(condensed["components"])],

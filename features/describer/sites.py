@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pymatgen.core.periodic_table import get_el_sp
-from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 from pymatgen.util.coord import get_angle
 from robocrys.condense.site import SiteAnalyzer, geometries_match, nn_summaries_match, nnn_summaries_match
 
@@ -21,7 +20,8 @@ Bond = tuple[int, Image, Any, float]
 class Sites(SiteAnalyzer):
     """A site analyzer that remembers geometries and neighbours, and builds no site objects for images."""
 
-    def __init__(self, bonded_structure: Any, fingerprints: Fingerprints, symprec: float = 0.01) -> None:
+    def __init__(self, bonded_structure: Any, fingerprints: Fingerprints, orbits: list[int]) -> None:
+        """`orbits`: for each site, the first one that symmetry makes equal to it."""
         self.bonded_structure = bonded_structure
         self.use_iupac_formula = True
         self.minimum_geometry_op = 0.4
@@ -37,9 +37,8 @@ class Sites(SiteAnalyzer):
         self._bonds: dict[int, list[Bond]] = {}
         self._around: dict[tuple[int, Image], list[tuple[int, Image]]] = {}
         self._next: dict[int, list[tuple[int, dict[str, Any]]]] = {}
-        orbits = SpacegroupAnalyzer(structure, symprec=symprec).get_symmetry_dataset().equivalent_atoms
         self.equivalent_sites = self._calculate_equivalent_sites()
-        self.symmetry_labels = self._calculate_symmetry_labels(orbits.tolist())
+        self.symmetry_labels = self._calculate_symmetry_labels(orbits)
 
     def get_site_geometry(self, site_index: int) -> dict[str, Any]:
         """Geometry of a site, see the stock method."""

@@ -1,7 +1,8 @@
 """Feature view `descriptions`: what a crystallographer would say of a crystal, by Robocrystallographer.
 
 The text is exactly stock Robocrystallographer's on the canonical crystal, after the repairs of `repair`; the describer
-in `features/describer/` finds it many times faster. Beside the text stand the facts it was made from, as columns.
+in `features/describer/` finds it many times faster. Beside the text stand the facts it was made from, as columns. Where
+stock stops with an error, the text goes on without what fails, and a flag says so.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pydantic import Field
 
 from features import crystal, sentences
 from features.describer import facts
+from features.describer.pieces import Pieces
 from features.params import Section
 from features.view import FeatureView, column, row_errors, rowwise
 
@@ -31,7 +33,8 @@ SCHEMA = pa.schema([
     column("mineral_match", pa.string(), "structured (the prototype itself), like (similar) or derived (similar, but "
            "with another number of elements)"),
     column("mineral_distance", pa.float64(), "distance of the structure fingerprints; null for the prototype itself"),
-    column("dimensionality", pa.int32(), "of the most connected component: 3 framework, 2 sheet, 1 chain, 0 molecule"),
+    column("dimensionality", pa.int32(), "of the most connected component: 3 framework, 2 sheet, 1 chain, 0 molecule; "
+           "null if no bonds can be found"),
     column("space_group", pa.string(), "Hermann-Mauguin symbol, as in the text"),
     column("crystal_system", pa.string(), "crystal system, as in the text"),
     column("components", facts.COMPONENTS, "inequivalent components with dimensionality, orientation and count"),
@@ -50,7 +53,8 @@ class DescribeParams(Section):
     gives beside them, and computes the others here. What decides a row is the served text, which is part of its unit.
     """
     oxidation_states: Literal["none", "guess"] = "none"
-    """`none` is the text that the Materials Project publishes today; `guess` names ions, as its earlier texts did."""
+    """`none` is the text that the Materials Project publishes today; `guess` names ions, as its earlier texts did, where
+    they can be guessed."""
     symmetry_labels: bool = True
     """Name sites as O(1), O(2) by symmetry, as the texts of the Materials Project do today."""
     decimals: int = Field(default=2, ge=0, le=4)
@@ -66,23 +70,32 @@ class Description:
     text: str
     condensed: dict[str, Any]
     """Robocrystallographer's condensed structure."""
+    flags: list[str]
+    """What is known of its making, see `flags`."""
 
 
 @rowwise(SCHEMA)
 def compute(unit: dict[str, Any], params: DescribeParams) -> dict[str, Any]:
     """Describe one canonical crystal, or take the text that its source serves for it."""
-    if unit.get("served"):
-        return served_row(unit)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return served_row(unit) if unit.get("served") else computed_row(unit, params)
+
+
+def computed_row(unit: dict[str, Any], params: DescribeParams) -> dict[str, Any]:
+    """The row of a text that is written here."""
     import robocrys
 
-    description = describe(crystal.from_cif(unit["cif"]), params)
+    structure = crystal.from_cif(unit["cif"])
+    description = describe(structure, params)
     return {
         "material_id": unit["material_id"],
         "text": description.text,
         "sentences": sentences.to_rows(sentences.tag(description.text)),
         "n_words": len(description.text.split()),
         **facts.columns(description.condensed),
-        "flags": flags(description.text, unit["isotopes"]),
+        "flags": [*flags(description.text, unit["isotopes"]), *description.flags,
+                  *_other_space_group(structure, description.condensed["spg_symbol"])],
         "source": "computed",
         "engine_version": robocrys.__version__,
     }
@@ -102,7 +115,8 @@ def served_row(unit: dict[str, Any]) -> dict[str, Any]:
         "mineral_distance": None,
         "components": None,
         "sites": None,
-        "flags": flags(text, unit["isotopes"]),
+        "flags": [*flags(text, unit["isotopes"]),
+                  *_other_space_group(crystal.from_cif(unit["cif"]), given["space_group"])],
         "source": "materials_project",
         "engine_version": f"emmet-core {given['version']}" if given["version"] else None,
     }
@@ -114,13 +128,19 @@ def describe(structure: Any, params: DescribeParams) -> Description:
         warnings.simplefilter("ignore")
         try:
             with row_errors(prefix="robocrys: "):
-                if params.oxidation_states == "guess":
-                    structure = with_guessed_ions(structure)
-                condensed = _condenser().condense_structure(structure)
-                return Description(repair(_describer(params).describe(condensed)), condensed)
+                ionic = with_guessed_ions(structure) if params.oxidation_states == "guess" else structure
+                condensed = _condenser().condense_structure(ionic)
+                text = repair(_describer(params).describe(condensed))
         except BaseException:
             _condenser.cache_clear()  # what it remembers of the failed crystal goes with it
             raise
+    pieces: Pieces = condensed["pieces"]
+    made = {
+        "no_oxidation_states": params.oxidation_states == "guess" and ionic is structure,
+        "stock_fails": pieces.replaced or pieces.left_out,
+        "sentence_left_out": pieces.left_out,
+    }
+    return Description(text, condensed, [name for name, holds in made.items() if holds])
 
 
 @functools.lru_cache(maxsize=1)
@@ -133,9 +153,9 @@ def _condenser() -> Any:
 
 def _describer(params: DescribeParams) -> Any:
     """A new one for each crystal, since it keeps state."""
-    from robocrys import StructureDescriber
+    from features.describer.describer import Describer
 
-    return StructureDescriber(
+    return Describer(
         describe_oxidation_states=params.oxidation_states == "guess",
         describe_symmetry_labels=params.symmetry_labels,
         bond_length_decimal_places=params.decimals,
@@ -143,10 +163,19 @@ def _describer(params: DescribeParams) -> Any:
 
 
 def with_guessed_ions(structure: Any) -> Any:
-    """The structure with the most likely oxidation state of each element; without, if none is charge-neutral."""
-    ionic = structure.copy()
-    ionic.add_oxidation_state_by_guess(max_sites=-10)
-    return ionic if any(species.oxi_state for species in ionic.composition) else structure
+    """The structure with the most likely oxidation state of each element.
+
+    The structure itself, if no guess is neutral and other than zero, or if pymatgen does not try: the reduced formula
+    has more than ten atoms.
+    """
+    ionic = Pieces().first_of(
+        "oxidation states", lambda: structure.copy().add_oxidation_state_by_guess(max_sites=-10), lambda: structure)
+    return ionic if any(getattr(species, "oxi_state", None) for species in ionic.composition) else structure
+
+
+def _other_space_group(structure: Any, symbol: str | None) -> list[str]:
+    """The flag of a text whose space group is not that of its row in `materials`."""
+    return ["space_group"] if symbol and symbol != crystal.space_group(structure)[0] else []
 
 
 _NUMPY_INTEGER = re.compile(r"np\.int\d+\((-?\d+)\)")
@@ -177,11 +206,15 @@ def repair(text: str) -> str:
 
 
 def flags(text: str, isotopes: Sequence[str] = ()) -> list[str]:
-    """Known weaknesses of a text.
+    """Known weaknesses that a text shows by itself.
 
     `isotopes`: it says hydrogen where the source says deuterium or tritium. `isolated_atom`: an atom without bonds,
     often one that CrystalNN's cutoffs miss. `prototype_name`: the cubic CsCl type is called by the name of a
     tetragonal mineral, Tetraauricupride.
+
+    Its making adds others. `no_oxidation_states`: they were asked for and cannot be guessed. `stock_fails`: stock
+    stops with an error at this crystal. `sentence_left_out`: what fails there is missing in the text. `space_group`:
+    the one in the text is not that of the table `materials`.
     """
     weaknesses = ["isotopes"] if isotopes else []
     if ISOLATED_SENTENCE in text:
@@ -203,7 +236,7 @@ VIEW = FeatureView(
     key=("material_id",),
     inputs={"materials": ("material_id", "cif", "isotopes")},
     schema=SCHEMA,
-    version=3,
+    version=4,
     params=DescribeParams,
     compute=compute,
     libraries=("robocrys", "pymatgen-core", "matminer"),

@@ -30,8 +30,8 @@ WEIGHTS_AT_ONCE = 2_000_000
 
 @torch.no_grad()
 def explain(trained: Trained, encoder: text_encoder.TextEncoder, material_id: str, crystal: StructureBatch,
-            text: str, tagged: list[Sentence], true: float | None) -> Explanation:
-    """Explain the prediction for one crystal and its description."""
+            text: str, tagged: list[Sentence], true: float | None, outside: str) -> Explanation:
+    """Explain the prediction for one crystal and its description; `true` and `outside` are handed on."""
     device, net = trained.device, trained.net
     encoded = encoder.encode([text], [tagged])[0]
     spoken = as_text(encoded, tagged)
@@ -80,7 +80,7 @@ def explain(trained: Trained, encoder: text_encoder.TextEncoder, material_id: st
     add("token", [text[start:end] for start, end in spans], spans,
         [float(v) for part in _without_tokens(spoken, encoded) for v in predict(words_of(part))[0]],
         _mean_attention(predict(token_words)[1]))
-    return Explanation(material_id, text, tagged, full, true, rows)
+    return Explanation(material_id, text, tagged, full, true, outside, rows)
 
 
 def _masked(words: Tokens, keep: Tensor) -> Tokens:

@@ -13,6 +13,7 @@ from features.progress import Progress, say
 from features.store import placement, tables
 from model import checkpoint
 from model.checkpoint import Trained
+from model.coverage import COLUMNS, in_words
 from model.explanation.methods import explain
 from model.identity import require_same
 from model.inference import load_encoder, load_splits
@@ -42,6 +43,8 @@ def explain_stage(root: Path) -> None:
         return
     texts = {row["material_id"]: row for row in
              tables.read(root, "descriptions", ["material_id", "text", "sentences"], ids).to_pylist()}
+    outside = {row["material_id"]: in_words(trained.coverage.outside(row)) for row in
+               tables.read(root, "materials", ["material_id", *COLUMNS], ids).to_pylist()}
     encoder = load_encoder(trained)
     crystals = read_crystals(root, ids, test.reads)
     explanations = []
@@ -49,7 +52,8 @@ def explain_stage(root: Path) -> None:
         for number, index in enumerate(chosen):
             row = texts[test.ids[index]]
             explanations.append(explain(trained, encoder, test.ids[index], crystals.batch([number]), row["text"],
-                                        sentences.from_rows(row["sentences"]), float(test.targets[index])))
+                                        sentences.from_rows(row["sentences"]), float(test.targets[index]),
+                                        outside[test.ids[index]]))
             progress.advance(1)
     _write(root, trained, explanations)
     say(f"explain: {len(explanations)} test crystals")

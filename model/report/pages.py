@@ -65,7 +65,8 @@ def _shaded(explanation: Explanation) -> dict[str, Any]:
     sentences = [{**row, "region": tag.region}
                  for row, tag in zip(by_kind["sentence"], explanation.tagged, strict=True)]
     return {"id": explanation.material_id, "predicted": explanation.predicted, "true": explanation.true,
-            "pieces": pieces, "sentences": sentences, "coarse": by_kind["modality"] + by_kind["region"]}
+            "outside": explanation.outside, "pieces": pieces, "sentences": sentences,
+            "coarse": by_kind["modality"] + by_kind["region"]}
 
 
 def _parity(metrics: dict[str, Any], rows: list[dict[str, Any]]) -> Markup:

@@ -29,6 +29,7 @@ from features.text_encoder.weights import pick_device
 from features.views.materials import PROPERTIES
 from model import checkpoint
 from model.checkpoint import Config
+from model.coverage import Coverage
 from model.identity import Identity
 from model.inference import load_splits, predict
 from model.input.batch import Ints
@@ -63,7 +64,7 @@ def _train(root: Path, params: TrainParams, group: Team, device: torch.device) -
     first = next(training.batches(training.plan(params.batch_size, (params.seed, 0))[:1]))
     net.encoder.calibrate(first.structure)  # type: ignore[operator]
     net.to(device)
-    identity = Identity.of(root, params)
+    identity, coverage = Identity.of(root, params), Coverage.of(root, training.ids)
     resume = Resume(root, {"train": params.deciding(), "device": device.type, "processes": group.processes,
                            "identity": identity.to_dict(), "code": code_digest("features", "model")})
     history = _loop(_Run(net, params, splits, mean, std, device, group), resume)
@@ -75,6 +76,7 @@ def _train(root: Path, params: TrainParams, group: Team, device: torch.device) -
         format=checkpoint.FORMAT,
         train=params.model_dump(mode="json"),
         identity=identity.to_dict(),
+        coverage=coverage.to_dict(),
         text_dim=training.text_dim,
         target_mean=mean,
         target_std=std,

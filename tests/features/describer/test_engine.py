@@ -68,7 +68,7 @@ def test_neighbours_come_in_the_order_of_stock(structures: dict[str, Any]) -> No
         conventional = SpacegroupAnalyzer(canonical(structures, material_id)).get_conventional_standard_structure()
         neighbours = OrbitNN()
         bonded = neighbours.get_bonded_structure(conventional)
-        sites = Sites(bonded, Fingerprints(neighbours))
+        sites = Sites(bonded, Fingerprints(neighbours), list(range(len(conventional))))
         for n in range(len(conventional)):
             expected = [(site.index, tuple(int(x) for x in site.jimage)) for site in bonded.get_connected_sites(n)]
             assert sites._neighbours(n, (0, 0, 0)) == expected

@@ -1,3 +1,5 @@
+import json
+import warnings
 from typing import Any
 
 import pytest
@@ -78,6 +80,58 @@ def test_ions_are_named_only_where_charges_balance(structures: dict[str, Any]) -
     alloy = crystal.canonical_structure(structures["mp-416"])
     assert descriptions.with_guessed_ions(alloy) is alloy
     assert "Ti4+" in str(descriptions.with_guessed_ions(crystal.canonical_structure(structures["mp-5229"])))
+
+
+def row_of(structure: Any, params: DescribeParams | None = None) -> dict[str, Any]:
+    cif = crystal.to_cif(crystal.canonical_structure(structure))
+    row: dict[str, Any] = descriptions.compute.function(
+        {"material_id": "x", "cif": cif, "isotopes": []}, params or DescribeParams())
+    return row
+
+
+@pytest.mark.parametrize(("name", "flagged"), [
+    ("mp-5229", False),  # SrTiO3
+    ("mp-416", True),  # no charges balance
+    ("mp-149", True),  # silicon: zero
+    ("CaCu3Ti4O12", True),  # "cannot accommodate max_sites setting!"
+])
+def test_without_a_guess_the_text_goes_without_ions(structures: dict[str, Any], name: str, flagged: bool) -> None:
+    from pymatgen.core import Lattice, Structure
+
+    structure = structures[name] if name in structures else Structure.from_spacegroup(
+        "Im-3", Lattice.cubic(7.391), ["Ca", "Cu", "Ti", "O"],
+        [[0, 0, 0], [0, 0.5, 0.5], [0.25, 0.25, 0.25], [0.3038, 0.1797, 0]])
+    plain, asked = row_of(structure), row_of(structure, DescribeParams(oxidation_states="guess"))
+    assert asked["flags"] == plain["flags"] + (["no_oxidation_states"] if flagged else [])
+    assert (asked["text"] == plain["text"]) == flagged
+    assert (asked["sites"] == plain["sites"]) == flagged
+
+
+def test_another_space_group_than_the_rows_is_flagged(structures: dict[str, Any]) -> None:
+    """A body-centred cell 3 % too long is cubic to spglib within 5°, Robocrystallographer's angle."""
+    from pymatgen.core import Lattice, Structure
+
+    long = Structure.from_spacegroup("I4/mmm", Lattice.tetragonal(3.16, 3.26), ["W"], [[0, 0, 0]])
+    row = row_of(long)
+    assert (row["space_group"], row["flags"]) == ("Im-3m", ["space_group"])
+    assert "crystallizes in the cubic Im-3m space group" in row["text"]
+    assert crystal.space_group(long) == ("I4/mmm", 139, "tetragonal")
+    cif = crystal.to_cif(crystal.canonical_structure(long))
+    for symbol, flagged in (("Im-3m", ["space_group"]), ("I4/mmm", []), (None, [])):
+        served = {"text": f"W crystallizes in the {symbol} space group.", "version": None, "mineral": None,
+                  "dimensionality": None, "space_group": symbol, "crystal_system": None}
+        unit = {"material_id": "x", "cif": cif, "isotopes": [], "served": json.dumps(served)}
+        assert descriptions.compute.function(unit, DescribeParams())["flags"] == flagged
+
+
+def test_no_warning_of_a_library_is_shown(structures: dict[str, Any]) -> None:
+    units = [{"material_id": name, "cif": crystal.to_cif(crystal.canonical_structure(structures[name])),
+              "isotopes": []} for name in ("mp-5229", "mp-416")]
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        for unit in units:
+            descriptions.compute.function(unit, DescribeParams(oxidation_states="guess"))
+    assert [str(warning.message) for warning in shown] == []
 
 
 def test_a_real_crystal(structures: dict[str, Any]) -> None:

@@ -1,0 +1,57 @@
+"""Parts of a description that can be made without each other: where one fails, the others stay as they are."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from typing import TypeVar
+
+import spglib
+
+from features.view import ENVIRONMENT
+
+T = TypeVar("T")
+UNEXPECTED_CRYSTAL = (ValueError, LookupError, ArithmeticError, RuntimeError, spglib.SpglibError)
+
+
+class Pieces:
+    """Which parts of one crystal's description stock Robocrystallographer cannot make."""
+
+    def __init__(self) -> None:
+        self.replaced: list[str] = []
+        """Made in another way, or needed by no sentence."""
+        self.left_out: list[str] = []
+        """Missing in the text."""
+
+    def first_of(self, name: str, *ways: Callable[[], T]) -> T:
+        """What the first of `ways` gives that does not fail; the error of the last one is the caller's."""
+        for way in ways[:-1]:
+            try:
+                return way()
+            except Exception as error:
+                if not of_the_crystal(error):
+                    raise
+                self.replaced.append(name)
+        return ways[-1]()
+
+    def unless_it_fails(self, name: str, way: Callable[[], T], instead: T) -> T:
+        """What `way` gives; where it fails, `instead`, and `name` is missing in the text."""
+        try:
+            return way()
+        except Exception as error:
+            if not of_the_crystal(error):
+                raise
+            self.left_out.append(name)
+            return instead
+
+
+def of_the_crystal(error: Exception) -> bool:
+    """Whether a library was not made for this crystal. It says so by one of `UNEXPECTED_CRYSTAL` or, as for an element
+    without a radius, by any other error in its own code; one in ours is a bug, and one of `ENVIRONMENT` the machine's.
+    """
+    if isinstance(error, ENVIRONMENT):
+        return False
+    if isinstance(error, UNEXPECTED_CRYSTAL):
+        return True
+    innermost, _ = list(traceback.walk_tb(error.__traceback__))[-1]
+    return not innermost.f_globals["__name__"].startswith("features.")
