@@ -9,6 +9,7 @@ import random
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import gemmi
 
@@ -68,8 +69,14 @@ class Draft:
             raise DoesNotApplyError from None
         for block in document:
             if list(block.find_values(ATOMS)):
-                return cls([_loop(item.loop) if item.loop else list(item.pair or ()) for item in block
-                            if item.pair or item.loop])
+                items: list[list[str] | Loop] = []
+                for item in block:
+                    pair: Any = item.pair
+                    if item.loop:
+                        items.append(_loop(item.loop))
+                    elif pair:
+                        items.append(list(pair))
+                return cls(items)
         raise DoesNotApplyError
 
     def loop(self, *tags: str) -> Loop:

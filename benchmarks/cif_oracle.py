@@ -36,6 +36,8 @@ CHECKS = ("formula", "formula units", "volume", "density")
 
 Operation = tuple[tuple[tuple[int, ...], ...], tuple[Fraction, ...]]
 """Rotation and translation."""
+IDENTITY: Operation = (((1, 0, 0), (0, 1, 0), (0, 0, 1)), (Fraction(0), Fraction(0), Fraction(0)))
+"""Understood where a list leaves it out."""
 
 
 class MeaninglessError(Exception):
@@ -214,7 +216,11 @@ def _operations(block: gemmi.cif.Block) -> tuple[Operation, ...] | None:
     for tag in ("_symmetry_equiv_pos_as_xyz", "_space_group_symop_operation_xyz"):
         found = [_plain(raw) for raw in block.find_values(tag)]
         if found and found not in (["?"], ["."]):
-            return tuple(parse_operation(text) for text in found)
+            try:
+                listed = tuple(parse_operation(text) for text in found)
+            except MeaninglessError:
+                return ()  # no group; another source may have the symmetry
+            return listed if IDENTITY in listed else (IDENTITY, *listed)
     return None
 
 
@@ -266,7 +272,7 @@ def arrays(operations: Collection[Operation]) -> tuple[Floats, Floats]:
 def candidates(file: File) -> Iterator[tuple[str, Crystal]]:
     """Crystals by each source of symmetry, in the order of its right to be believed, whose operations fit the cell."""
     named, numbered = by_name(file.name), by_number(file.number, file.metric)
-    if file.operations is not None and is_group(file.operations):
+    if file.operations and is_group(file.operations):
         rotations, shifts = arrays(file.operations)
         usual = all(len(rotations) in {len(one.triplets) for one in known} for known in (named, numbered) if known)
         yield from (("listed" if usual else "listed, other order", crystal)
