@@ -19,11 +19,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from features import crystal
+from features import crystal, formats
 from features.errors import RowError
 from features.views import descriptions
 from features.views.descriptions import DescribeParams
-from features.views.materials import parse
 from pipelines.params import IngestParams
 from pipelines.sources import matminer_archive
 
@@ -92,7 +91,7 @@ def pick(table: Path | None, count: int, seed: int) -> list[tuple[str, Any]]:
         if all(len(of_size) >= share for of_size in chosen.values()):
             break
         try:
-            structure = crystal.canonical_structure(parse(text, form))
+            structure = crystal.canonical_structure(formats.parse(text, form).structure)
         except RowError:
             continue
         for (low, high), of_size in chosen.items():

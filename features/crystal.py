@@ -30,6 +30,7 @@ Ints = NDArray[np.int64]
 
 SYMPREC = 0.01  # Å; the value at which Robocrystallographer itself looks for symmetry
 MIN_DISTANCE = 0.5  # Å; no two nuclei are closer than those of H2 (0.74 Å)
+MAX_DENSITY = 50.0  # g/cm³; osmium has 22.6, and not twice that under the pressure of the Earth's core
 DECIMALS = 6
 EDGE = 0.137  # of a rounding step
 GRID = 30240  # = 2^5·3^3·5·7: every special position lies in the middle of a step, never on its edge
@@ -139,10 +140,15 @@ def _check(structure: Any) -> None:
         raise RowError("unreadable", f"'{strange[0].specie.symbol}' is no chemical element")
     if structure.lattice.volume < 1.0:
         raise RowError("unreadable", f"the cell has a volume of only {structure.lattice.volume:.3g} Å³")
+    if structure.density > MAX_DENSITY:
+        raise RowError("implausible", f"the crystal would have a density of {structure.density:.3g} g/cm³; atoms are "
+                                      "listed twice, or the cell is too small")
     distances = structure.distance_matrix + np.eye(len(structure)) * 9.0
-    closest = float(min(distances.min(), *structure.lattice.abc))
+    first, second = np.unravel_index(distances.argmin(), distances.shape)
+    closest = float(min(distances[first, second], *structure.lattice.abc))
     if closest < MIN_DISTANCE:
-        raise RowError("overlapping", f"two atoms are {closest:.3f} Å apart")
+        raise RowError("overlapping", f"atoms {structure.labels[first]} and {structure.labels[second]} are "
+                                      f"{closest:.3f} Å apart")
 
 
 def _primitive(structure: Any) -> tuple[Floats, Floats, Ints]:

@@ -52,8 +52,7 @@ def decode(raw: bytes) -> str:
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         text = _decoded(raw, "utf-16")
         if text is None:
-            raise RowError("unreadable", "the file begins as UTF-16 text and goes on otherwise: it is damaged or "
-                                         "cut off")
+            raise RowError("unreadable", "the file begins as UTF-16 text and is damaged or cut off")
     else:
         text = next(text for encoding in ("utf-8-sig", "cp1252", "latin-1")
                     if (text := _decoded(raw, encoding)) is not None)

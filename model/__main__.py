@@ -1,12 +1,13 @@
-"""`python -m model`: train, evaluate, explain, and predict for CIF files."""
+"""`python -m model`: train, evaluate, explain, and predict for crystal files."""
 
 from __future__ import annotations
 
 import json
+import math
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -16,6 +17,7 @@ from features.printing import print_table
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                   help="Train the model on the feature tables, and predict with it.")
 
+Blocks = Literal["one", "all"]
 Root = Annotated[Path, typer.Option(help="Project folder with params.yaml and the trained model.")]
 
 
@@ -58,12 +60,15 @@ def explain(root: Root = Path()) -> None:
 
 @app.command()
 def predict(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE.cif…", help="CIF files, also .cif.gz; - reads one.")],
+    files: Annotated[list[Path], typer.Argument(
+        metavar="FILE…", help="CIF, POSCAR, extended XYZ or pymatgen's JSON, also .gz; FILE.cif#BLOCK is one block of "
+                              "a CIF; - reads one file.")],
     root: Root = Path(),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     html: Annotated[Path | None, typer.Option(help="Also write explanations to this HTML page.")] = None,
+    blocks: Annotated[Blocks, typer.Option(help="A CIF is one crystal, or each block with sites is.")] = "one",
 ) -> None:
-    """Predict the trained property for CIF files. Exit code 2 if a file could not be used; the others are predicted."""
+    """Predict the trained property for crystal files. If one cannot be used, the others are predicted: exit code 2."""
     from model import checkpoint
     from model import predict as prediction
     from model.report import pages
@@ -75,11 +80,11 @@ def predict(
         raise UserError("--html: the model was trained without text, so there is nothing to explain")
     results: list[Any] = []
     try:
-        prediction.predict_files(trained, files, html is not None, results.append)
+        prediction.predict_files(trained, files, html is not None, results.append, blocks == "all")
     finally:  # an error of the machine at a later file does not lose the earlier ones
         if as_json and results:
             print(json.dumps([_as_dict(result, trained.params.target, trained.config.unit) for result in results],
-                             indent=2, ensure_ascii=False))
+                             indent=2, ensure_ascii=False, allow_nan=False))
         elif results:
             _print_table(results, trained.params.target, trained.config.unit)
         explained = [result.explanation for result in results if result.explanation is not None]
@@ -95,7 +100,8 @@ def predict(
 def _as_dict(result: Any, target: str, unit: str) -> dict[str, Any]:
     content = {"file": result.file, "target": target, "unit": unit, **asdict(result)}
     del content["explanation"]
-    return {name: value for name, value in content.items() if value is not None}
+    return {name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in content.items() if value is not None}
 
 
 def _print_table(results: list[Any], target: str, unit: str) -> None:
@@ -117,8 +123,9 @@ def _print_table(results: list[Any], target: str, unit: str) -> None:
         print_table(names, rows, numbers)
     bad = [result for result in results if result.error]
     for result in results:
-        if result.note or (result.error and len(bad) > 1):
-            print(f"{result.file}: {result.note or result.error}", file=sys.stderr)
+        said = [result.note, *(result.flags or {}).values(), result.error if len(bad) > 1 else None]
+        for message in filter(None, said):
+            print(f"{result.file}: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""From CIF files to predictions, through the same feature functions that made the training data."""
+"""From crystal files to predictions, through the same feature functions that made the training data."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ import pyarrow as pa
 import torch
 
 from features import sentences
-from features.crystal_files import read_text
+from features.cif.blocks import structure_blocks
+from features.crystal_files import decode, read_text, shown
 from features.errors import RowError
+from features.formats import format_of
 from features.registry import view_of
 from features.sentences import REGIONS
 from features.view import reject, row_errors
@@ -47,6 +49,8 @@ class FileResult:
     text: str | None = None
     note: str | None = None
     """Why the prediction rests on the structure alone, if it does."""
+    flags: dict[str, str] | None = None
+    """What the file says that may matter beside the crystal: kind → in words; None without a crystal."""
     outside: list[Outside] | None = None
     """What of the crystal no training crystal reaches; empty if there is nothing, None without a crystal."""
     training_crystals_with: dict[str, int] | None = None
@@ -55,32 +59,48 @@ class FileResult:
 
 
 def predict_files(trained: Trained, files: list[Path], with_explanations: bool = False,
-                  finished: Callable[[FileResult], None] = lambda _result: None) -> list[FileResult]:
+                  finished: Callable[[FileResult], None] = lambda _result: None,
+                  every_block: bool = False) -> list[FileResult]:
     """Predict for each file; a bad one gives an `error` and never stops the others.
 
-    `finished` gets each result as it is made, so that nothing is lost if an error of the machine stops the rest. Raises
-    `UserError` if the features that the model was trained on cannot be made here.
+    `FILE#BLOCK` is one block of a CIF; with `every_block` each block with sites is predicted by itself. `finished` gets
+    each result as it is made, so that nothing is lost if an error of the machine stops the rest. Raises `UserError` if
+    the features that the model was trained on cannot be made here.
     """
     require_reproducible(trained.identity)
     results = []
     for path in files:
-        results.append(_predict_file(trained, path, with_explanations))
-        finished(results[-1])
+        try:
+            with row_errors():
+                crystals = read_crystals(path, every_block)
+        except RowError as error:
+            results.append(_failed(str(path), error))
+            finished(results[-1])
+            continue
+        for name, text in crystals:
+            results.append(_predict_crystal(trained, name, text, with_explanations))
+            finished(results[-1])
     return results
 
 
-def _predict_file(trained: Trained, path: Path, with_explanation: bool) -> FileResult:
+def _failed(name: str, error: RowError) -> FileResult:
+    """It belongs to this file, and the others are predicted."""
+    why = reject(ID, error)
+    return FileResult(name, error=f"{why.error}: {why.message}")
+
+
+def _predict_crystal(trained: Trained, name: str, text: str, with_explanation: bool) -> FileResult:
     try:
         with row_errors():
-            return _predict(trained, path, with_explanation)
-    except RowError as error:  # it belongs to this file, and the others are predicted
-        why = reject(ID, error)
-        return FileResult(str(path), error=f"{why.error}: {why.message}")
+            return _predict(trained, name, text, with_explanation)
+    except RowError as error:
+        return _failed(name, error)
 
 
-def _predict(trained: Trained, path: Path, with_explanation: bool) -> FileResult:
+def _predict(trained: Trained, name: str, text: str, with_explanation: bool) -> FileResult:
     entry = dict.fromkeys(materials.SOURCE_SCHEMA.names)
-    material = _row(trained, "ingest", entry | {"structure": _read(path), "format": "cif", "properties": "{}"})
+    form = format_of(Path(name).name, text)
+    material = _row(trained, "ingest", entry | {"structure": text, "format": form, "properties": "{}"})
     crystals = _crystals(trained, material)
     description, words, note = None, None, None
     if trained.params.with_text:
@@ -98,13 +118,14 @@ def _predict(trained: Trained, path: Path, with_explanation: bool) -> FileResult
     outside = trained.coverage.outside(material)
     explanation = None
     if with_explanation and description is not None and words is not None:
-        explanation = explain(trained, load_encoder(trained), path.name, crystals, description["text"],
+        explanation = explain(trained, load_encoder(trained), Path(name).name, crystals, description["text"],
                               sentences.from_rows(description["sentences"]), None, in_words(outside))
     return FileResult(
-        str(path), formula=material["reduced_formula"], space_group=material["space_group"], value=fused,
+        name, formula=material["reduced_formula"], space_group=material["space_group"], value=fused,
         structure_only=structure_only if trained.params.learns("structure") else None,
         text_only=text_only if words is not None and trained.params.learns("text") else None,
-        text=description["text"] if description else None, note=note, outside=outside,
+        text=description["text"] if description else None, note=note,
+        flags=dict(zip(material["flags"], material["flag_messages"], strict=True)), outside=outside,
         training_crystals_with=trained.coverage.crystals_with(material["elements"]), explanation=explanation)
 
 
@@ -138,10 +159,40 @@ def _text(words: dict[str, Any]) -> Text:
                 np.array([REGIONS.index(region) for region in words["regions"]], np.int64))
 
 
+def read_crystals(path: Path, every_block: bool = False) -> list[tuple[str, str]]:
+    """Name and text of each crystal that a file, `-` for standard input, or `FILE#BLOCK` stands for.
+
+    Names of blocks count in small and capital letters alike. A file whose own name holds a `#` goes before a block.
+    Raises `RowError` if the file cannot be read or has no such block.
+    """
+    file, block = _file_and_block(path)
+    text = _read(file)
+    if block is None and not (every_block and format_of(file.name, text) == "cif"):
+        return [(str(file), text)]
+    if format_of(file.name, text) != "cif":
+        raise RowError("no_block", f"{shown(file)} is no CIF, and only a CIF has blocks")
+    blocks = structure_blocks(text)
+    chosen = blocks if block is None else [name for name in blocks if name == block] \
+        or [name for name in blocks if name.lower() == block.lower()]
+    if not chosen:
+        raise RowError("no_block", f"{shown(file)} has no block '{block}' with sites; there are: {', '.join(blocks)}")
+    return [(f"{file}#{name}", blocks[name]) for name in chosen]
+
+
+def _file_and_block(path: Path) -> tuple[Path, str | None]:
+    """The file that is there, and what stands behind it as the name of a block, which may hold a `#` too."""
+    written = str(path)
+    ends = [] if path.exists() else [at for at, character in enumerate(written) if character == "#"]
+    for end in reversed(ends):
+        if written[:end] == "-" or Path(written[:end]).exists():
+            return Path(written[:end]), written[end + 1:]
+    return path, None
+
+
 def _read(path: Path) -> str:
     if str(path) != "-":
         return read_text(path)
     try:
-        return sys.stdin.buffer.read().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise RowError("unreadable", f"standard input: {error}") from None
+        return decode(sys.stdin.buffer.read())
+    except RowError as error:
+        raise RowError(error.kind, f"standard input: {error}") from None

@@ -111,12 +111,14 @@ class OptimadeParams(WebParams):
 class IngestParams(MaterialsParams):
     """Section `ingest`."""
 
-    source: Literal["matminer_archive", "cif_folder", "table", "materials_project", "optimade"] = "matminer_archive"
+    source: Literal["matminer_archive", "folder", "table", "materials_project", "optimade"] = "matminer_archive"
     """Where crystals come from."""
     dataset: Literal["elastic", "dielectric", "piezoelectric", "formation_energy", "union"] = "elastic"
     """Which set of `matminer_archive`; `union` merges all four by id, with what each knows."""
     path: Path = Field(default=Path("data/input"), strict=False)
-    """For `cif_folder` the folder, for `table` the file. Relative to the project."""
+    """For `folder` the folder, for `table` the file. Relative to the project."""
+    blocks: Literal["one", "all"] = "one"
+    """Of `folder` and `table`: whether a CIF is one crystal, or each of its blocks with sites is, as `ID+BLOCK`."""
     limit: int | None = Field(default=None, ge=1)
     """Take only this many crystals: a fixed random sample, to which a larger limit only adds."""
     materials_project: MaterialsProjectParams = MaterialsProjectParams()
@@ -124,10 +126,19 @@ class IngestParams(MaterialsParams):
     optimade: OptimadeParams = OptimadeParams()
     """What to pull from an OPTIMADE provider, and how."""
 
+    @field_validator("source", mode="before")
+    @classmethod
+    def _renamed(cls, source: object) -> object:
+        if source == "cif_folder":
+            raise ValueError("'cif_folder' is now called 'folder', since it takes other formats too")
+        return source
+
     @model_validator(mode="after")
     def _dataset_belongs_to_the_archive(self) -> IngestParams:
         if self.source != "matminer_archive" and self.dataset != "elastic":
             raise ValueError(f"dataset '{self.dataset}' belongs to source matminer_archive, not to {self.source}")
-        if self.source == "table" and self.path.suffix.lower() not in {".parquet", ".csv", ".jsonl"}:
-            raise ValueError(f"path '{self.path}' must be a .parquet, .csv or .jsonl file for source table")
+        if self.source == "table" and self.path.suffix.lower() not in {".parquet", ".csv", ".tsv", ".jsonl"}:
+            raise ValueError(f"path '{self.path}' must be a .parquet, .csv, .tsv or .jsonl file for source table")
+        if self.blocks == "all" and self.source not in ("folder", "table"):
+            raise ValueError(f"blocks 'all' belongs to sources folder and table, not to {self.source}")
         return self

@@ -68,7 +68,7 @@ def make_project(root: Path, only: list[str] | None = None, **sections: Any) -> 
         lines = (CRYSTALS / "properties.csv").read_text().splitlines()
         chosen = [line for line in lines if line.split(",")[0] in {"material_id", *only}]
         (folder / "properties.csv").write_text("\n".join(chosen) + "\n")
-    content = {"ingest": {"source": "cif_folder"}, **sections}
+    content = {"ingest": {"source": "folder"}, **sections}
     (root / "params.yaml").write_text(yaml.safe_dump(content))
     return root
 

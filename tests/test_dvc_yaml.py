@@ -38,12 +38,13 @@ EXCUSED = {
 }
 """Plumbing: a change there changes no value. A package stands for all that is in it."""
 
+READERS = ("features.cif", "features.formats", "features.crystal_files")
 AS_DATA = {"train": ("features.views", "features.crystal", "features.sentences", "features.text_encoder",
-                     "features.describer", "features.paraphraser"),
+                     "features.describer", "features.paraphraser", *READERS),
            "evaluate": ("features.views", "features.crystal", "features.sentences", "features.text_encoder",
-                        "features.describer", "features.paraphraser"),
+                        "features.describer", "features.paraphraser", *READERS),
            "explain": ("features.views.materials", "features.views.structures", "features.views.chgnet_atoms",
-                       "features.crystal", "features.describer", "features.paraphraser")}
+                       "features.crystal", "features.describer", "features.paraphraser", *READERS)}
 """What a stage of the model takes of these is in the tables that they make, which are dependencies themselves."""
 
 

@@ -240,7 +240,7 @@ def _by_compact(compact: str) -> list[gemmi.SpaceGroup]:
     settings = _index().get(compact)
     if settings:
         return settings
-    group = gemmi.find_spacegroup_by_name(compact[:1].upper() + compact[1:]) if compact else None
+    group = gemmi.find_spacegroup_by_name(compact[:1].upper() + compact[1:]) if compact[:1].isalpha() else None
     return [] if group is None else [other for other in gemmi.spacegroup_table()
                                      if other.hm == group.hm and other.number == group.number]
 

@@ -53,8 +53,8 @@ class DescribeParams(Section):
     gives beside them, and computes the others here. What decides a row is the served text, which is part of its unit.
     """
     oxidation_states: Literal["none", "guess"] = "none"
-    """`none` is the text that the Materials Project publishes today; `guess` names ions, as its earlier texts did, where
-    they can be guessed."""
+    """`none` is the text that the Materials Project publishes today; `guess` names ions, as its earlier texts did,
+    where they can be guessed."""
     symmetry_labels: bool = True
     """Name sites as O(1), O(2) by symmetry, as the texts of the Materials Project do today."""
     decimals: int = Field(default=2, ge=0, le=4)

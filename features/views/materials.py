@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import warnings
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -12,11 +11,10 @@ from typing import Any, Literal
 import pyarrow as pa
 from pydantic import Field
 
-from features import crystal
-from features.cif.read import Reading, read_cif
+from features import crystal, formats
 from features.errors import RowError
 from features.params import Section
-from features.view import FeatureView, column, row_errors, rowwise
+from features.view import FeatureView, column, rowwise
 
 PROPERTIES: Mapping[str, tuple[str, str | None]] = {
     "formation_energy_per_atom": ("formation energy at 0 K from the elements", "eV/atom"),
@@ -106,7 +104,7 @@ def compute(unit: dict[str, Any], params: MaterialsParams) -> dict[str, Any]:
         raise RowError("bad_id", "an id (the file's name) holds letters, digits and . _ + - only, and at most 128 of "
                                  "them: rename it")
     properties = {name: value for name, value in json.loads(unit["properties"]).items() if value is not None}
-    reading = parse(unit["structure"], unit["format"], params.contradictions == "keep")
+    reading = formats.parse(unit["structure"], unit["format"], keep_contradictions=params.contradictions == "keep")
     parsed = reading.structure
     return material_row(crystal.canonical_structure(parsed)) | {
         "flags": list(reading.flags),
@@ -126,11 +124,9 @@ def _utc(moment: str | None) -> datetime | None:
 
 def material_row(structure: Any) -> dict[str, Any]:
     """The columns of `materials` that follow from a canonical structure alone."""
-    from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
-
     cif = crystal.to_cif(structure)
     structure = crystal.from_cif(cif)
-    symmetry = SpacegroupAnalyzer(structure, symprec=crystal.SYMPREC)
+    space_group, space_group_number, crystal_system = crystal.space_group(structure)
     composition = structure.composition
     elements = sorted(element.symbol for element in composition)
     return {
@@ -143,26 +139,10 @@ def material_row(structure: Any) -> dict[str, Any]:
         "nsites": len(structure),
         "volume": round(structure.volume, 6),
         "density": round(float(structure.density), 6),
-        "space_group": symmetry.get_space_group_symbol(),
-        "space_group_number": symmetry.get_space_group_number(),
-        "crystal_system": symmetry.get_crystal_system(),
+        "space_group": space_group,
+        "space_group_number": space_group_number,
+        "crystal_system": crystal_system,
     }
-
-
-def parse(text: str, form: str, keep_contradictions: bool = False) -> Reading:
-    """Parse the text of a structure. Raises `RowError` with the parser's own reason."""
-    from pymatgen.core import Structure
-    from pymatgen.io.vasp.inputs import Poscar
-
-    if not text.strip():
-        raise RowError("empty", "the file is empty")
-    with row_errors("unreadable"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        if form == "cif":
-            return read_cif(text, keep_contradictions=keep_contradictions)
-        if form == "poscar":
-            return Reading(Poscar.from_str(text).structure, {})
-        return Reading(Structure.from_dict(json.loads(text)), {})
 
 
 VIEW = FeatureView(

@@ -33,7 +33,7 @@ class Entry:
     structure: str
     """Text of the structure."""
     format: str
-    """cif, poscar or json."""
+    """cif, poscar, extxyz or json."""
     source: str
     source_version: str
     license: str
@@ -44,14 +44,6 @@ class Entry:
     """When the source last changed the entry, ISO 8601 in UTC."""
     error: str | None = None
     """`kind: message` if the source already knows that the entry is unusable."""
-
-
-def user_cif(source: str, material_id: str, cif: str, properties: Mapping[str, float | None],
-             error: str | None = None) -> Entry:
-    """A crystal of the user's own: its version is the digest of its text, its licence is not ours to know."""
-    version = f"sha256:{hashlib.sha256(cif.encode()).hexdigest()[:12]}"
-    return Entry(material_id, cif, "cif", source, version, license="unknown", citation="", properties=properties,
-                 error=error)
 
 
 def read_units(params: IngestParams, root: Path) -> pa.Table:
@@ -86,7 +78,9 @@ def _units(entries: Iterable[Entry]) -> Iterable[dict[str, str | None]]:
     for number, entry in enumerate(entries, start=1):
         error = entry.error
         if entry.material_id in seen:
-            error = f"duplicate: entry {number} has the id of entry {seen[entry.material_id]}; the first one is used"
+            if not (error or "").startswith("duplicate: "):  # a source may have said it in its own words
+                error = (f"duplicate: entry {number} has the id of entry {seen[entry.material_id]}; the first one is "
+                         "used")
         else:
             seen[entry.material_id] = number
         properties = {name: value for name, value in entry.properties.items() if value is not None}

@@ -18,13 +18,13 @@ from features.registry import view_of
 from features.store import tables
 from features.views import chgnet_atoms
 from pipelines.engine import stages
-from pipelines.sources import cif_folder
+from pipelines.sources import folder
 from tests.conftest import CRYSTALS, make_project
 
 MACHINE = [MemoryError("no more"), OSError(errno.ENOSPC, "No space left on device"), UserError("no such weights"),
            ImportError("no such package")]
 SEAMS = {
-    "parse": ("ingest", "pymatgen.io.cif", "CifParser.from_str"),
+    "parse": ("ingest", "features.cif.read", "only_structure"),
     "canonical_structure": ("ingest", "features.crystal", "canonical_structure"),
     "condenser": ("describe", "features.describer.engine", "Condenser.condense_structure"),
     "describer": ("describe", "robocrys", "StructureDescriber.describe"),
@@ -131,7 +131,7 @@ def test_too_many_open_files_reject_no_crystal_of_a_folder(tmp_path: Path, monke
         raise OSError(errno.EMFILE, "Too many open files", str(path))
 
     root = make_project(tmp_path, only=["mp-30"])
-    monkeypatch.setattr(cif_folder, "read_text", fails)
+    monkeypatch.setattr(folder, "read_text", fails)
     with pytest.raises(OSError, match="Too many open files"):
         stages.run("ingest", root, "serial")
     assert not Paths(root).rejects("materials").exists()

@@ -79,6 +79,14 @@ def test_an_unknown_parameter_loses_nothing(tmp_path: Path) -> None:
     assert [path.read_bytes() for path in tables.files(root, "materials")] == before
 
 
+def test_a_source_of_another_name(tmp_path: Path) -> None:
+    root = make_project(tmp_path, only=["mp-30"])
+    set_params(root, ingest={"source": "cif_folder"})
+    done = command("pipelines", "ingest", cwd=root)
+    assert (done.returncode, done.stderr) == (2, "error: params.yaml: ingest.source: 'cif_folder' is now called "
+                                                 "'folder', since it takes other formats too\n")
+
+
 def test_formats_of_a_result(project: Path) -> None:
     query = "select material_id, elements, k_vrh from materials order by material_id"
     shown = {form: command("features", "sql", query, "--format", form, cwd=project).stdout for form in ("csv", "json")}

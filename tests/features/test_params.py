@@ -63,8 +63,10 @@ def test_runtime_parameters_decide_no_value() -> None:
 
 def test_impossible_combinations() -> None:
     for content, model, message in (
-        ({"source": "cif_folder", "dataset": "union"}, IngestParams, "belongs to source matminer_archive"),
-        ({"source": "table", "path": "x.xlsx"}, IngestParams, "must be a .parquet, .csv or .jsonl file"),
+        ({"source": "folder", "dataset": "union"}, IngestParams, "belongs to source matminer_archive"),
+        ({"source": "table", "path": "x.xlsx"}, IngestParams, "must be a .parquet, .csv, .tsv or .jsonl file"),
+        ({"source": "cif_folder"}, IngestParams, "x.source: 'cif_folder' is now called 'folder'"),
+        ({"blocks": "all"}, IngestParams, "belongs to sources folder and table, not to matminer_archive"),
         ({"crystalformer": {"dim": 10, "heads": 4}}, TrainParams, "not a multiple of heads"),
         ({"encoder": "cgcnn", "cgcnn": {"dim": 12}}, TrainParams, "is no multiple of it"),
         ({"masking": {"drop_text": 0.6, "drop_structure": 0.6}}, TrainParams, "one modality always stays"),

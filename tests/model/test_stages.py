@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pymatgen.core import Structure
+from pymatgen.io.vasp.inputs import Poscar
 
 from features import catalog, sentences
 from features.errors import UserError
@@ -31,6 +33,7 @@ from model.params import EvaluateParams
 from model.training import train
 from pipelines.engine import stages
 from tests.conftest import CRYSTALS, set_params
+from tests.features.formats.test_formats import extxyz
 from tests.model.small import SMALL, described, no_text, small_project
 
 
@@ -303,6 +306,25 @@ def test_bad_files_do_not_stop_good_ones(trained: Path, tmp_path: Path, monkeypa
     assert results[1].note == "no text (ValueError: robocrys: no): predicted from the structure alone"
     assert results[1].text_only is None
     assert results[1].value is not None
+
+
+def test_a_prediction_from_any_format_and_block(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    described(monkeypatch, no_text)
+    structure = Structure.from_file(CRYSTALS / "mp-30.cif")
+    (tmp_path / "CONTCAR").write_text(Poscar(structure).get_str(significant_figures=12))
+    (tmp_path / "a.json").write_text(structure.to_json())
+    (tmp_path / "a.xyz").write_text(extxyz(structure))
+    blocks = [re.sub("(?m)^data_.*", f"data_{name}", (CRYSTALS / f"{name}.cif").read_text())
+              for name in ("mp-30", "mp-149")]
+    (tmp_path / "two.cif").write_text("\n".join(blocks))
+    (tmp_path / "notes.txt").write_text("nothing")
+    names = ("CONTCAR", "a.json", "a.xyz", "two.cif", "notes.txt")
+    asked = [CRYSTALS / "mp-30.cif", *(tmp_path / name for name in names)]
+    *results, one, other, none = predict.predict_files(checkpoint.load(trained), asked, every_block=True)
+    assert {result.value for result in (*results[1:], one)} == {results[0].value}
+    assert other.value != one.value
+    assert (Path(one.file).name, Path(other.file).name) == ("two.cif#mp-30", "two.cif#mp-149")
+    assert (none.error or "").startswith("unknown_format: this is none of the formats that are read: CIF, POSCAR")
 
 
 @pytest.mark.parametrize("error", [MemoryError("no memory"), OSError(errno.ENOSPC, "no space"), UserError("no GPU")])

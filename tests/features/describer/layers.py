@@ -16,6 +16,7 @@ SHEETS = (("BNCCBNBN", 0.0, 0.0), ("CCCCCNCC", 3.35, 0.7))
 
 def tilted_sheets() -> Structure:
     """16 atoms, monoclinic, 3.35 Å between the sheets."""
-    sites = [(element, ((number // 4 * 3 + (0, 1, 1.5, 2.5)[number % 4]) * BOND + shift, number % 4 // 2 * 1.23, height))
+    sites = [(element,
+              ((number // 4 * 3 + (0, 1, 1.5, 2.5)[number % 4]) * BOND + shift, number % 4 // 2 * 1.23, height))
              for elements, height, shift in SHEETS for number, element in enumerate(elements)]
     return Structure(CELL, [element for element, _ in sites], [place for _, place in sites], coords_are_cartesian=True)

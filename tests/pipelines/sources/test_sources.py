@@ -1,106 +1,25 @@
-import gzip
 import io
-import json
 import tarfile
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 
 from features.errors import UserError
 from pipelines.params import IngestParams
 from pipelines.sources import Entry, matminer_archive, read_units
-from tests.conftest import CRYSTALS
 
 
 def rows(root: Path, **params: Any) -> dict[str, dict[str, Any]]:
     return {row["material_id"]: row for row in read_units(IngestParams(**params), root).to_pylist()}
 
 
-def test_a_folder_of_cifs(project: Path) -> None:
-    folder = project / "data" / "input"
-    text = (folder / "mp-30.cif").read_text()
-    (folder / "sub").mkdir()
-    (folder / "sub" / "packed.cif.gz").write_bytes(gzip.compress(text.encode()))
-    (folder / "broken.cif.gz").write_bytes(b"not gzip")
-    (folder / "latin.CIF").write_bytes(b"data_\xff\xfe")
-    found = rows(project, source="cif_folder")
-    assert found["packed"]["structure"] == text
-    assert json.loads(found["mp-30"]["properties"])["k_vrh"] > 100
-    assert found["packed"]["properties"] == "{}"
-    assert found["broken"]["error"].startswith("unreadable: broken.cif.gz")
-    assert found["latin"]["error"].startswith("unreadable: latin.CIF")
-    assert found["mp-30"]["error"] is None
-
-
-def test_odd_cells_of_a_property_count_as_missing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = project / "data" / "input" / "properties.csv"
-    lines = path.read_text().splitlines()
-    odd = [lines[0] + ",colour", *(f"{line},red" for line in lines[1:])]
-    odd[1] = ",".join([odd[1].split(",")[0], "n/a", "61", "red"])
-    odd[2] = ",".join([odd[2].split(",")[0], "about 5", "", "blue"])
-    path.write_text("\n".join([*odd, ",,,"]) + "\n")
-    found = {i: json.loads(row["properties"]) for i, row in rows(project, source="cif_folder").items()}
-    first, second, third = (line.split(",")[0] for line in lines[1:4])
-    assert found[first] == {"g_vrh": 61.0}
-    assert found[second] == {}
-    assert set(found[third]) == {"k_vrh", "g_vrh"}
-    said = capsys.readouterr().err
-    assert "1 cells of column 'k_vrh'" in said
-    assert "column 'colour' of properties.csv holds text" in said
-
-
-def test_a_property_without_an_id(project: Path) -> None:
-    with (project / "data" / "input" / "properties.csv").open("a") as handle:
-        handle.write(",5.0,\n")
-    with pytest.raises(UserError, match="has no material_id"):
-        rows(project, source="cif_folder")
-
-
-def test_a_file_name_that_is_not_utf8_is_one_entry(project: Path) -> None:
-    import os
-
-    folder = os.fsencode(project / "data" / "input")
-    (Path(os.fsdecode(folder + b"/caf\xe9.CIF.GZ"))).write_bytes(gzip.compress(b"data_x"))
-    assert rows(project, source="cif_folder")["caf\ufffd"]["structure"] == "data_x"
-
-
-def test_two_files_of_one_name_and_a_property_without_file(project: Path) -> None:
-    folder = project / "data" / "input"
-    (folder / "sub").mkdir()
-    (folder / "sub" / "mp-30.cif").write_text("data_")
-    with (folder / "properties.csv").open("a") as handle:
-        handle.write("ghost,1.0,2.0\n")
-    table = read_units(IngestParams(source="cif_folder"), project).to_pylist()
-    errors = {row["material_id"]: row["error"] for row in table if row["error"]}
-    assert errors["mp-30"].startswith("duplicate: ")
-    assert errors["ghost"].startswith("no_structure: ")
-
-
-def test_an_id_keeps_its_zeros(tmp_path: Path) -> None:
-    (tmp_path / "x.csv").write_text("material_id,cif,k_vrh\n007,data_,1\n")
-    assert list(rows(tmp_path, source="table", path=Path("x.csv"))) == ["007"]
-
-
-@pytest.mark.parametrize("suffix", ["parquet", "csv", "jsonl"])
-def test_a_table(tmp_path: Path, suffix: str) -> None:
-    frame = pl.DataFrame({"material_id": ["a", "b"], "cif": [(CRYSTALS / "mp-30.cif").read_text(), None],
-                          "k_vrh": [1.5, None], "label": ["x", "y"], "tc": [9, 8]})
-    path = tmp_path / f"crystals.{suffix}"
-    {"parquet": frame.write_parquet, "csv": frame.write_csv, "jsonl": frame.write_ndjson}[suffix](path)
-    found = rows(tmp_path, source="table", path=Path(path.name))
-    assert json.loads(found["a"]["properties"]) == {"k_vrh": 1.5, "tc": 9.0}
-    assert json.loads(found["b"]["properties"]) == {"tc": 8.0}
-    assert found["a"]["structure"] == frame["cif"][0]
-    assert found["b"]["structure"] == ""
-
-
 @pytest.mark.parametrize(("params", "message"), [
-    ({"source": "cif_folder", "path": Path("nowhere")}, "is not a folder"),
-    ({"source": "cif_folder", "path": Path("empty")}, "holds no .cif"),
+    ({"source": "folder", "path": Path("nowhere")}, "is not a folder"),
+    ({"source": "folder", "path": Path("empty")}, r"holds no crystal file \(\*\.cif"),
     ({"source": "table", "path": Path("nowhere.csv")}, "is not a file"),
-    ({"source": "table", "path": Path("bare.csv")}, "has no column cif"),
+    ({"source": "table", "path": Path("bare.csv")},
+     "has no column cif, structure or poscar; its columns: material_id, k_vrh"),
     ({"source": "table", "path": Path("broken.parquet")}, "cannot be read"),
 ])
 def test_a_source_that_is_not_there(tmp_path: Path, params: dict[str, Any], message: str) -> None:
@@ -112,7 +31,7 @@ def test_a_source_that_is_not_there(tmp_path: Path, params: dict[str, Any], mess
 
 
 def test_a_larger_limit_only_adds(project: Path) -> None:
-    few, many = (set(rows(project, source="cif_folder", limit=limit)) for limit in (5, 12))
+    few, many = (set(rows(project, source="folder", limit=limit)) for limit in (5, 12))
     assert len(few) == 5
     assert len(many) == 12
     assert few < many

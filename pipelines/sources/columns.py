@@ -1,0 +1,218 @@
+"""Tables that users bring: CSV with any usual separator, JSON lines and Parquet, and the numbers in them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from features.crystal_files import decode
+from features.errors import RowError, UserError
+from features.progress import say
+
+ID = "material_id"
+SEPARATORS = (",", ";", "\t")
+CELL_BYTES = 2**31 - 1
+"""Longest cell; a CIF easily exceeds the limit that the csv module has of its own."""
+INDEX = re.compile(r"|Unnamed: \d+|__index_level_\d+__")
+"""Names under which pandas and R write row numbers."""
+MISSING = ("", "-", "--", "–", "—", "?", ".", "n/a", "#n/a", "na", "<na>", "nan", "none", "null")
+NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|^[+-]?(?i:inf|infinity)$"
+GROUPED = r"^[+-]?\d{1,3}(,\d{3})+\.\d*$"
+"""Thousands grouped by commas. Without decimals (`1,234`) it could as well be a decimal comma, and is no number."""
+GROUPED_BY_POINTS = r"^[+-]?\d{1,3}(\.\d{3})+,\d*$"
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a file, of CSV and JSON lines as text, of Parquet as they are there."""
+
+    path: Path
+    series: Mapping[str, pl.Series]
+    places: Sequence[int]
+    """Of each row, its line or its number."""
+    unit: str
+    """What `places` counts: line or row."""
+    decimal_comma: bool = False
+    """Whether commas may stand for decimal points."""
+
+    def place(self, row: int) -> str:
+        """Where a row stands, for a message."""
+        return f"{self.path}, {self.unit} {self.places[row]}"
+
+    def ids(self) -> list[str]:
+        """The column `material_id` as it is written, without blanks around; "" where there is none."""
+        if ID not in self.series:
+            raise UserError(f"{self.path} has no column {ID}; its columns: {', '.join(self.series) or 'none'}")
+        return self.series[ID].cast(pl.String).str.strip_chars().fill_null("").to_list()
+
+
+def read_columns(path: Path) -> Columns:
+    """A Parquet, CSV or JSONL file. Raises `UserError` that says where it is broken."""
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".parquet":
+            frame = pl.read_parquet(path)
+            series = _named(path, frame.columns, frame.get_columns())
+            return Columns(path, series, range(1, len(frame) + 1), "row")
+        text = decode(path.read_bytes())
+    except (pl.exceptions.PolarsError, OSError, RowError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+    return _json_lines(path, text) if suffix == ".jsonl" else _csv(path, text)
+
+
+def _named(path: Path, names: Sequence[str], series: Sequence[pl.Series]) -> dict[str, pl.Series]:
+    """Columns by their names without blanks around, except unnamed ones."""
+    named: dict[str, pl.Series] = {}
+    for name, column in zip((name.strip() for name in names), series, strict=True):
+        if INDEX.fullmatch(name):
+            continue
+        if name in named:
+            raise UserError(f"{path} has two columns '{name}'")
+        named[name] = column
+    return named
+
+
+def _csv(path: Path, text: str) -> Columns:
+    separator = _separator(text)
+    csv.field_size_limit(CELL_BYTES)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=separator != "\t",
+                        strict=True)  # so that no quote that is left open takes all that follows for one cell
+    header: list[str] = []
+    rows, lines = [], []
+    try:
+        for line, row in _records(reader):
+            if not header:
+                header = row
+            elif len(row) != len(header):
+                shown = "tab" if separator == "\t" else separator
+                raise UserError(f"{path}, line {line}: {len(header)} fields are expected, as in the header; found "
+                                f"{len(row)} (separator '{shown}'; a cell that holds it needs quotes)")
+            else:
+                rows.append(row)
+                lines.append(line)
+    except csv.Error as error:
+        raise UserError(f"{path}, line {reader.line_num}: {error}") from None
+    series = [pl.Series(values=list(column), dtype=pl.String) for column in zip(*rows, strict=True)] \
+        or [pl.Series(dtype=pl.String) for _ in header]
+    return Columns(path, _named(path, header, series), lines, "line", decimal_comma=separator != ",")
+
+
+def _records(reader: Any) -> Iterator[tuple[int, list[str]]]:
+    """Records that hold anything, each with the line where it begins."""
+    line = 1
+    for record in reader:
+        if any(cell.strip() for cell in record):
+            yield line, record
+        line = reader.line_num + 1
+
+
+def _separator(text: str) -> str:
+    """The separator by which the header has most names, one of them `material_id` if there is such a separator."""
+    header = next((line for line in text.splitlines() if line.strip()), "")
+    names = {separator: [name.strip(" \"'") for name in header.split(separator)] for separator in SEPARATORS}
+    return max(SEPARATORS, key=lambda separator: (ID in names[separator], len(names[separator])))
+
+
+def _json_lines(path: Path, text: str) -> Columns:
+    rows, lines = [], []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path}, line {number}: this is no JSON ({error})") from None
+        if not isinstance(row, dict):
+            raise UserError(f"{path}, line {number}: a JSON object is expected in each line, with {ID} and others")
+        rows.append(row)
+        lines.append(number)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    series = [pl.Series(values=[as_text(row.get(name)) for row in rows], dtype=pl.String) for name in names]
+    return Columns(path, _named(path, names, series), lines, "line")
+
+
+def as_text(value: Any) -> str | None:
+    """A value as text: of a structure its JSON, without what is not given."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bytes):
+        return decode(value)
+    return json.dumps(_given(value), default=str) if isinstance(value, dict | list | bool) else str(value)
+
+
+def _given(value: Any) -> Any:
+    """Parquet has all keys of a column in each row, without a value where a row has no such key."""
+    if isinstance(value, dict):
+        return {name: _given(inner) for name, inner in value.items() if inner is not None}
+    return [_given(inner) for inner in value] if isinstance(value, list) else value
+
+
+def numeric_properties(table: Columns, other: Collection[str]) -> list[Mapping[str, float | None]]:
+    """The numeric columns as one dict a row; what is missing is None.
+
+    A column of text with hardly a number in it is left out, which is said in a line; in any other a cell must be a
+    number or say that there is none. Raises `UserError` that names the first one that is neither.
+    """
+    columns: dict[str, pl.Series] = {}
+    for name, series in table.series.items():
+        if name in other or series.is_null().all():
+            continue
+        if series.dtype in (pl.Categorical, pl.Enum):
+            series = series.cast(pl.String)
+        if series.dtype == pl.String:
+            numbers = _numbers(table, name, series)
+        elif series.dtype.is_numeric():
+            numbers = series.cast(pl.Float64)
+        else:
+            say(f"ingest: column '{name}' of {table.path.name} is not numeric and is left out")
+            continue
+        if numbers is None:
+            continue
+        infinite = int(numbers.is_infinite().sum())
+        if infinite:
+            say(f"ingest: {infinite} cells of column '{name}' of {table.path.name} are infinite and count as missing")
+        columns[name] = numbers.set(~numbers.is_finite().fill_null(False), None)
+    if not columns:
+        return [{} for _ in table.places]
+    return list(pl.DataFrame(columns).to_dicts())
+
+
+def _numbers(table: Columns, name: str, series: pl.Series) -> pl.Series | None:
+    """Numbers of a column of text; None if it is one of words."""
+    text = series.str.strip_chars()
+    present = text.is_not_null() & ~text.str.to_lowercase().is_in(MISSING)
+    plain = _where(text.str.contains(GROUPED), text.str.replace_all(",", "", literal=True), text)
+    if table.decimal_comma and (present & plain.str.contains(",", literal=True)).any():
+        # beside decimal commas a lone point may group thousands or not
+        clear = plain.str.contains(GROUPED_BY_POINTS) | ~plain.str.contains(".", literal=True)
+        decimal = plain.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
+        plain = _where(clear, decimal, pl.repeat("ambiguous", len(text), eager=True))
+    good = present & plain.str.contains(NUMBER)
+    wrong = (present & ~good).arg_true()
+    if not present.any():
+        return None
+    if len(wrong) * 2 > present.sum():
+        say(f"ingest: column '{name}' of {table.path.name} holds text, such as '{_short(text[wrong[0]])}', and is left "
+            "out")
+        return None
+    if len(wrong):
+        raise UserError(f"{table.place(wrong[0])}: '{_short(text[wrong[0]])}' in column '{name}' is not a number; "
+                        "write one with a decimal point, or leave the cell empty")
+    numbers = plain.str.strip_prefix("+").cast(pl.Float64, strict=False)
+    return numbers.set(~good, None)
+
+
+def _where(condition: pl.Series, then: pl.Series, otherwise: pl.Series) -> pl.Series:
+    return pl.select(pl.when(condition).then(then).otherwise(otherwise)).to_series()
+
+
+def _short(text: str) -> str:
+    return " ".join(text.split())[:30]
