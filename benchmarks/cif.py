@@ -1,0 +1,141 @@
+"""`python -m benchmarks.cif --cases FOLDER`: whether the crystal that is read is the one that the file means.
+
+Three parts, each counting what is right, what is wrong without a word, and what is rejected although it is clear:
+
+* cases: the files of a folder and what its `expected.csv` says of each,
+* sweep: all settings of the space-group tables by every way of giving them (`--every N`: each Nth only),
+* fuzz: mutated real CIFs (`--fuzz N` of them, 0 for none, by `--seed`; `--files FOLDER` adds originals, `--keep FOLDER`
+  takes the files that are not right), each confirmed by an independent computation, or rejected.
+
+`--speed N` reads N CIFs and compares with pymatgen's parser. The exit code is 1 if anything is not right.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+import statistics
+import sys
+import time
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from benchmarks import cif_fuzz, cif_sweep
+from benchmarks.cif_reading import Outcome, read_all
+
+CRYSTALS = Path(__file__).parents[1] / "tests" / "crystals"
+
+
+def main() -> None:
+    """Print the counts of all parts, and each answer that is not right."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", type=Path)
+    parser.add_argument("--files", type=Path, action="append", default=[])
+    parser.add_argument("--every", type=int, default=1, help="0 for no sweep")
+    parser.add_argument("--fuzz", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", type=Path)
+    parser.add_argument("--speed", type=int, default=0)
+    arguments = parser.parse_args()
+    failed = 0
+    trusted: dict[str, bytes] = {}
+    if arguments.cases:
+        counts, lines, trusted = cases(arguments.cases)
+        failed += report("cases", {"files": counts}, ("right", "wrong", "undeserved"), lines)
+    if arguments.every:
+        by_way, lines = cif_sweep.sweep(arguments.every)
+        failed += report("sweep", by_way, ("right", "rejected", "undeserved", "wrong"), lines)
+    if arguments.fuzz:
+        texts = trusted | cif_fuzz.crystals(CRYSTALS) | {
+            path.name: path.read_bytes() for folder in arguments.files for path in sorted(folder.rglob("*.cif"))}
+        originals, lines = cif_fuzz.load_originals(texts, trusted)
+        print(f"fuzz: {len(originals)} originals, {len(lines)} not used")
+        print(*(f"  {line[:300]}" for line in lines), sep="\n", end="\n" if lines else "")
+        kinds, lines = cif_fuzz.fuzz(originals, arguments.fuzz, arguments.seed, keep=arguments.keep)
+        failed += report("fuzz", kinds, cif_fuzz.ENDS, lines)
+    if arguments.speed:
+        speed(arguments.speed)
+    sys.exit(int(failed > 0))
+
+
+def report(part: str, counts: Mapping[str, Counter[str]], ends: Sequence[str], lines: Sequence[str]) -> int:
+    """Print a table and what is not right; returns how many that is."""
+    print(f"{part:42s} {' '.join(f'{end:>10s}' for end in ends)}")
+    for kind, found in sorted(counts.items()):
+        print(f"  {kind:40s} {' '.join(f'{found[end]:10d}' for end in ends)}")
+    whole: Counter[str] = sum(counts.values(), Counter())
+    print(f"  {'all':40s} {' '.join(f'{whole[end]:10d}' for end in ends)}")
+    for line in lines:
+        print(f"  {line[:400]}")
+    print(flush=True)
+    return len(lines)
+
+
+def cases(folder: Path) -> tuple[Counter[str], list[str], dict[str, bytes]]:
+    """Counts, a line for each file that is not right, and the files that are rows, and right."""
+    with (folder / "expected.csv").open(encoding="utf-8", newline="") as file:
+        expected = list(csv.DictReader(file))
+    texts = [(folder / case["file"]).read_bytes() for case in expected]
+    counts: Counter[str] = Counter()
+    lines, rows = [], {}
+    for case, text, outcome in zip(expected, texts, read_all(texts), strict=True):
+        verdict, why = judge(case, outcome)
+        counts[verdict] += 1
+        if verdict != "right":
+            lines.append(f"{verdict}: {case['file']}: {why}; expected: {case['expect']} ({case['why']})")
+        elif case["expect"] == "row":
+            rows[case["file"]] = text
+    return counts, lines, rows
+
+
+def judge(case: Mapping[str, str], outcome: Outcome) -> tuple[str, str]:
+    """Right, wrong or undeserved (a reject of what is clear), and why."""
+    from pymatgen.core import Composition
+
+    if outcome.end == "reject":
+        return ("undeserved" if case["expect"] == "row" else "right"), outcome.message
+    if outcome.crystal is None:
+        return "wrong", f"{outcome.end}: {outcome.message}"
+    row, reasons = outcome.row, []
+    if case["expect"] == "reject":
+        reasons.append(f"a row of {row['formula']}")
+    if case["formula"] and Composition(case["formula"]).reduced_formula != row["reduced_formula"]:
+        reasons.append(f"formula {row['formula']} instead of {case['formula']}")
+    reasons += [f"{column} {row[column]} instead of {case[column]}" for column in ("nsites", "space_group_number")
+                if case[column] and int(case[column]) != row[column]]
+    if case["density"]:
+        digits = len(case["density"].partition(".")[2])
+        if abs(row["density"] - float(case["density"])) > 0.5 * 10.0**-digits * 1.001:
+            reasons.append(f"density {row['density']} instead of {case['density']}")
+    return ("wrong", ", ".join(reasons)) if reasons else ("right", "")
+
+
+def speed(count: int) -> None:
+    """Print the time of reading the tests' crystals with their symmetry, and that of pymatgen's parser, in turn."""
+    from pymatgen.io.cif import CifParser
+
+    from features.cif.read import read_cif
+
+    plain = [path.read_bytes() for path in sorted(CRYSTALS.rglob("*.cif"))]
+    texts = [cif_fuzz.with_symmetry(text) for text in plain]
+    ours, theirs = [], []
+    for text in itertools.islice(itertools.cycle([texts[0], *texts]), count + 1):
+        begin = time.perf_counter()
+        read_cif(text)
+        middle = time.perf_counter()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            CifParser.from_str(text.decode()).parse_structures(primitive=False)
+        end = time.perf_counter()
+        ours.append(middle - begin)
+        theirs.append(end - middle)
+    ours, theirs = ours[1:], theirs[1:]  # the first pays for imports
+    print(f"speed: {count} files: ours {1000 * statistics.mean(ours):.2f} ms a file, pymatgen "
+          f"{1000 * statistics.mean(theirs):.2f} ms, ratio {sum(theirs) / sum(ours):.2f}")
+
+
+if __name__ == "__main__":
+    main()
