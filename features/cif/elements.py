@@ -81,6 +81,8 @@ def _options(site: Site, formula: Mapping[str, float] | None) -> list[str]:
     word = letters[0] if letters else ""
     two, one = _element(word[:2]) if len(word) > 1 else None, _element(word[:1]) if word else None
     options = list(dict.fromkeys(symbol for symbol in (two, one) if symbol not in (None, "T")))
+    if site.type is not None and options[:1] == [word[:2]]:
+        options = options[:1]  # a type is a symbol; a label such as Ca may be a carbon atom that is called a
     if formula is not None:
         options = [symbol for symbol in options if ISOTOPES.get(symbol, symbol) in formula]
     elif _GROUP.match(text) or (two and word[2:3].islower()):

@@ -38,16 +38,16 @@ class Facts:
     """g/cm³."""
     volume: float | None
     """Å³, of the cell."""
-    attached_hydrogens: float
-    """Number in the asymmetric unit of hydrogens that have no site of their own."""
+    attached_hydrogens: float = 0.0
+    """Number in the asymmetric unit of hydrogens that are said to be attached to sites, with or without their own."""
 
     @classmethod
-    def of(cls, block: Block, attached_hydrogens: float) -> Facts:
+    def of(cls, block: Block) -> Facts:
         """The facts of a block."""
         text = block.text("_chemical_formula_sum")
         return cls(text, formula_of(text) if text else None,
                    _positive(block, "_cell_formula_units_z"), _positive(block, "_exptl_crystal_density_diffrn"),
-                   _positive(block, "_cell_volume"), attached_hydrogens)
+                   _positive(block, "_cell_volume"))
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,9 @@ from features.errors import RowError
 CROWDED = 0.9
 """Distance of two atoms, in sums of their covalent radii, below which another origin is likelier."""
 
+LEAST_NUMBER = 75
+"""First tetragonal space group."""
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -62,8 +65,9 @@ def read_cif(text: bytes | str, *, keep_contradictions: bool = False) -> Reading
     """
     block = only_structure(decode(text) if isinstance(text, bytes) else text)
     cell = sites.lattice(block)
-    listed, hydrogens = sites.listed(block)
-    facts = Facts.of(block, hydrogens)
+    facts = Facts.of(block)
+    listed, hydrogens = sites.listed(block, facts.formula is not None)
+    facts = replace(facts, attached_hydrogens=hydrogens)
     matrix = np.asarray(cell.matrix)
     candidates = symmetry.candidates(block, matrix @ matrix.T)
     attempts, failures = [], []
@@ -91,18 +95,20 @@ def _attempt(candidate: Candidate, listed: list[Site], cell: Any, facts: Facts) 
 
 
 def _has_named_symmetry(candidate: Candidate, atoms: list[Atom], cell: Any) -> bool:
-    """Whether atoms that are all listed have the space group that the file names: then none is missing.
+    """Whether the atoms listed have, by themselves, the space group that the file names: then none is missing.
 
-    Programs write the primitive cell of a calculation so, and the name of its group as the tables have it.
+    Programs write the primitive cell of a calculation so, and the name of its group as the tables have it. A single
+    atom has the symmetry of its lattice wherever it lies, and few atoms easily a low one: they prove nothing.
     """
-    if len(candidate.operations) > 1 or not candidate.numbers - {1}:
+    high = {number for number in candidate.numbers if number >= LEAST_NUMBER}
+    if len(candidate.operations) > 1 or not high or (len(atoms) == 1 and atoms[0].fractions.any()):
         return False
     numbers = [gemmi.Element(atom.symbol).atomic_number for atom in atoms]
     try:
         data = spglib.get_symmetry_dataset((cell.matrix, [atom.fractions for atom in atoms], numbers), symprec=SYMPREC)
     except spglib.SpglibError:
         return False
-    return data is not None and data.number in candidate.numbers
+    return data is not None and data.number in high
 
 
 def _choose(attempts: list[_Attempt], listed: Sequence[Site], cell: Any) -> _Attempt | None:

@@ -73,8 +73,10 @@ def _of_cell(block: Block, tag: str, default: str | None, most: float) -> float:
     return value
 
 
-def listed(block: Block) -> tuple[list[Site], float]:
-    """The sites without dummies and vacancies, and the number of hydrogens that are said to be attached to them.
+def listed(block: Block, has_formula: bool) -> tuple[list[Site], float]:
+    """The sites that hold atoms, and the number of hydrogens that are said to be attached to them.
+
+    Dummies and vacancies are none; a site of occupancy 0 is none if the file has a formula that can confirm it.
 
     Raises:
         RowError: `bad_coordinates`, `bad_occupancy`, `disordered` for alternatives, or `no_sites`.
@@ -86,7 +88,7 @@ def listed(block: Block) -> tuple[list[Site], float]:
     if _LABEL not in columns and _TYPE not in columns:
         raise RowError("no_sites", f"the list of sites has neither {_LABEL} nor {_TYPE}")
     names = list(columns)
-    sites, alternatives, hydrogens = [], set(), 0.0
+    sites, empty, alternatives, hydrogens = [], [], set(), 0.0
     for index, values in enumerate(zip(*columns.values(), strict=True), start=1):
         row = {name: ("" if value in _NULL else value) for name, value in zip(names, values, strict=True)}
         if row.get(_FLAG, "").lower().startswith("dum") or not any(row.get(tag) for tag in _IDENTITY):
@@ -94,7 +96,10 @@ def listed(block: Block) -> tuple[list[Site], float]:
         label = row.get(_LABEL, "") or f"{row.get(_TYPE, '')}({index})"
         occupancy = _occupancy(row.get(_OCCUPANCY, ""), label)
         site = Site(label, row.get(_TYPE) or None, (0.0, 0.0, 0.0), occupancy, _whole(row, _MULTIPLICITIES))
-        if is_vacancy(site) or occupancy == 0:
+        if is_vacancy(site):
+            continue
+        if occupancy == 0:
+            empty.append(label)
             continue
         fractions = tuple(_coordinate(row[tag], tag, label) for tag in _FRACTIONS)
         sites.append(Site(label, site.type, (fractions[0], fractions[1], fractions[2]), occupancy, site.multiplicity))
@@ -102,6 +107,9 @@ def listed(block: Block) -> tuple[list[Site], float]:
         hydrogens += attached if attached > 0 else 0.0
         if row.get(_GROUP, "") not in ("", "0"):
             alternatives.add(row[_GROUP])
+    if empty and not has_formula:
+        raise RowError("bad_occupancy", f"site '{empty[0]}' has an occupancy of 0, and no formula in the file says "
+                                        "whether the atom is there")
     if not sites:
         raise RowError("no_sites", "the file lists no atoms, only dummies, vacancies or sites of occupancy 0")
     if len(alternatives) > 1:

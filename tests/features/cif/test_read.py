@@ -106,6 +106,10 @@ def test_a_primitive_cell_under_the_name_of_the_conventional_one() -> None:
     cell = (3.84, 3.84, 3.84, 60, 60, 60)
     assert formula(cif("_space_group_name_H-M_alt 'F d -3 m'", cell=cell, sites=sites)) == "Si2"
     assert kind(cif("_space_group_name_H-M_alt 'F d -3 m'", cell=cell, sites=sites[:1])) == "contradicts_cell"
+    # one atom has the symmetry of its lattice wherever it lies
+    carbon = [("C1", "C", 0.1, 0.2, 0.3)]
+    assert kind(cif("_space_group_IT_number 10", cell=(5, 6, 7, 90, 90, 98), sites=carbon)) == "contradicts_cell"
+    assert kind(cif("_space_group_name_H-M_alt 'F m -3 m'", cell=cell, sites=carbon)) == "contradicts_cell"
 
 
 @pytest.mark.parametrize(("position", "atoms"), [(0.0, "Si8"), (0.125, "Si8")])
