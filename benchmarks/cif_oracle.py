@@ -166,19 +166,22 @@ def _sites(block: gemmi.cif.Block, formula: Counter[str] | None) -> Iterator[Sit
         place = tuple(_coordinate(part) for part in (x, y, z))
         if max(abs(part) for part in place) > 1000:
             raise MeaninglessError(f"a coordinate of {place}")
-        yield Site(_element(symbol, label, formula), place,  # type: ignore[arg-type]
-                   1.0 if occupancy in ABSENT else _number(occupancy, "occupancy"))
+        share = 1.0 if occupancy in ABSENT else _number(occupancy, "occupancy")
+        if share != 0:  # an atom that is not there
+            yield Site(_element(symbol, label, formula), place, share)  # type: ignore[arg-type]
 
 
 def _element(symbol: str, label: str, formula: Counter[str] | None) -> str:
-    letters = re.match(r"[A-Za-z]*", symbol if symbol not in ABSENT else label)
-    assert letters is not None
-    text = letters[0]
-    possible = [name for length in (2, 1) if (name := text[:length].capitalize()) in _weights()
-                and len(text) >= length]
-    if symbol not in ABSENT:
-        possible = possible if len(text) < 3 else []
-        possible = possible[:1] if possible and len(possible[0]) == len(text) else []
+    typed = re.fullmatch(r"([A-Za-z]{1,2})(\d*[+-]?|[+-]\d*)", symbol, re.ASCII)
+    if typed and typed[1].capitalize() in _weights():
+        possible = [typed[1].capitalize()]
+    elif symbol in ABSENT or formula is not None:  # what is no symbol says nothing if label and formula agree
+        text = re.sub(r"[^A-Za-z].*", "", label, flags=re.DOTALL)
+        possible = [name for length in (2, 1) if len(text) >= length
+                    and (name := text[:length].capitalize()) in _weights()]
+        possible = [name for name in possible if symbol in ABSENT or name in (formula or ())]
+    else:
+        possible = []
     chosen = [name for name in possible if formula is None or name in formula] or possible
     if not chosen:
         raise MeaninglessError(f"'{symbol if symbol not in ABSENT else label}' is no element")
