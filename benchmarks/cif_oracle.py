@@ -11,12 +11,12 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cache
 
 import gemmi
 import numpy as np
 
+from benchmarks.cif_operations import IDENTITY, MeaninglessError, Operation, arrays, is_group, parse_operation
 from benchmarks.cif_reading import Crystal, Floats, Outcome, difference, distances, lattice_of, metric_of
 from benchmarks.cif_sweep import Setting, settings, spellings
 
@@ -30,18 +30,10 @@ METRIC_OFF = 0.03
 DALTON = 1.66053907
 """g/cm³ of one dalton in one Å³."""
 NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)(?:\(\d+\))?", re.ASCII)
-TERM = re.compile(r"([+-]?)(?:(\d+)/(\d+)|(\d*\.\d+|\d+)|([xyz]))", re.ASCII)
 ABSENT = ("", ".", "?")
+DISPUTED = ("listed, other order", "as it stands")
+"""Symmetry against what else the file says of it: only formula and Z can confirm all atoms of the cell."""
 CHECKS = ("formula", "formula units", "volume", "density")
-
-Operation = tuple[tuple[tuple[int, ...], ...], tuple[Fraction, ...]]
-"""Rotation and translation."""
-IDENTITY: Operation = (((1, 0, 0), (0, 1, 0), (0, 0, 1)), (Fraction(0), Fraction(0), Fraction(0)))
-"""Understood where a list leaves it out."""
-
-
-class MeaninglessError(Exception):
-    """The file means no crystal; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -85,12 +77,12 @@ def confirm(text: bytes, outcome: Outcome, ignore: Collection[str] = ()) -> str:
         for source, crystal in candidates(file):
             off = misfits(file, crystal, ignore)
             apart = difference(outcome.crystal, crystal, SAME)
-            if not apart and (not off or outcome.flags) and source != "listed, other order":
+            if not apart and (not off or outcome.flags) and source not in DISPUTED:
                 return row_off(outcome)
-            if not apart and not off:  # the number of operations is not that of the name, but formula and Z fit
+            if not apart and not off and (source != "as it stands" or outcome.flags):
                 if file.formula is not None and file.units is not None:
                     return row_off(outcome)
-                off = "the operations are not as many as the name or number has, and no Z decides"
+                off = "the operations are not those of the name or number, and no Z decides"
             reasons.append(f"{source}: {apart or off}")
     except (MeaninglessError, np.linalg.LinAlgError) as error:
         return f"the file means no crystal: {error}"
@@ -152,6 +144,11 @@ def _number(text: str, what: str) -> float:
     return float(match[1])
 
 
+def _coordinate(text: str) -> float:
+    thirds = re.fullmatch(r"([+-]?\d{1,3})/([1-9]\d?)", text, re.ASCII)  # against the grammar, and clear
+    return int(thirds[1]) / int(thirds[2]) if thirds else _number(text, "coordinate")
+
+
 def _fact(text: str) -> float | None:
     """A positive number; None for what is none, which says nothing."""
     match = NUMBER.fullmatch(text)
@@ -166,22 +163,25 @@ def _sites(block: gemmi.cif.Block, formula: Counter[str] | None) -> Iterator[Sit
     for label, symbol, x, y, z, occupancy, flag in zip(*(given[name] for name in names), strict=True):
         if flag.lower() == "dum" or re.fullmatch(r"(?i)va\w*", symbol if symbol not in ABSENT else label):
             continue
-        place = tuple(_number(part, "coordinate") for part in (x, y, z))
+        place = tuple(_coordinate(part) for part in (x, y, z))
         if max(abs(part) for part in place) > 1000:
             raise MeaninglessError(f"a coordinate of {place}")
-        yield Site(_element(symbol, label, formula), place,  # type: ignore[arg-type]
-                   1.0 if occupancy in ABSENT else _number(occupancy, "occupancy"))
+        share = 1.0 if occupancy in ABSENT else _number(occupancy, "occupancy")
+        if share != 0:  # an atom that is not there
+            yield Site(_element(symbol, label, formula), place, share)  # type: ignore[arg-type]
 
 
 def _element(symbol: str, label: str, formula: Counter[str] | None) -> str:
-    letters = re.match(r"[A-Za-z]*", symbol if symbol not in ABSENT else label)
-    assert letters is not None
-    text = letters[0]
-    possible = [name for length in (2, 1) if (name := text[:length].capitalize()) in _weights()
-                and len(text) >= length]
-    if symbol not in ABSENT:
-        possible = possible if len(text) < 3 else []
-        possible = possible[:1] if possible and len(possible[0]) == len(text) else []
+    typed = re.fullmatch(r"([A-Za-z]{1,2})(\d*[+-]?|[+-]\d*)", symbol, re.ASCII)
+    if typed and typed[1].capitalize() in _weights():
+        possible = [typed[1].capitalize()]
+    elif symbol in ABSENT or formula is not None:  # what is no symbol says nothing if label and formula agree
+        text = re.sub(r"[^A-Za-z].*", "", label, flags=re.DOTALL)
+        possible = [name for length in (2, 1) if len(text) >= length
+                    and (name := text[:length].capitalize()) in _weights()]
+        possible = [name for name in possible if symbol in ABSENT or name in (formula or ())]
+    else:
+        possible = []
     chosen = [name for name in possible if formula is None or name in formula] or possible
     if not chosen:
         raise MeaninglessError(f"'{symbol if symbol not in ABSENT else label}' is no element")
@@ -224,51 +224,6 @@ def _operations(block: gemmi.cif.Block) -> tuple[Operation, ...] | None:
     return None
 
 
-def parse_operation(text: str) -> Operation:
-    """`x+1/2,-y,z` and its like. Raises `MeaninglessError`."""
-    parts = re.sub(r"\s", "", text.lower()).split(",")
-    if len(parts) != 3:
-        raise MeaninglessError(f"'{text}' is no operation")
-    rows, shifts = [], []
-    for part in parts:
-        if not part or "".join(match[0] for match in TERM.finditer(part)) != part:
-            raise MeaninglessError(f"'{text}' is no operation")
-        row, shift = [0, 0, 0], Fraction(0)
-        for sign, above, below, decimal, axis in TERM.findall(part):
-            factor = -1 if sign == "-" else 1
-            if axis:
-                row["xyz".index(axis)] += factor
-            elif (below and int(below) == 0) or len(above + below + decimal) > 12:
-                raise MeaninglessError(f"'{text}' is no operation")
-            else:
-                number = Fraction(int(above), int(below)) if below else Fraction(decimal)
-                shift += factor * number.limit_denominator(24)
-        rows.append(tuple(row))
-        shifts.append(shift % 1)
-    return tuple(rows), tuple(shifts)
-
-
-def is_group(operations: Collection[Operation]) -> bool:
-    """Whether each two operations one after the other are an operation of the list, modulo the lattice."""
-    turns, moves = arrays(operations)
-    grid = 720720  # = lcm(1 … 16): a shift that is no such fraction is no translation of a group
-
-    def keys(turn: Floats, move: Floats) -> set[bytes]:
-        whole = np.concatenate([turn.reshape(-1, 9), np.rint(move.reshape(-1, 3) * grid) % grid], axis=1)
-        return {row.tobytes() for row in np.rint(whole).astype(np.int64)}
-
-    listed = keys(turns, moves)
-    both = (turns[:, None] @ moves[None, ..., None])[..., 0] + moves[:, None]
-    return keys(turns[:, None] @ turns[None], both) <= listed
-
-
-def arrays(operations: Collection[Operation]) -> tuple[Floats, Floats]:
-    """Rotations `[n, 3, 3]` and translations `[n, 3]`, each operation once."""
-    once = list(dict.fromkeys(operations))
-    return (np.array([turn for turn, _ in once], dtype=float),
-            np.array([[float(part) for part in move] for _, move in once]))
-
-
 def candidates(file: File) -> Iterator[tuple[str, Crystal]]:
     """Crystals by each source of symmetry, in the order of its right to be believed, whose operations fit the cell."""
     named, numbered = by_name(file.name), by_number(file.number, file.metric)
@@ -290,8 +245,9 @@ def candidates(file: File) -> Iterator[tuple[str, Crystal]]:
         for setting in group_settings:
             yield from ((f"{source} {setting.name}", crystal)
                         for crystal in expand(file, setting.rotations, setting.translations))
-    if file.operations is None and not (file.hall or file.name or file.number):
-        yield from (("no symmetry", crystal) for crystal in expand(file, np.eye(3)[None], np.zeros((1, 3))))
+    silent = file.operations is None and not (file.hall or file.name or file.number)
+    yield from (("no symmetry" if silent else "as it stands", crystal)
+                for crystal in expand(file, np.eye(3)[None], np.zeros((1, 3))))
 
 
 def by_number(number: str, metric: Floats) -> list[Setting]:

@@ -136,7 +136,8 @@ def judge(case: Case, outcome: Outcome) -> tuple[str, str]:
     if outcome.crystal is None:
         return "wrong", f"{outcome.end}: {outcome.message}"
     found = [difference(outcome.crystal, truth(setting, case.setting), TOLERANCE) for setting in case.allowed]
-    return ("right", "") if "" in found else ("wrong", found[0])
+    said = "".join(f" (flag: {flag})" for flag in outcome.flags)
+    return ("right", "") if "" in found else ("wrong", f"{found[0]}{said}")
 
 
 def all_cases(every: int = 1) -> Iterator[Case]:

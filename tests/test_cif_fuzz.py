@@ -14,7 +14,8 @@ import pytest
 from benchmarks import cif_fuzz, cif_reading, cif_sweep
 from benchmarks.cif_fuzz import Mutant, Original
 from benchmarks.cif_mutations import CHANGE, MUTATIONS, SAME
-from benchmarks.cif_oracle import confirm, is_group, parse_operation
+from benchmarks.cif_operations import is_group, parse_operation
+from benchmarks.cif_oracle import confirm
 from tests.conftest import CRYSTALS
 
 SAMPLE = ("mp-149", "mp-169", "mp-20928", "mp-7088")
