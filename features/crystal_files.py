@@ -54,7 +54,8 @@ def decode(raw: bytes) -> str:
         if text is None:
             raise RowError("unreadable", "the file begins as UTF-16 text and is damaged or cut off")
     else:
-        text = next(text for encoding in ("utf-8-sig", "cp1252", "latin-1")
+        raw = raw.removeprefix(codecs.BOM_UTF8)
+        text = next(text for encoding in ("utf-8", "cp1252", "latin-1")
                     if (text := _decoded(raw, encoding)) is not None)
     if "\0" in text:
         raise RowError("unreadable", "the file is not text: it holds bytes of value 0")

@@ -85,7 +85,7 @@ def _options(site: Site, formula: Mapping[str, float] | None) -> list[str]:
         options = options[:1]  # a type is a symbol; a label such as Ca may be a carbon atom that is called a
     if formula is not None:
         options = [symbol for symbol in options if ISOTOPES.get(symbol, symbol) in formula]
-    elif _GROUP.match(text) or (two and word[2:3].islower()):
+    elif _GROUP.match(text) or word[2:3].islower() or (site.type is not None and len(word) > len((options or [""])[0])):
         options = []
     if len(options) > 1 and options[0] == word[:2]:
         return options[:1]  # written as symbols are

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import gemmi
@@ -90,7 +89,8 @@ def unique(rotations: Ints, shifts: Ints) -> Operations:
     return Operations(rotations[single], shifts[single])
 
 
-def from_triplets(triplets: Iterable[str], tag: str) -> Operations:
+@functools.lru_cache(maxsize=512)
+def from_triplets(triplets: tuple[str, ...], tag: str) -> Operations:
     """Operations such as `-x, y+1/2, -z`; of a magnetic one, `-x, y+1/2, -z, -1`, the part that moves atoms.
 
     Raises `RowError` (`unreadable`) for a text that is no operation.

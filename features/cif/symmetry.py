@@ -113,13 +113,13 @@ def _listed(block: Block) -> tuple[tuple[str, Operations] | None, dict[str, str]
     for tag in LISTS:
         triplets = block.column(tag)
         if triplets and not all(block.nulls(tag)):
-            return ("the operations listed", from_triplets(triplets, tag)), flags
+            return ("the operations listed", from_triplets(tuple(triplets), tag)), flags
     triplets = block.column(MAGNETIC[0])
     if triplets and not modulated:
-        operations = from_triplets(triplets, MAGNETIC[0])
+        operations = from_triplets(tuple(triplets), MAGNETIC[0])
         centrings = block.column(MAGNETIC[1])
         if centrings:
-            operations = combined(operations, from_triplets(centrings, MAGNETIC[1]))
+            operations = combined(operations, from_triplets(tuple(centrings), MAGNETIC[1]))
         # what reverses moments still moves atoms, so the order is that of the crystal without moments or a part of it
         return ("the operations of the magnetic group", operations), flags
     return None, flags
@@ -152,7 +152,7 @@ def _choices(groups: list[gemmi.SpaceGroup], setting: str | None, metric: Floats
     """Settings that remain open: origins, or else the first one that fits the cell."""
     coded = [group for group in groups if setting and setting.lower() in (_extension(group).lower(), group.qualifier)]
     groups = coded or groups
-    operations = {group.xhm(): Operations.of(group.operations()) for group in groups}
+    operations = {group.xhm(): _operations(group.xhm()) for group in groups}
     fitting = [group for group in groups if operations[group.xhm()].misfit(metric) <= MISFIT] or groups[:1]
     first = fitting[0]
     origins = [group for group in fitting if group.hm == first.hm and _extension(group) in ("1", "2")]
@@ -234,6 +234,12 @@ def of_name(name: str) -> list[gemmi.SpaceGroup]:
     if not any(_extension(group) for group in settings):
         return settings  # an origin or axes named where there is no choice
     return [group for group in settings if _extension(group) == extension]
+
+
+@functools.lru_cache(maxsize=1024)
+def _operations(setting: str) -> Operations:
+    """Those of a setting by its extended name, which is unique in the table."""
+    return Operations.of(next(group for group in gemmi.spacegroup_table() if group.xhm() == setting).operations())
 
 
 def _by_compact(compact: str) -> list[gemmi.SpaceGroup]:

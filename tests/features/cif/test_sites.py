@@ -39,7 +39,7 @@ def test_type_symbols(symbol: str, atoms: str) -> None:
     assert formula(text) == atoms
 
 
-@pytest.mark.parametrize("symbol", ["Xx", "OH", "OH2", "NH", "Wat", "6", "T", "M", "Q"])
+@pytest.mark.parametrize("symbol", ["Xx", "OH", "OH2", "NH", "Wat", "6", "T", "M", "Q", "Uue", "Fex"])
 def test_what_is_no_element_never_becomes_one(symbol: str) -> None:
     text = cif(triplets=FM3M, sites=[("X1", symbol, 0, 0, 0), ("Cl1", "Cl", 0.5, 0.5, 0.5)])
     assert kind(text) in ("element_unclear", "group_label")
@@ -71,6 +71,7 @@ def test_labels_say_the_element_where_the_formula_leaves_one(labels: tuple[str, 
     (("X1", "Na1"), ()),
     (("1", "Na1"), ()),
     (("Cat", "O1"), ()),
+    (("Owat", "Na1"), ()),
     (("W1", "Mg1"), ("_chemical_formula_sum 'Mg O'",)),
 ])
 def test_labels_that_leave_the_element_open_are_no_guess(labels: tuple[str, str], lines: tuple[str, ...]) -> None:
