@@ -5,7 +5,7 @@ import sys
 
 if __name__ == "__main__":
     codes = []
-    for name in ("refresh", "rowstore", "describe", "paraphrase", "embed", "encoders", "loader"):
+    for name in ("cif", "refresh", "rowstore", "describe", "paraphrase", "embed", "encoders", "loader"):
         try:
             runpy.run_module(f"benchmarks.{name}", run_name="__main__")
         except SystemExit as end:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 import re
 
-from benchmarks.cif_harmless import FRACTIONS
-from benchmarks.cif_mutations import (
+from benchmarks.cif.harmless import FRACTIONS
+from benchmarks.cif.mutations import (
     CELL,
     CHANGE,
     DAMAGE,

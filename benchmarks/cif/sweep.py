@@ -17,7 +17,7 @@ from functools import cache, cached_property
 import gemmi
 import numpy as np
 
-from benchmarks.cif_reading import Crystal, Floats, Outcome, difference, lattice_of, read_all
+from benchmarks.cif.reading import Crystal, Floats, Outcome, difference, lattice_of, read_all
 
 TOLERANCE = 1e-3  # Å
 VOLUME = 25.0

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from benchmarks.cif_reading import Floats
+from benchmarks.cif.reading import Floats
 
 TERM = re.compile(r"([+-]?)(?:(\d+)/(\d+)|(\d*\.\d+|\d+)|([xyz]))", re.ASCII)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import gemmi
 
-from benchmarks.cif_operations import MeaninglessError, parse_operation
+from benchmarks.cif.operations import MeaninglessError, parse_operation
 
 SAME = "same"
 """The crystal is what it was, and a reject is undeserved."""

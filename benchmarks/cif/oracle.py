@@ -16,9 +16,9 @@ from functools import cache
 import gemmi
 import numpy as np
 
-from benchmarks.cif_operations import IDENTITY, MeaninglessError, Operation, arrays, is_group, parse_operation
-from benchmarks.cif_reading import Crystal, Floats, Outcome, difference, distances, lattice_of, metric_of
-from benchmarks.cif_sweep import Setting, settings, spellings
+from benchmarks.cif.operations import IDENTITY, MeaninglessError, Operation, arrays, is_group, parse_operation
+from benchmarks.cif.reading import Crystal, Floats, Outcome, difference, distances, lattice_of, metric_of
+from benchmarks.cif.sweep import Setting, settings, spellings
 
 MERGE = 0.1  # Å, as the reader's
 MIN_DISTANCE = 0.5  # Å

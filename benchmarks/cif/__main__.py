@@ -1,8 +1,8 @@
-"""`python -m benchmarks.cif --cases FOLDER`: whether the crystal that is read is the one that the file means.
+"""`python -m benchmarks.cif`: whether the crystal that is read is the one that the file means.
 
 Three parts, each counting what is right, what is wrong without a word, and what is rejected although it is clear:
 
-* cases: the files of a folder and what its `expected.csv` says of each,
+* cases: the files of a folder (`--cases FOLDER`; those of the tests) and what its `expected.csv` says of each,
 * sweep: all settings of the space-group tables by every way of giving them (`--every N`: each Nth only),
 * fuzz: mutated real CIFs (`--fuzz N` of them, 0 for none, by `--seed`; `--files FOLDER` adds originals, `--keep FOLDER`
   takes the files that are not right), each confirmed by an independent computation, or rejected.
@@ -23,16 +23,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks import cif_fuzz, cif_sweep
-from benchmarks.cif_reading import Outcome, read_all
+from benchmarks.cif import fuzz, sweep
+from benchmarks.cif.reading import Outcome, read_all
 
-CRYSTALS = Path(__file__).parents[1] / "tests" / "crystals"
+TESTS = Path(__file__).parents[2] / "tests"
+CRYSTALS, CASES = TESTS / "crystals", TESTS / "features" / "cif" / "cases"
 
 
 def main() -> None:
     """Print the counts of all parts, and each answer that is not right."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", type=Path)
+    parser.add_argument("--cases", type=Path, default=CASES)
     parser.add_argument("--files", type=Path, action="append", default=[])
     parser.add_argument("--every", type=int, default=1, help="0 for no sweep")
     parser.add_argument("--fuzz", type=int, default=2000)
@@ -41,21 +42,19 @@ def main() -> None:
     parser.add_argument("--speed", type=int, default=0)
     arguments = parser.parse_args()
     failed = 0
-    trusted: dict[str, bytes] = {}
-    if arguments.cases:
-        counts, lines, trusted = cases(arguments.cases)
-        failed += report("cases", {"files": counts}, ("right", "wrong", "undeserved"), lines)
+    counts, lines, trusted = cases(arguments.cases)
+    failed += report("cases", {"files": counts}, ("right", "wrong", "undeserved"), lines)
     if arguments.every:
-        by_way, lines = cif_sweep.sweep(arguments.every)
+        by_way, lines = sweep.sweep(arguments.every)
         failed += report("sweep", by_way, ("right", "rejected", "undeserved", "wrong"), lines)
     if arguments.fuzz:
-        texts = trusted | cif_fuzz.crystals(CRYSTALS) | {
+        texts = trusted | fuzz.crystals(CRYSTALS) | {
             path.name: path.read_bytes() for folder in arguments.files for path in sorted(folder.rglob("*.cif"))}
-        originals, lines = cif_fuzz.load_originals(texts, trusted)
+        originals, lines = fuzz.load_originals(texts, trusted)
         print(f"fuzz: {len(originals)} originals, {len(lines)} not used")
         print(*(f"  {line[:300]}" for line in lines), sep="\n", end="\n" if lines else "")
-        kinds, lines = cif_fuzz.fuzz(originals, arguments.fuzz, arguments.seed, keep=arguments.keep)
-        failed += report("fuzz", kinds, cif_fuzz.ENDS, lines)
+        kinds, lines = fuzz.fuzz(originals, arguments.fuzz, arguments.seed, keep=arguments.keep)
+        failed += report("fuzz", kinds, fuzz.ENDS, lines)
     if arguments.speed:
         speed(arguments.speed)
     sys.exit(int(failed > 0))
@@ -120,7 +119,7 @@ def speed(count: int) -> None:
     from features.cif.read import read_cif
 
     plain = [path.read_bytes() for path in sorted(CRYSTALS.rglob("*.cif"))]
-    texts = [cif_fuzz.with_symmetry(text) for text in plain]
+    texts = [fuzz.with_symmetry(text) for text in plain]
     ours, theirs = [], []
     for text in itertools.islice(itertools.cycle([texts[0], *texts]), count + 1):
         begin = time.perf_counter()

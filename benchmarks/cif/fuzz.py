@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import cif_harmful, cif_harmless  # noqa: F401  # they register their mutations
-from benchmarks.cif_mutations import CHANGE, DAMAGE, MUTATIONS, SAME, SAME_OR_REJECT, DoesNotApplyError, Mutation
-from benchmarks.cif_operations import MeaninglessError
-from benchmarks.cif_oracle import SAME as NEAR
-from benchmarks.cif_oracle import candidates, confirm, failed_checks, parse, row_off
-from benchmarks.cif_reading import Outcome, difference, read_all
+from benchmarks.cif import harmful, harmless  # noqa: F401  # they register their mutations
+from benchmarks.cif.mutations import CHANGE, DAMAGE, MUTATIONS, SAME, SAME_OR_REJECT, DoesNotApplyError, Mutation
+from benchmarks.cif.operations import MeaninglessError
+from benchmarks.cif.oracle import SAME as NEAR
+from benchmarks.cif.oracle import candidates, confirm, failed_checks, parse, row_off
+from benchmarks.cif.reading import Outcome, difference, read_all
 
 ENDS = ("confirmed", "reject", "undeserved", "wrong", "crash", "hang")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 
-from benchmarks.cif_mutations import (
+from benchmarks.cif.mutations import (
     HALLS,
     NAMES,
     NUMBERS,
