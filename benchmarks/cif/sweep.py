@@ -170,12 +170,15 @@ def ways(setting: Setting) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def spellings(setting: Setting) -> set[str]:
-    """Other ways to write the setting's name: without blanks, with underscores, short, old, of 1992."""
+    """Other ways to write the setting's name: without blanks, with underscores, short, old, of 1992, of the ICSD."""
     found = set()
     for name in {setting.hm, MODERN.get(setting.hm, setting.hm), old(setting), short(setting)}:
         screws = re.sub(r"\b([2346])([1-5])\b", r"\1_\2", name)
         found |= {name, name.replace(" ", ""), name.replace(" ", "_"), screws.replace(" ", ""), screws}
-    return found | {f"{name}:{setting.choice}" for name in found if setting.choice}
+    if not setting.choice:
+        return found
+    ending = {"1": "S", "2": "Z"}.get(setting.choice, setting.choice)  # as the ICSD writes
+    return found | {f"{name}:{setting.choice}" for name in found} | {f"{name} {ending}" for name in found}
 
 
 def old(setting: Setting) -> str:

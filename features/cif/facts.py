@@ -56,6 +56,8 @@ class Verdict:
 
     contradictions: dict[str, str] = field(default_factory=dict)
     """Kind → both values, in words."""
+    flags: dict[str, str] = field(default_factory=dict)
+    """The same of a Z that is wrong where the density confirms the sites."""
     confirmed: bool = False
     """Whether the number of atoms in the cell follows from the facts, and is right."""
 
@@ -107,18 +109,21 @@ def verdict(facts: Facts, symbols: list[str], volume: float) -> Verdict:
         if not by_density:
             contradictions["contradicts_density"] = (f"_exptl_crystal_density_diffrn is {facts.density:g} g/cm³, and "
                                                      f"the sites give {density:.4g} g/cm³")
-    by_formula = False
+    by_formula, flags = False, {}
     if facts.formula is not None:
-        wrong = _against_formula(facts, counts, by_density)
-        contradictions |= wrong
+        wrong = _against_formula(facts, counts)
+        if by_density and "contradicts_z" in wrong:
+            flags = wrong
+        else:
+            contradictions |= wrong
         by_formula = not wrong and facts.z is not None
     elif facts.attached_hydrogens > 0:
         contradictions["hydrogen_missing"] = (f"{facts.attached_hydrogens:g} hydrogens are attached to the sites "
                                               f"(_atom_site_attached_hydrogens), and {counts['H']} have sites")
-    return Verdict(contradictions, not contradictions and (by_formula or by_density))
+    return Verdict(contradictions, flags, not contradictions and (by_formula or by_density))
 
 
-def _against_formula(facts: Facts, counts: Mapping[str, int], by_density: bool) -> dict[str, str]:
+def _against_formula(facts: Facts, counts: Mapping[str, int]) -> dict[str, str]:
     formula = facts.formula or {}
     said, sites = f"the formula of the file is '{facts.formula_text}'", f"the sites of the cell are {_written(counts)}"
     heavy = {symbol: count for symbol, count in formula.items() if symbol != "H"}
@@ -134,11 +139,10 @@ def _against_formula(facts: Facts, counts: Mapping[str, int], by_density: bool) 
     units = counts[symbol] / formula[symbol]
     if facts.z is None:
         whole = abs(units - round(units)) <= COUNT_TOLERANCE * units and round(units) >= 1
-        return {} if whole or by_density else {
-            "contradicts_formula": f"{said}, and {sites}, {units:.3g} of it"}
+        return {} if whole else {"contradicts_z": f"{said}, and {sites}, {units:.3g} formula units"}
     # some write the formula of the cell, or of another multiple of the unit that Z counts
     least = math.gcd(*map(round, formula.values())) if all(count == round(count) for count in formula.values()) else 1
-    if by_density or any(abs(units / (facts.z * part) - 1) <= COUNT_TOLERANCE
+    if any(abs(units / (facts.z * part) - 1) <= COUNT_TOLERANCE
                          for part in {1.0, 1 / least, 1 / facts.z if least % facts.z == 0 else 1.0}):
         return {}
     return {"contradicts_z": f"{said} with Z = {facts.z:g}, and {sites}, {units:.3g} formula units"}

@@ -61,15 +61,8 @@ def _plain(text: str) -> str:
 
 
 def _with_header(text: str) -> str:
-    """A file without any `data_` line is one block; a title before the first is no part of it."""
-    header = _HEADER.search(text)
-    if header is None:
-        return f"data_\n{text}" if _CONTENT.search(text) else text
-    return text if _CONTENT.search(text[:header.start()]) else _comments(text[:header.start()]) + text[header.start():]
-
-
-def _comments(text: str) -> str:
-    return "".join(line if line.startswith("#") else "\n" for line in text.splitlines(keepends=True))
+    """A file without any `data_` line is one block."""
+    return text if _HEADER.search(text) or not _CONTENT.search(text) else f"data_\n{text}"
 
 
 def _place(error: ValueError) -> tuple[int, str]:

@@ -153,7 +153,7 @@ def _fault(attempt: _Attempt, ambiguous: bool) -> RowError | None:
 def _reading(attempt: _Attempt, fault: RowError | None, cell: Any) -> Reading:
     from pymatgen.core import Structure
 
-    flags = {**attempt.candidate.flags, **attempt.flags}
+    flags = {**attempt.candidate.flags, **attempt.flags, **attempt.verdict.flags}
     if fault is not None:
         flags |= {fault.kind: str(fault), **attempt.verdict.contradictions}
     elif attempt.candidate.doubt is not None:

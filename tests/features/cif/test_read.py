@@ -158,6 +158,11 @@ def test_facts_that_agree_or_say_nothing(lines: tuple[str, ...]) -> None:
     assert reading.flags == {}
 
 
+def test_a_wrong_z_is_a_flag_where_the_density_confirms_the_sites() -> None:
+    lines = ("_chemical_formula_sum 'Na Cl'", "_cell_formula_units_Z 2", "_exptl_crystal_density_diffrn 2.16")
+    assert list(read_cif(cif(*lines, triplets=operations("F m -3 m"))).flags) == ["contradicts_z"]
+
+
 def test_superspace_beside_ordinary_operations_is_the_average() -> None:
     reading = read_cif(cif("_cell_modulation_dimension 1", triplets=operations("F m -3 m")))
     assert list(reading.flags) == ["modulated"]
