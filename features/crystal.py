@@ -30,6 +30,7 @@ Ints = NDArray[np.int64]
 
 SYMPREC = 0.01  # Å; the value at which Robocrystallographer itself looks for symmetry
 MIN_DISTANCE = 0.5  # Å; no two nuclei are closer than those of H2 (0.74 Å)
+MIN_DENSITY = 0.005  # g/cm³; the lightest frameworks have 0.1, a sheet of graphene in a cell of 100 Å 0.08
 MAX_DENSITY = 50.0  # g/cm³; osmium has 22.6, and not twice that under the pressure of the Earth's core
 DECIMALS = 6
 EDGE = 0.137  # of a rounding step
@@ -139,10 +140,12 @@ def _check(structure: Any) -> None:
     if strange:
         raise RowError("unreadable", f"'{strange[0].specie.symbol}' is no chemical element")
     if structure.lattice.volume < 1.0:
-        raise RowError("unreadable", f"the cell has a volume of only {structure.lattice.volume:.3g} Å³")
-    if structure.density > MAX_DENSITY:
-        raise RowError("implausible", f"the crystal would have a density of {structure.density:.3g} g/cm³; atoms are "
-                                      "listed twice, or the cell is too small")
+        raise RowError("implausible", f"the cell has a volume of only {structure.lattice.volume:.3g} Å³: edges are "
+                                      "expected in Å, not in nm")
+    if not MIN_DENSITY < structure.density < MAX_DENSITY:
+        why = "atoms are listed twice, or the cell is too small: edges are expected in Å" \
+            if structure.density > 1 else "the cell is too large: edges are expected in Å, not in pm"
+        raise RowError("implausible", f"the crystal would have a density of {structure.density:.3g} g/cm³; {why}")
     distances = structure.distance_matrix + np.eye(len(structure)) * 9.0
     first, second = np.unravel_index(distances.argmin(), distances.shape)
     closest = float(min(distances[first, second], *structure.lattice.abc))

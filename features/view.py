@@ -7,6 +7,7 @@ import functools
 import hashlib
 import importlib
 import json
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -173,7 +174,8 @@ class Rowwise(Generic[S]):
         for index, unit in enumerate(units.to_pylist()):
             begin(index)
             try:
-                with row_errors():
+                with row_errors(), warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # what a library remarks on a crystal is for no terminal
                     made = self.function(unit, params)
             except RowError as error:
                 rejects[index] = reject(unit["material_id"], error)

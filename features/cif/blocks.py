@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+
 from gemmi import cif
 
 from features.cif import grammar
@@ -15,12 +18,18 @@ def structure_blocks(text: str) -> dict[str, str]:
 
     Raises `RowError` if the file is no CIF (`unreadable`) or has no sites (`no_sites`).
     """
-    named: dict[str, str] = {}
-    for block in _with_sites(grammar.parse(text)):
-        name = block.name.strip() or "data"
-        number = 1 + sum(given == name or given.startswith(f"{name}_") for given in named)
-        named[name if name not in named else f"{name}_{number}"] = block.as_string()
-    return named
+    blocks = _with_sites(grammar.parse(text))
+    names = different([block.name.strip() or "data" for block in blocks])
+    return {name: block.as_string() for name, block in zip(names, blocks, strict=True)}
+
+
+def different(names: Sequence[str]) -> list[str]:
+    """The names, with `_2`, `_3` … behind those that were there before; none becomes one that another has."""
+    result: list[str] = []
+    for name in names:
+        others = (f"{name}_{number}" for number in itertools.count(2))
+        result.append(name if name not in result else next(o for o in others if o not in names and o not in result))
+    return result
 
 
 def only_structure(text: str) -> grammar.Block:

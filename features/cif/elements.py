@@ -18,10 +18,15 @@ MOST_UNCLEAR = 10
 
 _TYPE = re.compile(r"\d{0,3}-?([A-Za-z]{1,2})(?:\(?(?:\d*(?:\.\d+)?[+-]|[+-]\d*(?:\.\d+)?|\d+(?:\.\d+)?)\)?)?")
 _VACANCY = re.compile(r"(va|vac|vacancy|vc|\[\]|square)(?![a-z])", re.IGNORECASE)
-_GROUP = re.compile(r"(wat|ow|oh|ho|h2o|oh2|hoh|nh\d?|ch\d?|h3o|d2o|od|cn|no\d|so\d|po\d|co\d)(?![a-z])", re.IGNORECASE)
+_EMPTY = re.compile(r"(?i:vac|vacancy)(?![a-z])|\[\]")
+_WITH_HYDROGEN = r"wat(?:er)?|ow|oh2?|ho|h2o|hoh|nh\d?|ch\d?|h3o|d2o|od"
+_HYDROGENS = re.compile(rf"(?i:{_WITH_HYDROGEN})(?![a-z])")
+_GROUP = re.compile(rf"(?i:{_WITH_HYDROGEN}|cn|no\d|so\d|po\d|co\d)(?![a-z])")
+_DUMMY = re.compile(r"(?i:cg|cnt|cent|du|dum|bq|lp|xx)(?![a-z])|W\d*$")
+"""Labels of centroids and other points, and of the water of zeolites, which look like those of elements."""
 _CAPITAL_GROUPS = ("NH", "NO", "CN")
 """In capitals these are groups; nihonium, nobelium and copernicium are in no crystal."""
-_LETTERS = re.compile(r"[A-Za-z]+")
+_LETTERS = re.compile(r"\d*([A-Za-z]+)")
 
 
 @dataclass(frozen=True)
@@ -41,11 +46,21 @@ class Site:
         return self.label or self.type or "?"
 
 
-def is_vacancy(site: Site) -> bool:
-    """Whether the file marks the place as empty: by a type that is no element, or else a label, `Va`, `Vac`, `[]`."""
-    if site.type is None:
-        return bool(_VACANCY.match(site.label))
-    return symbol_of(site.type) is None and bool(_VACANCY.match(site.type))
+def is_vacancy(site: Site, formula: Mapping[str, float] | None) -> bool:
+    """Whether the file marks the place as empty: by a type that is no element, or else a label, `Va`, `Vac`, `[]`.
+
+    The label `Va` is none in a crystal of vanadium, and proves nothing if the file does not say what it is made of.
+    """
+    if site.type is not None:
+        return symbol_of(site.type) is None and bool(_VACANCY.match(site.type))
+    return bool(_EMPTY.match(site.label)) or (
+        formula is not None and "V" not in formula and bool(_VACANCY.match(site.label)))
+
+
+def hides_hydrogen(site: Site) -> bool:
+    """Whether a site of an element is called as a group with hydrogen is: `OH1`, `Wat`, `NH4`."""
+    return site.type is not None and symbol_of(site.type) not in (None, "H", "D", "T", "Ho", "Os") \
+        and bool(_HYDROGENS.match(site.label))
 
 
 def symbol_of(type_symbol: str) -> str | None:
@@ -78,14 +93,15 @@ def _options(site: Site, formula: Mapping[str, float] | None) -> list[str]:
     if symbol is not None and (symbol != "T" or (formula is not None and "H" in formula)):
         return [symbol]
     letters = _LETTERS.match(text)
-    word = letters[0] if letters else ""
+    word = letters[1] if letters else ""
     two, one = _element(word[:2]) if len(word) > 1 else None, _element(word[:1]) if word else None
     options = list(dict.fromkeys(symbol for symbol in (two, one) if symbol not in (None, "T")))
     if site.type is not None and options[:1] == [word[:2]]:
         options = options[:1]  # a type is a symbol; a label such as Ca may be a carbon atom that is called a
     if formula is not None:
         options = [symbol for symbol in options if ISOTOPES.get(symbol, symbol) in formula]
-    elif _GROUP.match(text) or word[2:3].islower() or (site.type is not None and len(word) > len((options or [""])[0])):
+    elif word[2:3].islower() or (site.type is not None and len(word) > len((options or [""])[0])) or any(
+            pattern.match(text) for pattern in (_GROUP, _DUMMY, _VACANCY)):
         options = []
     if len(options) > 1 and options[0] == word[:2]:
         return options[:1]  # written as symbols are
@@ -130,7 +146,7 @@ def proportional(counts: Mapping[str, float], formula: Mapping[str, float]) -> b
 
 def _kind(site: Site) -> str:
     letters = _LETTERS.match(site.label)
-    return letters[0] if letters else site.label
+    return letters[1] if letters else site.label
 
 
 def _element(letters: str) -> str | None:

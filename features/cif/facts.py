@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ DALTON = 1.66053907
 
 _ATOM = re.compile(r"([A-Za-z]{1,2}?)(\d*\.?\d*)(?:\(\d+\))?$")
 _RUN = re.compile(r"([A-Z][a-z]?)(\d*\.?\d*)")
+_HYDRATE = re.compile(r"[·*•]|,\s*\d|\.\d*H2O")
 _CHARGE = re.compile(r"\d*[+-]\d*$")
 
 
@@ -34,19 +34,26 @@ class Facts:
     """Atoms of a formula unit, D and T counted as H."""
     z: float | None
     """Formula units per cell."""
+    says_unit: bool
+    """Whether a structural formula is given of which the sum formula is Z times as much, as pymatgen writes."""
     density: float | None
     """g/cm³."""
     volume: float | None
     """Å³, of the cell."""
     attached_hydrogens: float = 0.0
     """Number in the asymmetric unit of hydrogens that are said to be attached to sites, with or without their own."""
+    groups: tuple[str, ...] = ()
+    """Labels of sites that are called as groups with hydrogen are."""
 
     @classmethod
     def of(cls, block: Block) -> Facts:
         """The facts of a block."""
-        text = block.text("_chemical_formula_sum")
-        return cls(text, formula_of(text) if text else None,
-                   _positive(block, "_cell_formula_units_z"), _positive(block, "_exptl_crystal_density_diffrn"),
+        text, unit_text = block.text("_chemical_formula_sum"), block.text("_chemical_formula_structural")
+        formula, unit = formula_of(text) if text else None, formula_of(unit_text) if unit_text else None
+        z = _positive(block, "_cell_formula_units_z")
+        says_unit = formula is not None and unit is not None and z is not None and {
+            symbol: count * z for symbol, count in unit.items()} == formula
+        return cls(text, formula, z, says_unit, _positive(block, "_exptl_crystal_density_diffrn"),
                    _positive(block, "_cell_volume"))
 
 
@@ -57,29 +64,40 @@ class Verdict:
     contradictions: dict[str, str] = field(default_factory=dict)
     """Kind → both values, in words."""
     flags: dict[str, str] = field(default_factory=dict)
-    """The same of a Z that is wrong where the density confirms the sites."""
+    """What the formula says otherwise than expected without contradicting the sites: kind → in words."""
     confirmed: bool = False
     """Whether the number of atoms in the cell follows from the facts, and is right."""
 
 
 def formula_of(text: str) -> dict[str, float] | None:
-    """Counts of a sum formula such as `Cl H4 N`, `H2 O1`, `NaCl`, `Ca (Al1.94 Fe.06) O4`; None if it is none."""
+    """Counts of a sum formula such as `Cl H4 N`, `H2 O1`, `NaCl`, `Ca (Al1.94 Fe.06) O4`.
+
+    None if it is none, or can be read in two ways: `CaSO4.2H2O`, or `CO3` beside other elements in capitals or not.
+    """
+    if _HYDRATE.search(text):
+        return None
     if "(" in text:
         return _with_brackets(text)
     counts: Counter[str] = Counter()
     tokens = _CHARGE.sub("", text.replace(",", " ").strip("'\" ")).split()
     for token in tokens:
-        atom = _ATOM.fullmatch(token)
-        pairs = [(atom[1], atom[2])] if atom and symbol_of(atom[1]) else _RUN.findall(token)
-        if not pairs or (not atom and "".join(symbol + count for symbol, count in pairs) != token):
+        pairs = _pairs(token, alone=len(tokens) == 1)
+        if pairs is None:
             return None
-        for letters, count in pairs:
-            symbol = symbol_of(letters)
-            if symbol is None:
-                return None
-            amount = float(count) if count not in ("", ".") else 1.0
-            counts[ISOTOPES.get(symbol, symbol)] += amount  # type: ignore[assignment]
+        for symbol, count in pairs:
+            counts[ISOTOPES.get(symbol, symbol)] += float(count) if count not in ("", ".") else 1.0  # type: ignore[assignment]
     return {symbol: float(count) for symbol, count in counts.items() if count > 0} or None
+
+
+def _pairs(token: str, alone: bool) -> list[tuple[str, str]] | None:
+    """Elements and counts of a part of a formula between blanks, which is one element where the rules are kept."""
+    atom = _ATOM.fullmatch(token)
+    single = [(symbol, atom[2])] if atom and (symbol := symbol_of(atom[1])) else None
+    run = [(symbol, count) for letters, count in _RUN.findall(token) if (symbol := symbol_of(letters))]
+    several = run if len(run) > 1 and "".join(symbol + count for symbol, count in run) == token else None
+    if single and several:
+        return several if alone else None
+    return single or several
 
 
 def _with_brackets(text: str) -> dict[str, float] | None:
@@ -116,10 +134,17 @@ def verdict(facts: Facts, symbols: list[str], volume: float) -> Verdict:
             flags = wrong
         else:
             contradictions |= wrong
-        by_formula = not wrong and facts.z is not None
+        of_the_cell = not wrong and _is_of_the_cell(facts, _units(facts, counts))
+        if of_the_cell and not by_density and not facts.says_unit:
+            flags = {"formula_of_the_cell": f"'{facts.formula_text}' with Z = {facts.z:g} is taken for the formula of "
+                                            "the whole cell; if it is that of a formula unit, atoms are missing"}
+        by_formula = not wrong and facts.z is not None and not flags
     elif facts.attached_hydrogens > 0:
         contradictions["hydrogen_missing"] = (f"{facts.attached_hydrogens:g} hydrogens are attached to the sites "
                                               f"(_atom_site_attached_hydrogens), and {counts['H']} have sites")
+    elif facts.groups and not counts["H"]:
+        contradictions["hydrogen_missing"] = (f"site '{facts.groups[0]}' is labelled as a group with hydrogen, no "
+                                              "hydrogen has a site, and no formula says that there is none")
     return Verdict(contradictions, flags, not contradictions and (by_formula or by_density))
 
 
@@ -135,17 +160,25 @@ def _against_formula(facts: Facts, counts: Mapping[str, int]) -> dict[str, str]:
                 return {"hydrogen_missing": f"{said}, which is {units * formula['H']:g} hydrogens in the cell, and "
                                             f"{counts.get('H', 0)} have sites"}
         return {"contradicts_formula": f"{said}, and {sites}"}
-    symbol = next(iter(formula))
-    units = counts[symbol] / formula[symbol]
+    units = _units(facts, counts)
     if facts.z is None:
         whole = abs(units - round(units)) <= COUNT_TOLERANCE * units and round(units) >= 1
         return {} if whole else {"contradicts_z": f"{said}, and {sites}, {units:.3g} formula units"}
-    # some write the formula of the cell, or of another multiple of the unit that Z counts
-    least = math.gcd(*map(round, formula.values())) if all(count == round(count) for count in formula.values()) else 1
-    if any(abs(units / (facts.z * part) - 1) <= COUNT_TOLERANCE
-                         for part in {1.0, 1 / least, 1 / facts.z if least % facts.z == 0 else 1.0}):
+    if abs(units - facts.z) <= COUNT_TOLERANCE * facts.z or _is_of_the_cell(facts, units):
         return {}
     return {"contradicts_z": f"{said} with Z = {facts.z:g}, and {sites}, {units:.3g} formula units"}
+
+
+def _units(facts: Facts, counts: Mapping[str, int]) -> float:
+    symbol, count = next(iter((facts.formula or {}).items()))
+    return counts[symbol] / count
+
+
+def _is_of_the_cell(facts: Facts, units: float) -> bool:
+    """Whether the formula is that of the whole cell, as some programs write it: Z counts smaller units in it."""
+    z = facts.z or 1.0
+    return z > 1 and abs(units - 1) <= COUNT_TOLERANCE and all(
+        abs(count / z - round(count / z)) <= COUNT_TOLERANCE for count in (facts.formula or {}).values())
 
 
 def _written(counts: Mapping[str, int]) -> str:

@@ -182,4 +182,6 @@ def _null(values: list[str]) -> bool:
 
 
 def _same(one: list[str], other: list[str]) -> bool:
-    return [cif.as_string(value).split() for value in one] == [cif.as_string(value).split() for value in other]
+    return len(one) == len(other) and all(
+        cif.as_string(a).split() == cif.as_string(b).split() or cif.as_number(a) == cif.as_number(b)
+        for a, b in zip(one, other, strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from dataclasses import dataclass
 
 import gemmi
@@ -19,6 +20,9 @@ PARTS = int(gemmi.Op.DEN)
 """Translations are whole numbers of this part of an edge: 24."""
 MOST = 2000
 """Most operations of one list; F m -3 m has 192."""
+_NUMBERED = re.compile(r"^\d+\s+(?=[-+xyz\d.])")
+_SHORT = re.compile(r"(?<!\d)0?\.(17|33|67|83)(?!\d)")
+_SIXTHS = {"17": "1/6", "33": "1/3", "67": "2/3", "83": "5/6"}
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,8 @@ def _keys(rotations: Ints, shifts: Ints) -> list[tuple[int, ...]]:
 
 
 def _parse(triplet: str, where: str) -> tuple[Ints, Ints]:
-    letters = triplet.strip("'\" ").lower()
+    letters = _NUMBERED.sub("", triplet.strip("'\" ").lower())
+    letters = _SHORT.sub(lambda match: _SIXTHS[match[1]], letters)
     if letters.replace(" ", "").endswith((",+1", ",-1")):
         letters = letters[:letters.rindex(",")]
     try:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from features.cif.blocks import POSITIONS
-from features.cif.elements import ISOTOPES, Site, assign, is_vacancy
+from features.cif.elements import ISOTOPES, Site, assign, hides_hydrogen, is_vacancy
 from features.cif.grammar import Block, number
 from features.cif.operations import Floats, Operations
 from features.errors import RowError
@@ -73,8 +73,9 @@ def _of_cell(block: Block, tag: str, default: str | None, most: float) -> float:
     return value
 
 
-def listed(block: Block, has_formula: bool) -> tuple[list[Site], float]:
-    """The sites that hold atoms, and the number of hydrogens that are said to be attached to them.
+def listed(block: Block, formula: dict[str, float] | None) -> tuple[list[Site], float, list[str]]:
+    """The sites that hold atoms, the number of hydrogens that are said to be attached to them, and the labels of those
+    that are called as groups with hydrogen are.
 
     Dummies and vacancies are none; a site of occupancy 0 is none if the file has a formula that can confirm it.
 
@@ -88,7 +89,7 @@ def listed(block: Block, has_formula: bool) -> tuple[list[Site], float]:
     if _LABEL not in columns and _TYPE not in columns:
         raise RowError("no_sites", f"the list of sites has neither {_LABEL} nor {_TYPE}")
     names = list(columns)
-    sites, empty, alternatives, hydrogens = [], [], set(), 0.0
+    sites, empty, groups, alternatives, hydrogens = [], [], [], set(), 0.0
     for index, values in enumerate(zip(*columns.values(), strict=True), start=1):
         row = {name: ("" if value in _NULL else value) for name, value in zip(names, values, strict=True)}
         if row.get(_FLAG, "").lower().startswith("dum") or not any(row.get(tag) for tag in _IDENTITY):
@@ -96,8 +97,10 @@ def listed(block: Block, has_formula: bool) -> tuple[list[Site], float]:
         label = row.get(_LABEL, "") or f"{row.get(_TYPE, '')}({index})"
         occupancy = _occupancy(row.get(_OCCUPANCY, ""), label)
         site = Site(label, row.get(_TYPE) or None, (0.0, 0.0, 0.0), occupancy, _whole(row, _MULTIPLICITIES))
-        if is_vacancy(site):
+        if is_vacancy(site, formula):
             continue
+        if hides_hydrogen(site):
+            groups.append(label)
         if occupancy == 0:
             empty.append(label)
             continue
@@ -107,7 +110,7 @@ def listed(block: Block, has_formula: bool) -> tuple[list[Site], float]:
         hydrogens += attached if attached > 0 else 0.0
         if row.get(_GROUP, "") not in ("", "0"):
             alternatives.add(row[_GROUP])
-    if empty and not has_formula:
+    if empty and formula is None:
         raise RowError("bad_occupancy", f"site '{empty[0]}' has an occupancy of 0, and no formula in the file says "
                                         "whether the atom is there")
     if not sites:
@@ -115,7 +118,7 @@ def listed(block: Block, has_formula: bool) -> tuple[list[Site], float]:
     if len(alternatives) > 1:
         raise RowError("disordered", f"the sites are alternatives of each other ({_GROUP} "
                                      f"{', '.join(sorted(alternatives)[:4])}); ordered crystals only")
-    return sites, hydrogens
+    return sites, hydrogens, groups
 
 
 def _coordinate(text: str, tag: str, label: str) -> float:
@@ -237,6 +240,8 @@ def _occupant(sites: Sequence[Site], symbols: Sequence[str]) -> tuple[str, bool]
     if len(elements) > 1:
         raise RowError("disordered", f"{names} share one place; ordered crystals only")
     if total < 1 - FULL:
-        raise RowError("disordered", f"site '{names}' is occupied to {total:g} only; ordered crystals only")
+        hint = "" if abs(1 / total - round(1 / total)) > FULL or total > 0.3 else \
+            " (an occupancy is that of the place, whatever its multiplicity)"
+        raise RowError("disordered", f"site '{names}' is occupied to {total:g} only{hint}; ordered crystals only")
     isotopes = [symbol for symbol in symbols if symbol in ISOTOPES]
     return (isotopes or list(symbols))[0], False

@@ -12,6 +12,7 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import gemmi
 import numpy as np
@@ -23,6 +24,7 @@ from features.errors import RowError
 
 LISTS = ("_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz")
 MAGNETIC = ("_space_group_symop_magn_operation_xyz", "_space_group_symop_magn_centering_xyz")
+GIVEN = (*LISTS, MAGNETIC[0])
 HALL = ("_space_group_name_hall", "_symmetry_space_group_name_hall")
 NAMES = ("_space_group_name_h-m_alt", "_symmetry_space_group_name_h-m", "_space_group_name_h-m",
          "_space_group_name_h-m_full", "_symmetry_space_group_name_h-m_alt", "_symmetry_space_group_name_h-m_full")
@@ -34,26 +36,33 @@ MISFIT = 0.01
 """How far a cell may be from the symmetry of its group: 0.5 % in lengths, 0.6° in angles. Cells are measured."""
 
 
+Kind = Literal["operations", "hall", "name", "number", "atoms"]
+"""How symmetry is given; `atoms`: not at all, so that all atoms of the cell must be listed."""
+
+
 @dataclass(frozen=True)
 class Candidate:
     """Operations that the file may mean."""
 
     operations: Operations
+    kind: Kind
+    """Where they are from."""
     origin: str
-    """Where they are from, in words."""
+    """The same in words."""
     flags: Mapping[str, str] = field(default_factory=dict)
     doubt: str | None = None
     """Why they may only be used if the formula with Z, or the density, confirms them; None if there is no doubt."""
     numbers: frozenset[int] = frozenset()
     """Space groups that the file names. A crystal listed atom by atom is confirmed by having one of them."""
-    kind: str = "contradicts_symmetry"
-    """Of the reject, if the doubt is not removed."""
+    fault: str = "contradicts_symmetry"
+    """Kind of the reject, if the doubt is not removed."""
 
 
 @dataclass(frozen=True)
 class _Source:
     """One of the ways in which the file gives its symmetry."""
 
+    kind: Kind
     origin: str
     choices: list[Operations]
     number: int | None
@@ -72,29 +81,30 @@ def candidates(block: Block, metric: Floats) -> list[Candidate]:
     listed, flags = _listed(block)
     sources = list(_sources(block, metric))
     if not sources and listed is None:
-        return [Candidate(_P1, "all atoms of the cell", {}, *_nothing(block))]
+        return [Candidate(_P1, "atoms", "all atoms of the cell", {}, *_nothing(block))]
     doubts = []
     if listed is not None and not listed[1].is_group:
         doubts = _completed(listed, sources, flags)
         listed = None
     if listed is not None:
-        sources.insert(0, _Source(listed[0], [listed[1]], listed[1].number))
+        sources.insert(0, _Source("operations", listed[0], [listed[1]], listed[1].number))
     if len({source.number for source in sources}) > 1:
-        doubts += [f"{source.origin} {'are' if source.origin.startswith('the op') else 'is'} space group "
+        doubts += [f"{source.origin} {'are' if source.kind == 'operations' else 'is'} space group "
                    f"{source.number or 'unknown'}" for source in sources]
     doubt = "; ".join(doubts) or None
     numbers = frozenset(source.number for source in sources if source.number is not None)
     # of a name and a number in dispute the facts may choose either; a list of operations is never overruled by a name,
     # only completed by the centring of the lattice
     usable = sources if doubt and listed is None else sources[:1]
-    result = [Candidate(choice, source.origin, flags, doubt, numbers) for source in usable for choice in source.choices
-              if choice.misfit(metric) <= MISFIT]
+    result = [Candidate(choice, source.kind, source.origin, flags, doubt, numbers) for source in usable
+              for choice in source.choices if choice.misfit(metric) <= MISFIT]
     if listed is not None and doubt is not None:
-        result += [Candidate(choice, source.origin, flags | {"operations_incomplete": _CENTRING}, doubt)
+        result += [Candidate(choice, source.kind, source.origin, flags | {"operations_incomplete": _CENTRING}, doubt)
                    for source in sources[1:] for choice in source.choices
                    if choice.keys > listed[1].keys and choice.rotation_keys == listed[1].rotation_keys]
     if not result:
-        return [Candidate(_P1, "all atoms of the cell", {}, _misfit(sources[0], metric), numbers, "contradicts_cell")]
+        return [Candidate(_P1, "atoms", "all atoms of the cell", {}, _misfit(sources[0], metric), numbers,
+                          "contradicts_cell")]
     different: dict[frozenset[tuple[int, ...]], Candidate] = {}
     for candidate in result:
         different.setdefault(candidate.operations.keys, candidate)
@@ -130,21 +140,22 @@ def _sources(block: Block, metric: Floats) -> Iterator[_Source]:
     if hall is not None:
         operations = from_hall(hall)
         if operations is not None:
-            yield _Source(f"the Hall symbol '{hall}'", [operations], operations.number)
+            yield _Source("hall", f"the Hall symbol '{hall}'", [operations], operations.number)
     setting = block.text(*SETTING)
-    name = block.text(*NAMES)
-    if name is not None:
-        groups = of_name(name)
-        if not groups and hall is None and not any(block.column(tag) for tag in (*LISTS, MAGNETIC[0])):
-            raise RowError("unknown_space_group", f"'{name}' is no Hermann-Mauguin name of a space group in any "
-                                                  "setting of the tables; give the operations "
-                                                  "(_space_group_symop_operation_xyz)")
+    names = {name: of_name(name) for name in (block.text(tag) for tag in NAMES) if name is not None}
+    for name, groups in names.items():
         if groups:
-            yield _Source(f"the name '{name}'", _choices(groups, setting, metric), groups[0].number)
+            yield _Source("name", f"the name '{name}'", _choices(groups, setting, metric), groups[0].number)
+    if names and not any(names.values()) and hall is None and not any(block.column(tag) for tag in GIVEN):
+        if block.has(*SUPERSPACE):
+            raise _superspace()
+        raise RowError("unknown_space_group", f"'{next(iter(names))}' is no Hermann-Mauguin name of a space group in "
+                                              "any setting of the tables; give the operations "
+                                              "(_space_group_symop_operation_xyz)")
     number = block.text(*NUMBERS)
     if number is not None and number.isdigit() and 1 <= int(number) <= 230:
         groups = of_number(int(number))
-        yield _Source(f"the number {number}", _choices(groups, setting, metric, standard=True), int(number))
+        yield _Source("number", f"the number {number}", _choices(groups, setting, metric, standard=True), int(number))
 
 
 def _choices(groups: list[gemmi.SpaceGroup], setting: str | None, metric: Floats, standard: bool = False,
@@ -187,13 +198,17 @@ def _nothing(block: Block) -> tuple[str, frozenset[int], str]:
     """Doubt, numbers and kind for a file without symmetry. Raises `RowError` where it is plain that atoms are missing.
     """
     if block.has(*SUPERSPACE):
-        raise RowError("superspace", "a modulated structure, given by superspace operations only; an ordinary "
-                                     "structure is expected")
+        raise _superspace()
     wrong = block.text(*HALL, *NUMBERS)
     if wrong is not None:
         raise RowError("unknown_space_group", f"'{wrong}' is neither the Hall symbol nor the number of a space group")
-    return ("the file gives no symmetry, neither operations nor a name of the space group; if every atom of the cell "
-            "is listed, say so by _space_group_name_H-M_alt 'P 1'", frozenset(), "no_symmetry_given")
+    return ("the file gives no symmetry, neither operations nor a name of the space group", frozenset(),
+            "no_symmetry_given")
+
+
+def _superspace() -> RowError:
+    return RowError("superspace", "a modulated structure, given by superspace operations only; an ordinary "
+                                  "structure is expected")
 
 
 def from_hall(symbol: str) -> Operations | None:

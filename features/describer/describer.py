@@ -64,4 +64,3 @@ class Describer(StructureDescriber):
         """Bond lengths to one kind of neighbour, see the stock method."""
         stock = super().get_bond_length_description
         return self._pieces.unless_it_fails("bond length", lambda: stock(from_site, to_sites), "")
-

@@ -6,12 +6,9 @@ import traceback
 from collections.abc import Callable
 from typing import TypeVar
 
-import spglib
-
 from features.view import ENVIRONMENT
 
 T = TypeVar("T")
-UNEXPECTED_CRYSTAL = (ValueError, LookupError, ArithmeticError, RuntimeError, spglib.SpglibError)
 
 
 class Pieces:
@@ -46,12 +43,9 @@ class Pieces:
 
 
 def of_the_crystal(error: Exception) -> bool:
-    """Whether a library was not made for this crystal. It says so by one of `UNEXPECTED_CRYSTAL` or, as for an element
-    without a radius, by any other error in its own code; one in ours is a bug, and one of `ENVIRONMENT` the machine's.
+    """Whether a library was not made for this crystal, which any error in its own code says.
+
+    One in ours is a bug, and one of `ENVIRONMENT` the machine's.
     """
-    if isinstance(error, ENVIRONMENT):
-        return False
-    if isinstance(error, UNEXPECTED_CRYSTAL):
-        return True
     innermost, _ = list(traceback.walk_tb(error.__traceback__))[-1]
-    return not innermost.f_globals["__name__"].startswith("features.")
+    return not isinstance(error, ENVIRONMENT) and not innermost.f_globals["__name__"].startswith("features.")

@@ -33,7 +33,7 @@ def format_of(name: str, text: str) -> str:
     """
     start = text.lstrip()
     if not start:
-        raise RowError("empty", "the file is empty")
+        raise RowError("empty", "there is no structure: the text is empty")
     if start.startswith("{"):
         return "json"
     lines = lines_of(text)
@@ -62,7 +62,7 @@ def parse(text: str, form: str, *, keep_contradictions: bool = False) -> Reading
     Raises `RowError` with what was expected, and where, if the text means no periodic crystal.
     """
     if not text.strip():
-        raise RowError("empty", "the file is empty")
+        raise RowError("empty", "there is no structure: the text is empty")
     with row_errors("unreadable"):
         if form == "cif":
             return read_cif(text, keep_contradictions=keep_contradictions)

@@ -77,9 +77,7 @@ class Description:
 @rowwise(SCHEMA)
 def compute(unit: dict[str, Any], params: DescribeParams) -> dict[str, Any]:
     """Describe one canonical crystal, or take the text that its source serves for it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return served_row(unit) if unit.get("served") else computed_row(unit, params)
+    return served_row(unit) if unit.get("served") else computed_row(unit, params)
 
 
 def computed_row(unit: dict[str, Any], params: DescribeParams) -> dict[str, Any]:

@@ -101,8 +101,8 @@ def compute(unit: dict[str, Any], params: MaterialsParams) -> dict[str, Any]:
         kind, _, message = unit["error"].partition(": ")
         raise RowError(kind, message)
     if not ID_PATTERN.fullmatch(unit["material_id"]):
-        raise RowError("bad_id", "an id (the file's name) holds letters, digits and . _ + - only, and at most 128 of "
-                                 "them: rename it")
+        raise RowError("bad_id", "an id, such as the name of a file, holds letters, digits and . _ + - only, and at "
+                                 "most 128 of them: rename it")
     properties = {name: value for name, value in json.loads(unit["properties"]).items() if value is not None}
     reading = formats.parse(unit["structure"], unit["format"], keep_contradictions=params.contradictions == "keep")
     parsed = reading.structure

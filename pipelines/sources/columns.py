@@ -28,6 +28,9 @@ NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|^[+-]?(?i:inf|infinity)$"
 GROUPED = r"^[+-]?\d{1,3}(,\d{3})+\.\d*$"
 """Thousands grouped by commas. Without decimals (`1,234`) it could as well be a decimal comma, and is no number."""
 GROUPED_BY_POINTS = r"^[+-]?\d{1,3}(\.\d{3})+,\d*$"
+WITH_COMMA = r"^[+-]?[\d.]*,\d*([eE][+-]?\d+)?$"
+THREE_AFTER_A_POINT = r"^[+-]?[1-9]\d{0,2}\.\d{3}$"
+"""Beside decimal commas it is a number of thousands, or has three decimals."""
 
 
 @dataclass(frozen=True)
@@ -162,13 +165,16 @@ def numeric_properties(table: Columns, other: Collection[str]) -> list[Mapping[s
     number or say that there is none. Raises `UserError` that names the first one that is neither.
     """
     columns: dict[str, pl.Series] = {}
+    commas = table.decimal_comma and any(
+        series.str.strip_chars().str.contains(WITH_COMMA).any() for name, series in table.series.items()
+        if name not in other and series.dtype == pl.String)
     for name, series in table.series.items():
         if name in other or series.is_null().all():
             continue
         if series.dtype in (pl.Categorical, pl.Enum):
             series = series.cast(pl.String)
         if series.dtype == pl.String:
-            numbers = _numbers(table, name, series)
+            numbers = _numbers(table, name, series, commas)
         elif series.dtype.is_numeric():
             numbers = series.cast(pl.Float64)
         else:
@@ -178,34 +184,36 @@ def numeric_properties(table: Columns, other: Collection[str]) -> list[Mapping[s
             continue
         infinite = int(numbers.is_infinite().sum())
         if infinite:
-            say(f"ingest: {infinite} cells of column '{name}' of {table.path.name} are infinite and count as missing")
+            say(f"ingest: column '{name}' of {table.path.name}: infinite values, which count as missing: {infinite}")
         columns[name] = numbers.set(~numbers.is_finite().fill_null(False), None)
     if not columns:
         return [{} for _ in table.places]
     return list(pl.DataFrame(columns).to_dicts())
 
 
-def _numbers(table: Columns, name: str, series: pl.Series) -> pl.Series | None:
-    """Numbers of a column of text; None if it is one of words."""
+def _numbers(table: Columns, name: str, series: pl.Series, commas: bool) -> pl.Series | None:
+    """Numbers of a column of text; None if it is one of words. `commas`: the file has decimal commas."""
     text = series.str.strip_chars()
     present = text.is_not_null() & ~text.str.to_lowercase().is_in(MISSING)
     plain = _where(text.str.contains(GROUPED), text.str.replace_all(",", "", literal=True), text)
-    if table.decimal_comma and (present & plain.str.contains(",", literal=True)).any():
-        # beside decimal commas a lone point may group thousands or not
-        clear = plain.str.contains(GROUPED_BY_POINTS) | ~plain.str.contains(".", literal=True)
-        decimal = plain.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
-        plain = _where(clear, decimal, pl.repeat("ambiguous", len(text), eager=True))
-    good = present & plain.str.contains(NUMBER)
+    ambiguous = plain.str.contains(THREE_AFTER_A_POINT) if commas else pl.repeat(False, len(text), eager=True)
+    if commas:
+        grouped = plain.str.contains(GROUPED_BY_POINTS)
+        plain = _where(grouped, plain.str.replace_all(".", "", literal=True), plain)
+        plain = plain.str.replace(",", ".", literal=True)
+    good = present & plain.str.contains(NUMBER) & ~ambiguous
     wrong = (present & ~good).arg_true()
     if not present.any():
         return None
     if len(wrong) * 2 > present.sum():
-        say(f"ingest: column '{name}' of {table.path.name} holds text, such as '{_short(text[wrong[0]])}', and is left "
-            "out")
+        say(f"ingest: column '{name}' of {table.path.name} is left out: of {present.sum()} cells {len(wrong)} are no "
+            f"numbers, the first is '{_short(text[wrong[0]])}'")
         return None
     if len(wrong):
-        raise UserError(f"{table.place(wrong[0])}: '{_short(text[wrong[0]])}' in column '{name}' is not a number; "
-                        "write one with a decimal point, or leave the cell empty")
+        why = "has three decimals or is in thousands, which the decimal commas of the file leave open; write it with " \
+            "a comma" if ambiguous[wrong[0]] else "is not a number; write one with a decimal point"
+        raise UserError(f"{table.place(wrong[0])}: '{_short(text[wrong[0]])}' in column '{name}' {why}, or leave the "
+                        "cell empty")
     numbers = plain.str.strip_prefix("+").cast(pl.Float64, strict=False)
     return numbers.set(~good, None)
 

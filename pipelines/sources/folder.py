@@ -63,8 +63,8 @@ def _without_structure(properties: Mapping[str, Mapping[str, float | None]],
                        blocks: Mapping[str, list[str]]) -> Iterator[Entry]:
     """What `properties.csv` says of crystals that are not there: a reject each, and a line."""
     if properties:
-        say(f"ingest: {len(properties)} ids of properties.csv belong to no crystal of the folder, the first is "
-            f"'{next(iter(properties))}'; their properties are not used")
+        say(f"ingest: ids of properties.csv that no crystal of the folder has, whose properties are not used: "
+            f"{len(properties)}, the first is '{next(iter(properties))}'")
     for material_id, values in properties.items():
         why = (f"its file holds several crystals, which have the ids {', '.join(blocks[material_id])}"
                if material_id in blocks else "there is no such file")

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Literal
 
-from features.cif.blocks import structure_blocks
+from features.cif.blocks import different, structure_blocks
 from features.errors import RowError
 from features.formats import format_of
 from pipelines.sources import Entry
@@ -44,7 +44,8 @@ def parts(material_id: str, name: str, text: str, blocks: Literal["one", "all"])
         if blocks == "all" and format_of(name, text) == "cif":
             found = structure_blocks(text)
             if len(found) > 1:
-                return [(f"{material_id}+{NOT_OF_AN_ID.sub('_', block)}", part) for block, part in found.items()]
+                names = different([NOT_OF_AN_ID.sub("_", block) for block in found])
+                return [(f"{material_id}+{name}", part) for name, part in zip(names, found.values(), strict=True)]
     except RowError:
         return [(material_id, text)]  # whoever reads the whole says what is wrong with it
     return [(material_id, text)]

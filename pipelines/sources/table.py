@@ -19,7 +19,7 @@ from pipelines.sources.columns import ID, Columns, as_text, numeric_properties, 
 from pipelines.sources.own import own_crystal, parts
 
 STRUCTURES = ("cif", "structure", "poscar")
-"""Names of the column with the structures; the first that a table has counts."""
+"""Names of the column with the structures; of several the first counts that has a value in a row."""
 
 
 def read(params: IngestParams, root: Path) -> Iterator[Entry]:
@@ -29,27 +29,37 @@ def read(params: IngestParams, root: Path) -> Iterator[Entry]:
         raise UserError(f"ingest.path: {path} is not a file")
     table = read_columns(path)
     ids = table.ids()
-    column = _structure_column(table)
+    columns = _structure_columns(table)
     properties = numeric_properties(table, (ID, *STRUCTURES))
     ambiguous = 0
-    for material_id, cell, values in zip(ids, table.series[column], properties, strict=True):
-        if isinstance(cell, pl.Series):
-            cell = cell.to_list()
-        crystals = parts(material_id, f".{column}", as_text(cell) or "", params.blocks)
+    for row, (material_id, values) in enumerate(zip(ids, properties, strict=True)):
+        column, text = _structure(table, columns, row)
+        crystals = parts(material_id, f".{column}", text, params.blocks)
         if len(crystals) > 1 and any(value is not None for value in values.values()):
             ambiguous, values = ambiguous + 1, {}
-        for part_id, text in crystals:
-            yield own_crystal("table", part_id, f".{column}", text, values)
+        for part_id, part in crystals:
+            yield own_crystal("table", part_id, f".{column}", part, values)
     if ambiguous:
-        say(f"ingest: {ambiguous} rows of {path.name} hold several crystals each; their properties could belong to any "
-            "of them and are not used")
+        say(f"ingest: rows of {path.name} that hold several crystals, whose properties could belong to any of them and "
+            f"are not used: {ambiguous}")
 
 
-def _structure_column(table: Columns) -> str:
-    found = [name for name in STRUCTURES if name in table.series]
-    if not found:
+def _structure(table: Columns, columns: list[str], row: int) -> tuple[str, str]:
+    """The column from which a row has its structure, and its text, which may be empty."""
+    for column in columns:
+        cell = table.series[column][row]
+        text = as_text(cell.to_list() if isinstance(cell, pl.Series) else cell) or ""
+        if text.strip():
+            return column, text
+    return columns[0], ""
+
+
+def _structure_columns(table: Columns) -> list[str]:
+    named = [name for name in STRUCTURES if name in table.series]
+    if not named:
         raise UserError(f"{table.path} has no column {', '.join(STRUCTURES[:-1])} or {STRUCTURES[-1]}; its columns: "
                         f"{', '.join(table.series)}")
-    if len(found) > 1:
-        say(f"ingest: {table.path.name} has the columns {' and '.join(found)}; '{found[0]}' is read")
-    return found[0]
+    if len(named) > 1:
+        say(f"ingest: {table.path.name} has the columns {' and '.join(named)}; a row has its structure from the first "
+            "that is not empty")
+    return named

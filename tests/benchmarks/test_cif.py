@@ -1,4 +1,4 @@
-"""A sample of `benchmarks/cif.py`: mutated real CIFs, and settings of the space-group tables."""
+"""A sample of `benchmarks/cif`: mutated real CIFs, and settings of the space-group tables."""
 
 import os
 import signal

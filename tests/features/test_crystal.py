@@ -75,7 +75,9 @@ def test_different_crystals_differ(structures: dict[str, Any]) -> None:
     (Structure(Lattice.cubic(4), [{"Cu": 0.5, "Au": 0.5}], [[0, 0, 0]]), "disordered"),
     (Structure(Lattice.cubic(4), [{"Cu": 0.5}], [[0, 0, 0]]), "disordered"),
     (Structure(Lattice.cubic(4), ["Cu", "Cu"], [[0, 0, 0], [0.02, 0, 0]]), "overlapping"),
-    (Structure(Lattice.cubic(0.9), ["Cu"], [[0, 0, 0]]), "unreadable"),
+    (Structure(Lattice.cubic(0.9), ["Cu"], [[0, 0, 0]]), "implausible"),
+    (Structure(Lattice.cubic(1.1), ["Cu"], [[0, 0, 0]]), "implausible"),
+    (Structure(Lattice.cubic(361), ["Cu"], [[0, 0, 0]]), "implausible"),
     (Structure(Lattice.cubic(4), [], []), "empty"),
 ])
 def test_what_has_no_canonical_crystal(structure: Structure, kind: str) -> None:

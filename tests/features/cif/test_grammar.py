@@ -28,7 +28,7 @@ BONDS = "loop_\n_geom_bond_atom_site_label_1\n_geom_bond_distance\nNa1 2.82\nNa1
     SALT.replace("loop_\n_space", "loop_\n_refln_index_h\n_refln_index_k\nloop_\n_space"),
     SALT.replace("data_x\n", "data_x\n_publ_contact_author_name 'Łukasz Grün'\n"),
     SALT.replace("data_x\n", "data_x\n_chemical_formula_sum ''\n"),
-    SALT + "_cell_length_a 5.64\n_journal_year ?\n\x1a",
+    SALT + "_cell_length_a 5.640(1)\n_journal_year ?\n\x1a",
     SALT.replace("5.64", "5.640(3)"),
 ], ids=["CRLF", "CR", "BOM", "capitals", "dots", "minus", "comment", "quotes", "words", "unfinished", "no header",
         "broken bonds", "empty loop", "accents", "empty string", "given twice alike", "uncertainties"])
@@ -85,5 +85,11 @@ def test_blocks_with_sites_count_and_several_are_named() -> None:
     assert read_cif(blocks["y"]).structure.lattice.a == pytest.approx(5.7)
 
 
-def test_two_blocks_of_one_name_stay_two() -> None:
+def test_blocks_of_one_name_stay_apart() -> None:
     assert list(structure_blocks(SALT + SALT.replace("5.64", "5.7"))) == ["x", "x_2"]
+    edges = {"a_2": "5.61", "a": "5.62"}
+    text = "".join(SALT.replace("data_x", f"data_{name}").replace("5.64", edge)
+                   for name, edge in (*edges.items(), ("a", "5.63")))
+    blocks = structure_blocks(text)
+    assert {name: read_cif(block).structure.lattice.a for name, block in blocks.items()} == pytest.approx(
+        {"a_2": 5.61, "a": 5.62, "a_3": 5.63})

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from features import crystal
+from features.cif.facts import formula_of
 from features.cif.read import read_cif
 from features.errors import RowError
 from tests.features.cif.writing import ROCK_SALT, cif, operations
@@ -14,6 +15,9 @@ from tests.features.cif.writing import ROCK_SALT, cif, operations
 CASES = Path(__file__).parent / "cases"
 with (CASES / "expected.csv").open(encoding="utf-8") as handle:
     EXPECTED = list(csv.DictReader(handle))
+REJECTS = {"d3_label_OH.cif": "hydrogen_missing", "e13_nh4cl.cif": "hydrogen_missing",
+           "d41_formula_mismatch.cif": "contradicts_formula", "e9_name_vs_single_op.cif": "contradicts_symmetry",
+           "e11_superspace.cif": "superspace"}
 NACL = ("_chemical_formula_sum 'Na Cl'", "_cell_formula_units_Z 4")
 
 
@@ -32,8 +36,9 @@ def kind(text: str) -> str:
 def test_what_a_file_means(case: dict[str, str]) -> None:
     raw = (CASES / case["file"]).read_bytes()
     if case["expect"] == "reject":
-        with pytest.raises(RowError):
+        with pytest.raises(RowError) as caught:
             read_cif(raw)
+        assert caught.value.kind == REJECTS[case["file"]]
         return
     from pymatgen.core import Composition
 
@@ -131,6 +136,7 @@ def test_an_origin_that_nothing_decides_is_no_guess() -> None:
 @pytest.mark.parametrize(("lines", "expected"), [
     (("_chemical_formula_sum 'Na Cl O3'",), "contradicts_formula"),
     (("_chemical_formula_sum 'Na Cl'", "_cell_formula_units_Z 2"), "contradicts_z"),
+    (("_chemical_formula_sum 'Na2 Cl2'", "_cell_formula_units_Z 4"), "contradicts_z"),
     (("_exptl_crystal_density_diffrn 1.5",), "contradicts_density"),
     (("_cell_volume 200",), "contradicts_volume"),
     (("_chemical_formula_sum 'Na Cl H2 O'",), "contradicts_formula"),
@@ -147,8 +153,10 @@ def test_a_contradiction_is_a_reject_with_both_values_or_a_row_with_a_flag(
 
 @pytest.mark.parametrize("lines", [
     ("_chemical_formula_sum 'Na Cl'",), ("_chemical_formula_sum 'Cl1 Na1'", "_cell_formula_units_Z 4"),
-    ("_chemical_formula_sum 'Na4 Cl4'", "_cell_formula_units_Z 4"), ("_chemical_formula_sum NaCl",),
-    ("_chemical_formula_sum 'Na2 Cl2'", "_cell_formula_units_Z 4"), ("_chemical_formula_sum 'NA CL'",),
+    ("_chemical_formula_sum 'Na4 Cl4'", "_cell_formula_units_Z 4", "_chemical_formula_structural NaCl"),
+    ("_chemical_formula_sum 'Na4 Cl4'", "_cell_formula_units_Z 4", "_exptl_crystal_density_diffrn 2.16"),
+    ("_chemical_formula_sum NaCl",), ("_chemical_formula_sum 'NA CL'",),
+    ("_chemical_formula_sum 'Na Cl, 2(H2 O)'",), ("_chemical_formula_sum NaCl.2H2O",),
     ("_exptl_crystal_density_diffrn 2.16(1)",), ("_exptl_crystal_density_diffrn 2160",), ("_cell_volume 179.4(2)",),
     ("_chemical_formula_sum ?", "_cell_formula_units_Z ."), ("_chemical_formula_sum 'Na x Cl'",),
 ])
@@ -161,6 +169,51 @@ def test_facts_that_agree_or_say_nothing(lines: tuple[str, ...]) -> None:
 def test_a_wrong_z_is_a_flag_where_the_density_confirms_the_sites() -> None:
     lines = ("_chemical_formula_sum 'Na Cl'", "_cell_formula_units_Z 2", "_exptl_crystal_density_diffrn 2.16")
     assert list(read_cif(cif(*lines, triplets=operations("F m -3 m"))).flags) == ["contradicts_z"]
+
+
+def test_a_formula_of_the_cell_is_said_where_it_could_be_that_of_a_unit() -> None:
+    """Of calomel, Hg2Cl2, half the atoms look the same."""
+    lines = ("_chemical_formula_sum 'Na4 Cl4'", "_cell_formula_units_Z 4")
+    assert list(read_cif(cif(*lines, triplets=operations("F m -3 m"))).flags) == ["formula_of_the_cell"]
+
+
+@pytest.mark.parametrize(("text", "counts"), [
+    ("CO2", {"C": 1, "O": 2}), ("C O2", {"C": 1, "O": 2}), ("HF", {"H": 1, "F": 1}), ("NA CL", {"Na": 1, "Cl": 1}),
+    ("Ca (Al1.94 Fe.06) O4", {"Ca": 1, "Al": 1.94, "Fe": 0.06, "O": 4}), ("D2 O", {"H": 2, "O": 1}),
+    ("O4 S 2-", {"O": 4, "S": 1}), ("Pb5 (O2 C)2", {"Pb": 5, "O": 4, "C": 2}), ("C1 H4", {"C": 1, "H": 4}),
+    ("CaSO4.2H2O", None), ("Ca O4 S, 2(H2 O)", None), ("Ca CO3", None), ("Na x Cl", None), ("?", None), ("Qq2", None),
+])
+def test_sum_formulas(text: str, counts: dict[str, float] | None) -> None:
+    assert formula_of(text) == (None if counts is None else pytest.approx(counts))
+
+
+@pytest.mark.parametrize(("number", "cell", "sites", "expected"), [
+    (227, (5.431, 5.431, 5.431, 90, 90, 90), [("Si1", "Si", 0, 0, 0)], "Si8"),
+    (227, (5.431, 5.431, 5.431, 90, 90, 90), [("Si1", "Si", 0.125, 0.125, 0.125)], "Si8"),
+    (129, (3.97, 3.97, 5.02, 90, 90, 90), [("Pb1", "Pb", 0, 0.5, 0.2345), ("O1", "O", 0, 0, 0)], "Pb2 O2"),
+    (141, (3.784, 3.784, 9.515, 90, 90, 90), [("Ti1", "Ti", 0, 0, 0), ("O1", "O", 0, 0, 0.2081)], "Ti4 O8"),
+    (227, (8.083, 8.083, 8.083, 90, 90, 90),
+     [("Mg1", "Mg", 0, 0, 0), ("Al1", "Al", 0.625, 0.625, 0.625), ("O1", "O", 0.3875, 0.3875, 0.3875)], "Mg8 Al16 O32"),
+], ids=["silicon 1", "silicon 2", "litharge", "anatase", "spinel"])
+def test_a_number_is_in_the_origin_at_which_atoms_have_room(number: int, cell: tuple[float, ...], sites: list[Any],
+                                                            expected: str) -> None:
+    reading = read_cif(cif(f"_space_group_IT_number {number}", cell=cell, sites=sites))
+    assert reading.structure.composition.formula == expected
+    assert reading.flags == {}
+
+
+def test_names_that_disagree_are_a_contradiction() -> None:
+    lines = ("_space_group_name_H-M_alt 'P 1'", "_symmetry_space_group_name_H-M 'F m -3 m'")
+    assert kind(cif(*lines)) == "contradicts_symmetry"
+    assert formula(cif(*lines, *NACL)) == "Na4 Cl4"
+
+
+def test_labels_against_the_formula_are_kept_by_choice() -> None:
+    text = cif("_chemical_formula_sum 'Na Br'", triplets=operations("F m -3 m"),
+               columns=("label", "fract_x", "fract_y", "fract_z"), sites=[(label, x, y, z) for label, _, x, y, z
+                                                                          in ROCK_SALT])
+    assert kind(text) == "element_unclear"
+    assert "contradicts_formula" in read_cif(text, keep_contradictions=True).flags
 
 
 def test_superspace_beside_ordinary_operations_is_the_average() -> None:

@@ -56,6 +56,8 @@ def test_what_is_no_element_never_becomes_one(symbol: str) -> None:
     (("D1", "Cl1"), (), "D4 Cl4"),
     (("W1", "C1"), ("_chemical_formula_sum 'W C'",), "W4 C4"),
     (("OW", "MG1"), ("_chemical_formula_sum 'Mg O'",), "O4 Mg4"),
+    (("Va", "O1"), ("_chemical_formula_sum 'V O'",), "V4 O4"),
+    (("1Na", "2Cl"), (), "Na4 Cl4"),
 ])
 def test_labels_say_the_element_where_the_formula_leaves_one(labels: tuple[str, str], lines: tuple[str, ...],
                                                              atoms: str) -> None:
@@ -71,6 +73,7 @@ def test_labels_say_the_element_where_the_formula_leaves_one(labels: tuple[str, 
     (("X1", "Na1"), ()),
     (("1", "Na1"), ()),
     (("Cat", "O1"), ()),
+    (("Cg1", "O1"), ()), (("Du1", "O1"), ()), (("W1", "O1"), ()), (("Va", "O1"), ()),
     (("Owat", "Na1"), ()),
     (("W1", "Mg1"), ("_chemical_formula_sum 'Mg O'",)),
 ])
@@ -151,6 +154,13 @@ def test_hydrogens_that_are_only_said_to_be_attached() -> None:
     columns = ("label", "type_symbol", "fract_x", "fract_y", "fract_z", "attached_hydrogens")
     sites = [("N1", "N", 0, 0, 0, 4), ("Cl1", "Cl", 0.5, 0.5, 0.5, ".")]
     assert kind(cif(triplets=FM3M, columns=columns, sites=sites)) == "hydrogen_missing"
+
+
+@pytest.mark.parametrize(("label", "element"), [("NH4", "N"), ("OH", "O"), ("Wat", "O"), ("Ow1", "O")])
+def test_a_group_with_hydrogen_that_is_typed_as_its_heavy_atom(label: str, element: str) -> None:
+    sites = [(label, element, 0, 0, 0), ("Cl1", "Cl", 0.5, 0.5, 0.5)]
+    assert kind(cif(triplets=FM3M, sites=sites)) == "hydrogen_missing"
+    assert formula(cif(f"_chemical_formula_sum 'Cl {element}'", triplets=FM3M, sites=sites)) == f"{element}4 Cl4"
 
 
 def test_a_cell_of_too_many_atoms() -> None:

@@ -70,7 +70,8 @@ def test_what_is_no_operation(triplet: str) -> None:
 
 
 @pytest.mark.parametrize("triplet", [
-    "-X, Y+1/2, -Z", "1/2-x,y,z", "x+.5,y,z", "x+0.3333,y,z", "-x,-y,-z,-1", "x+0.167,y,z", "'-x, -y, z'",
+    "-X, Y+1/2, -Z", "1/2-x,y,z", "x+.5,y,z", "x+0.3333,y,z", "-x,-y,-z,-1", "x+0.167,y,z", "'-x, -y, z'", "x,y,z+.67",
+    "2 x,-y,z",
 ])
 def test_operations_however_they_are_written(triplet: str) -> None:
     assert len(from_triplets((triplet,), "tag")) == 2

@@ -11,6 +11,7 @@ from pymatgen.core import Lattice, Structure
 from benchmarks.describe import stock_text
 from features.describer import engine
 from features.describer.describer import Describer
+from features.describer.pieces import Pieces
 from features.errors import RowError
 from features.view import ENVIRONMENT
 from features.views import descriptions
@@ -199,6 +200,15 @@ def test_errors_of_the_machine_go_through(anatase: Any, error: type[Exception],
     monkeypatch.setattr(engine.Condenser, "_layers", fails)
     with pytest.raises(error):
         describe(anatase)
+
+
+def test_an_error_in_our_own_code_is_a_bug_whatever_its_kind() -> None:
+    code = compile("def ours(facts):\n    return facts['no such fact']\n", "ours.py", "exec")
+    space: dict[str, Any] = {"__name__": "features.describer.sites"}
+    exec(code, space)  # noqa: S102  # a function of that module
+    with pytest.raises(KeyError):
+        Pieces().unless_it_fails("site", lambda: space["ours"]({}), None)
+    assert Pieces().unless_it_fails("site", lambda: int("elsewhere"), 7) == 7
 
 
 def test_a_bug_of_ours_is_no_property_of_the_crystal(anatase: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,7 +108,7 @@ def test_two_files_of_one_name_and_a_property_without_file(project: Path, folder
         handle.write("ghost,1.0,2.0\n")
     assert errors(project) == ["duplicate: sub/mp-30.cif has the same id as mp-30.cif, which is taken",
                                "no_structure: properties.csv names it, but there is no such file"]
-    assert "1 ids of properties.csv belong to no crystal of the folder, the first is 'ghost'" in capsys.readouterr().err
+    assert "whose properties are not used: 1, the first is 'ghost'" in capsys.readouterr().err
 
 
 def test_each_block_can_be_a_crystal(project: Path, folder: Path) -> None:
@@ -183,8 +183,13 @@ def test_columns_of_words_are_left_out_and_points_beside_commas_are_not_guessed(
     (folder / "properties.csv").write_text("material_id,colour,k_vrh\nmp-30,red,inf\nmp-149,blue,3\nmp-22862,-,4\n")
     assert json.loads(rows(project)["mp-30"]["properties"]) == {}
     said = capsys.readouterr().err
-    assert "column 'colour' of properties.csv holds text, such as 'red', and is left out" in said
-    assert "1 cells of column 'k_vrh' of properties.csv are infinite and count as missing" in said
+    assert "column 'colour' of properties.csv is left out: of 2 cells 2 are no numbers, the first is 'red'" in said
+    assert "column 'k_vrh' of properties.csv: infinite values, which count as missing: 1" in said
     (folder / "properties.csv").write_text("material_id;k_vrh\nmp-30;1.234\nmp-149;3,5\nmp-22862;4\n")
-    with pytest.raises(UserError, match=r"line 2: '1\.234' in column 'k_vrh' is not a number"):
+    with pytest.raises(UserError, match=r"line 2: '1\.234' in column 'k_vrh' has three decimals or is in thousands"):
         rows(project)
+    (folder / "properties.csv").write_text("material_id;k_vrh;g_vrh\nmp-30;1.234;1,5\nmp-149;3;2,5\nmp-22862;4;1\n")
+    with pytest.raises(UserError, match=r"line 2: '1\.234' in column 'k_vrh'"):  # commas of another column
+        rows(project)
+    (folder / "properties.csv").write_text("material_id;k_vrh;g_vrh\nmp-30;1.5;1,5\nmp-149;3;2,5\nmp-22862;4;1\n")
+    assert json.loads(rows(project)["mp-30"]["properties"]) == {"k_vrh": 1.5, "g_vrh": 1.5}

@@ -40,7 +40,7 @@ def test_a_table(tmp_path: Path, suffix: str) -> None:
     assert json.loads(found["a"]["properties"]) == {"k_vrh": 1.5, "tc": 9.0}
     assert json.loads(found["007"]["properties"]) == {"tc": 8.0}
     assert (found["a"]["structure"], found["a"]["format"], found["a"]["source"]) == (NACL, "cif", "table")
-    assert (found["007"]["structure"], found["007"]["error"]) == ("", "empty: the file is empty")
+    assert (found["007"]["structure"], found["007"]["error"]) == ("", "empty: there is no structure: the text is empty")
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv", "jsonl"])
@@ -86,13 +86,15 @@ def test_blocks_of_a_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
                  tmp_path / "t.csv")
     found = rows(path, blocks="all")
     assert {i: json.loads(row["properties"]) for i, row in found.items()} == {"x+a": {}, "x+b": {}, "y": {"k_vrh": 2.0}}
-    assert "1 rows of t.csv hold several crystals each" in capsys.readouterr().err
+    assert "are not used: 1" in capsys.readouterr().err
 
 
 def test_a_table_with_two_columns_of_structures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(pl.DataFrame({"material_id": ["x"], "poscar": ["?"], "cif": [NACL]}), tmp_path / "t.csv")
     assert rows(path)["x"]["structure"] == NACL
-    assert "t.csv has the columns cif and poscar; 'cif' is read" in capsys.readouterr().err
+    path = write(pl.DataFrame({"material_id": ["x"], "poscar": [NACL], "cif": [""]}), tmp_path / "u.csv")
+    assert rows(path)["x"]["structure"] == NACL
+    assert "t.csv has the columns cif and poscar; a row has its structure from the first" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("name", "text", "message"), [
