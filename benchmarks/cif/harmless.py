@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Iterator
 
 from benchmarks.cif.mutations import (
     HALLS,
@@ -163,23 +164,25 @@ def a_loop_of_displacements(_rng: random.Random, draft: Draft) -> None:
                                [[row[label], "0.01(1)"] for row in atoms.rows]))
 
 
-@on_draft(SAME)
-def errors_in_brackets(rng: random.Random, draft: Draft) -> None:
+def _decimal_coordinates(draft: Draft, pattern: str) -> Iterator[tuple[list[str], int]]:
+    """Row of the atoms and place in it, for each coordinate that is written so."""
     for row in draft.atoms.rows:
         for tag in FRACTIONS:
-            place = draft.atoms.at(tag)
-            if re.fullmatch(r"-?\d*\.\d+", row[place]):
-                row[place] += f"({rng.randint(1, 19)})"
+            if re.fullmatch(pattern, row[draft.atoms.at(tag)]):
+                yield row, draft.atoms.at(tag)
+
+
+@on_draft(SAME)
+def errors_in_brackets(rng: random.Random, draft: Draft) -> None:
+    for row, place in _decimal_coordinates(draft, r"-?\d*\.\d+"):
+        row[place] += f"({rng.randint(1, 19)})"
 
 
 @on_draft(SAME)
 def numbers_written_otherwise(rng: random.Random, draft: Draft) -> None:
-    for row in draft.atoms.rows:
-        for tag in FRACTIONS:
-            place = draft.atoms.at(tag)
-            if re.fullmatch(r"\d*\.\d+", row[place]):
-                row[place] = rng.choice((row[place] + "000", "+" + row[place], f"{float(row[place]):.10e}",
-                                         row[place].removeprefix("0") if float(row[place]) else row[place]))
+    for row, place in _decimal_coordinates(draft, r"\d*\.\d+"):
+        row[place] = rng.choice((row[place] + "000", "+" + row[place], f"{float(row[place]):.10e}",
+                                 row[place].removeprefix("0") if float(row[place]) else row[place]))
 
 
 @on_draft(SAME_OR_REJECT)

@@ -41,26 +41,21 @@ class Site:
     multiplicity: int | None
     """As the file says it."""
 
-    @property
-    def name(self) -> str:
-        return self.label or self.type or "?"
 
-
-def is_vacancy(site: Site, formula: Mapping[str, float] | None) -> bool:
+def is_vacancy(label: str, type_symbol: str | None, formula: Mapping[str, float] | None) -> bool:
     """Whether the file marks the place as empty: by a type that is no element, or else a label, `Va`, `Vac`, `[]`.
 
     The label `Va` is none in a crystal of vanadium, and proves nothing if the file does not say what it is made of.
     """
-    if site.type is not None:
-        return symbol_of(site.type) is None and bool(_VACANCY.match(site.type))
-    return bool(_EMPTY.match(site.label)) or (
-        formula is not None and "V" not in formula and bool(_VACANCY.match(site.label)))
+    if type_symbol is not None:
+        return symbol_of(type_symbol) is None and bool(_VACANCY.match(type_symbol))
+    return bool(_EMPTY.match(label)) or (formula is not None and "V" not in formula and bool(_VACANCY.match(label)))
 
 
-def hides_hydrogen(site: Site) -> bool:
+def hides_hydrogen(label: str, type_symbol: str | None) -> bool:
     """Whether a site of an element is called as a group with hydrogen is: `OH1`, `Wat`, `NH4`."""
-    return site.type is not None and symbol_of(site.type) not in (None, "H", "D", "T", "Ho", "Os") \
-        and bool(_HYDROGENS.match(site.label))
+    return type_symbol is not None and symbol_of(type_symbol) not in (None, "H", "D", "T", "Ho", "Os") \
+        and bool(_HYDROGENS.match(label))
 
 
 def symbol_of(type_symbol: str) -> str | None:
@@ -156,7 +151,7 @@ def _element(letters: str) -> str | None:
 
 def _no_element(site: Site, text: str, tag: str, formula: Mapping[str, float] | None = None) -> RowError:
     if _GROUP.match(text):
-        return RowError("group_label", f"site '{site.name}': '{text}' (_atom_site_{tag}) is a group of atoms; every "
+        return RowError("group_label", f"site '{site.label}': '{text}' (_atom_site_{tag}) is a group of atoms; every "
                                        "atom needs a site of its own")
     why = f" of the formula {' '.join(formula)}" if formula is not None else ""
-    return RowError("element_unclear", f"site '{site.name}': '{text}' (_atom_site_{tag}) is no element{why}")
+    return RowError("element_unclear", f"site '{site.label}': '{text}' (_atom_site_{tag}) is no element{why}")

@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pymatgen.core import Composition, Element
-
 from features.cif.elements import ISOTOPES, proportional, symbol_of
 from features.cif.grammar import Block, number
 
@@ -101,6 +99,8 @@ def _pairs(token: str, alone: bool) -> list[tuple[str, str]] | None:
 
 
 def _with_brackets(text: str) -> dict[str, float] | None:
+    from pymatgen.core import Composition, Element
+
     try:
         composition = Composition(re.sub(r"[,\s'\"]", "", text))
     except ValueError:
@@ -186,6 +186,8 @@ def _written(counts: Mapping[str, int]) -> str:
 
 
 def _mass(symbol: str) -> float:
+    from pymatgen.core import Element
+
     return float(Element(symbol).atomic_mass)
 
 

@@ -94,18 +94,18 @@ def listed(block: Block, formula: dict[str, float] | None) -> tuple[list[Site], 
         row = {name: ("" if value in _NULL else value) for name, value in zip(names, values, strict=True)}
         if row.get(_FLAG, "").lower().startswith("dum") or not any(row.get(tag) for tag in _IDENTITY):
             continue
-        label = row.get(_LABEL, "") or f"{row.get(_TYPE, '')}({index})"
+        type_symbol = row.get(_TYPE) or None
+        label = row.get(_LABEL) or f"{type_symbol or ''}({index})"
         occupancy = _occupancy(row.get(_OCCUPANCY, ""), label)
-        site = Site(label, row.get(_TYPE) or None, (0.0, 0.0, 0.0), occupancy, _whole(row, _MULTIPLICITIES))
-        if is_vacancy(site, formula):
+        if is_vacancy(label, type_symbol, formula):
             continue
-        if hides_hydrogen(site):
+        if hides_hydrogen(label, type_symbol):
             groups.append(label)
         if occupancy == 0:
             empty.append(label)
             continue
-        fractions = tuple(_coordinate(row[tag], tag, label) for tag in _FRACTIONS)
-        sites.append(Site(label, site.type, (fractions[0], fractions[1], fractions[2]), occupancy, site.multiplicity))
+        x, y, z = (_coordinate(row[tag], tag, label) for tag in _FRACTIONS)
+        sites.append(Site(label, type_symbol, (x, y, z), occupancy, _whole(row, _MULTIPLICITIES)))
         attached = number(row.get(_HYDROGENS, "") or "0")
         hydrogens += attached if attached > 0 else 0.0
         if row.get(_GROUP, "") not in ("", "0"):

@@ -76,7 +76,8 @@ def candidates(block: Block, metric: Floats) -> list[Candidate]:
         metric: metric tensor of the cell, Å², `[3, 3]`.
 
     Raises:
-        RowError: `superspace` or `unknown_space_group`.
+        RowError: `superspace`, `unknown_space_group`, `unreadable` for a text that is no operation, or
+            `contradicts_symmetry` for a list that is no group and stands alone.
     """
     listed, flags = _listed(block)
     sources = list(_sources(block, metric))
@@ -84,8 +85,14 @@ def candidates(block: Block, metric: Floats) -> list[Candidate]:
         return [Candidate(_P1, "atoms", "all atoms of the cell", {}, *_nothing(block))]
     doubts = []
     if listed is not None and not listed[1].is_group:
-        doubts = _completed(listed, sources, flags)
-        listed = None
+        fault = f"the {len(listed[1])} operations listed are no group, since products of them are missing"
+        flags["operations_incomplete"] = fault
+        complete = _holding(sources, listed[1])
+        if not sources:
+            raise RowError("contradicts_symmetry", f"{fault}, and no name in the file completes them")
+        if not complete:
+            doubts.append(f"{fault}, and {sources[0].origin} does not complete them")
+        sources, listed = complete or sources, None
     if listed is not None:
         sources.insert(0, _Source("operations", listed[0], [listed[1]], listed[1].number))
     if len({source.number for source in sources}) > 1:
@@ -172,18 +179,11 @@ def _choices(groups: list[gemmi.SpaceGroup], setting: str | None, metric: Floats
     return [operations[group.xhm()] for group in origins or fitting[:1]]
 
 
-def _completed(listed: tuple[str, Operations], sources: list[_Source], flags: dict[str, str]) -> list[str]:
-    """What speaks against the other sources if the list is no group by itself; they keep the groups that hold it."""
-    fault = f"the {len(listed[1])} operations listed are no group, since products of them are missing"
-    flags["operations_incomplete"] = fault
-    complete = [replace(source, choices=choices) for source in sources
-                for choices in [[choice for choice in source.choices if choice.keys >= listed[1].keys]] if choices]
-    if complete:
-        sources[:] = complete
-        return []
-    if not sources:
-        raise RowError("contradicts_symmetry", f"{fault}, and no name in the file completes them")
-    return [f"{fault}, and {sources[0].origin} does not complete them"]
+def _holding(sources: list[_Source], operations: Operations) -> list[_Source]:
+    """The sources with those of their choices that hold all the operations, as far as there are any."""
+    reduced = [replace(source, choices=[choice for choice in source.choices if choice.keys >= operations.keys])
+               for source in sources]
+    return [source for source in reduced if source.choices]
 
 
 def _misfit(source: _Source, metric: Floats) -> str:

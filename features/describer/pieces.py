@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from features.view import ENVIRONMENT
@@ -22,24 +22,23 @@ class Pieces:
 
     def first_of(self, name: str, *ways: Callable[[], T]) -> T:
         """What the first of `ways` gives that does not fail; the error of the last one is the caller's."""
-        for way in ways[:-1]:
-            try:
-                return way()
-            except Exception as error:
-                if not of_the_crystal(error):
-                    raise
-                self.replaced.append(name)
-        return ways[-1]()
+        return _first(ways, name, self.replaced)
 
     def unless_it_fails(self, name: str, way: Callable[[], T], instead: T) -> T:
         """What `way` gives; where it fails, `instead`, and `name` is missing in the text."""
+        return _first((way, lambda: instead), name, self.left_out)
+
+
+def _first(ways: Sequence[Callable[[], T]], name: str, failed: list[str]) -> T:
+    """What the first of `ways` gives that does not fail; `name` is added to `failed` for each that does."""
+    for way in ways[:-1]:
         try:
             return way()
         except Exception as error:
             if not of_the_crystal(error):
                 raise
-            self.left_out.append(name)
-            return instead
+            failed.append(name)
+    return ways[-1]()
 
 
 def of_the_crystal(error: Exception) -> bool:

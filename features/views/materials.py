@@ -158,5 +158,5 @@ VIEW = FeatureView(
     baselined=("numpy",),
     batch_size=32,
     timeout_s=lambda params: params.timeout_s,
-    preload=("features.cif.read", "pymatgen.io.vasp.inputs", "pymatgen.symmetry.analyzer"),
+    preload=("pymatgen.core", "pymatgen.symmetry.analyzer"),
 )
