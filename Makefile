@@ -19,7 +19,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup repro test lint bench
+.PHONY: help setup repro experiments test lint bench
 .DEFAULT_GOAL := help
 
 help: ## Show the targets
@@ -43,6 +43,10 @@ $(STAMP): pyproject.toml constraints.txt Makefile
 repro: setup ## Run the whole chain: dvc repro
 	@$(BIN)/python -m model check
 	$(BIN)/dvc repro
+
+# hours: EXPERIMENTS_MINUTES=60 make experiments begins no further cell after an hour, and goes on the next time
+experiments: setup ## Does the text help? Run what is missing of model/experiments/matrix.yaml
+	$(BIN)/dvc repro model/experiments/dvc.yaml
 
 # a test process has one thread, so that two of them do not wait for each other's
 test: setup ## Run the tests, two at a time

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from features.errors import UserError
 from features.paths import Paths
 
-STAGES = ("ingest", "describe", "paraphrase", "embed", "tensorize", "chgnet", "split", "train", "evaluate", "explain")
+STAGES = ("ingest", "describe", "paraphrase", "embed", "tokenize", "tensorize", "chgnet", "split", "train", "evaluate",
+          "explain")
 
 RUNTIME = {"runtime": True}
 """Mark of a parameter that changes how a row is computed but not its value (a time-out, a device)."""

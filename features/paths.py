@@ -66,6 +66,23 @@ class Paths:
     def results(self) -> Path:
         return self.data / "results"
 
+    @property
+    def experiments(self) -> Path:
+        """Out-of-fold predictions of all experiments, and the crystals that they are for; part of the repository."""
+        return self.root / "docs" / "experiments"
+
+    @property
+    def experiments_summary(self) -> Path:
+        return self.root / "docs" / "experiments.csv"
+
+    def experiment_project(self, dataset: str) -> Path:
+        """The project of a data set other than this one's own."""
+        return self.data / "experiments" / dataset
+
+    @property
+    def experiments_lock(self) -> Path:
+        return self.data / ".experiments.lock"
+
     def table(self, name: str) -> Path:
         return self.features / name
 

@@ -14,6 +14,7 @@ MODULES: Mapping[str, str] = {
     "describe": "features.views.descriptions",
     "paraphrase": "features.views.paraphrases",
     "embed": "features.views.text_embeddings",
+    "tokenize": "features.views.text_tokens",
     "tensorize": "features.views.structures",
     "chgnet": "features.views.chgnet_atoms",
     "split": "features.views.splits",

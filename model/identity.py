@@ -66,7 +66,7 @@ class Identity:
         if params.encoder == "chgnet":
             stages.append("chgnet")
         if params.with_text:
-            stages += ["describe", "embed"]
+            stages += ["describe", "tokenize" if params.text == "words" else "embed"]
             column = tables.read(root, "descriptions", ["source"])["source"]
             writers = tuple(sorted(name for name in pc.unique(column).to_pylist() if name))
         return cls({stage: table_identity(root, view_of(stage).name) for stage in stages}, writers)

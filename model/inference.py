@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -25,14 +26,24 @@ from model.params import TrainParams
 EVALUATION_BATCH = 64
 
 
-def load_splits(root: Path, params: TrainParams) -> dict[str, Dataset]:
-    """The three splits as the section `train` wants them."""
+def load_splits(root: Path, params: TrainParams, split_of: Mapping[str, str] | None = None) -> dict[str, Dataset]:
+    """The three splits as the section `train` wants them.
+
+    `split_of` says which split each crystal is of, in place of the table `splits`. Raises `UserError` if no branch can
+    predict for some of the crystals.
+    """
     wanted = getattr(getattr(params, params.encoder), "neighbours", 0)
     stored = tables.footer(tables.files(root, "structures")[0]).get("params", {}).get("neighbours", wanted)
     if wanted > stored:
         raise UserError(f"train.{params.encoder}.neighbours is {wanted}, but the table structures holds {stored}: "
                         "raise tensorize.neighbours")
-    return loader.load(root, params.target, params.transform, encoders.reads(params), params.loader, params.with_text)
+    splits = loader.load(root, params.target, params.transform, encoders.reads(params), params.loader,
+                         params.with_text, params.text == "words", split_of)
+    lacking = sum(int((split.n_texts == 0).sum()) for split in splits.values())
+    if params.without_text is None and lacking:
+        raise UserError(f"{lacking} crystals have no text, and with train.masking.drop_text 0 and train.loss.structure "
+                        "0 no branch learns to predict without one: set one of them above 0")
+    return splits
 
 
 @torch.no_grad()

@@ -58,6 +58,25 @@ class ChgnetEncoderParams(Section):
     """Width of an atom's token."""
 
 
+class WordsParams(Section):
+    """Section `train.words`: size of the text branch that learns from the words."""
+
+    dim: int = Field(default=64, ge=8, le=1024)
+    """Width of a word's token."""
+    heads: int = Field(default=8, ge=1, le=64)
+    """Heads that pool the tokens of a sentence, and of the attention between sentences."""
+    within: int = Field(default=1, ge=0, le=8)
+    """Layers in which tokens hear from their sentence."""
+    across: int = Field(default=1, ge=0, le=8)
+    """Layers in which sentences hear from each other."""
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> WordsParams:
+        if self.dim % self.heads:
+            raise ValueError(f"dim {self.dim} is not a multiple of heads {self.heads}")
+        return self
+
+
 class LossWeights(Section):
     """Section `train.loss`: weights of the three branches in the joint loss."""
 
@@ -114,6 +133,9 @@ class TrainParams(Section):
     """What is learned: the value or its decimal logarithm."""
     encoder: EncoderName = "crystalformer"
     """Structure encoder."""
+    elements: Literal["learned", "properties"] = "learned"
+    """What a structure encoder is told of an element: a vector learned from the training crystals alone, or with it 22
+    tabulated properties (`model/nets/element_properties.py`). The encoder `chgnet` has vectors of its own."""
     fusion: FusionName = "cross_attention"
     """How structure and text come together."""
     crystalformer: CrystalformerParams = CrystalformerParams()
@@ -124,6 +146,11 @@ class TrainParams(Section):
     """Size of the encoder of that name."""
     chgnet: ChgnetEncoderParams = ChgnetEncoderParams()
     """Size of the encoder of that name, which needs `chgnet.model`."""
+    text: Literal["sentences", "words"] = "sentences"
+    """What is read of a text: vectors of its sentences from the frozen encoder (table `text_embeddings`), or its words
+    and numbers (table `text_tokens`), whose meaning is then learned from the training crystals alone."""
+    words: WordsParams = WordsParams()
+    """Size of the text branch of that name."""
     loss: LossWeights = LossWeights()
     """Weights of the branches."""
     masking: Masking = Masking()
@@ -168,6 +195,17 @@ class TrainParams(Section):
     def with_text(self) -> bool:
         """Whether any branch that learns reads the text."""
         return self.fusion != "structure_only" or self.learns("text")
+
+    @property
+    def without_text(self) -> Literal["fused", "structure"] | None:
+        """Which branch predicts for a crystal without text; None: no branch has learned to.
+
+        With `masking.drop_text` 0 the fused branch has never seen a crystal without, and what stands in the text's
+        place is where it began.
+        """
+        if self.fusion == "structure_only" or self.masking.drop_text > 0:
+            return "fused"
+        return "structure" if self.learns("structure") else None
 
     def learns(self, branch: Literal["fused", "structure", "text"]) -> bool:
         """Whether a branch has a weight in the loss; what another one predicts means nothing."""

@@ -28,6 +28,7 @@ from model.identity import require_reproducible
 from model.inference import load_encoder
 from model.input import loader
 from model.input.batch import Crystals, StructureBatch, Text, collate_texts
+from model.input.words import collate_words
 from model.records import Explanation
 
 ID = "file"
@@ -103,13 +104,19 @@ def _predict(trained: Trained, name: str, text: str, with_explanation: bool) -> 
     material = _row(trained, "ingest", entry | {"structure": text, "format": form, "properties": "{}"})
     crystals = _crystals(trained, material)
     description, words, note = None, None, None
+    by_words = trained.params.text == "words"
     if trained.params.with_text:
         try:
             description = _row(trained, "describe", material)
-            words = _row(trained, "embed", description | {"variant": 0})
+            words = _row(trained, "tokenize" if by_words else "embed", description | {"variant": 0})
         except RowError as error:
             note = f"no text ({error.kind}: {error}): predicted from the structure alone"
-    texts = collate_texts([_text(words) if words else None], trained.config.text_dim)
+            if trained.params.without_text is None:
+                raise RowError("no_text", f"no text ({error.kind}: {error}), and no branch of the model has learned to "
+                                          "predict without one (train.masking.drop_text 0, train.loss.structure 0)"
+                               ) from None
+    texts = collate_words(words) if by_words else \
+        collate_texts([_text(words) if words else None], trained.config.text_dim)
     with torch.no_grad():
         prediction = trained.net(crystals.to(trained.device), texts.to(trained.device))
     fused, structure_only, text_only = (
@@ -117,7 +124,7 @@ def _predict(trained: Trained, name: str, text: str, with_explanation: bool) -> 
         for z in (prediction.fused, prediction.structure, prediction.text))
     outside = trained.coverage.outside(material)
     explanation = None
-    if with_explanation and description is not None and words is not None:
+    if with_explanation and description is not None and words is not None and not by_words:
         explanation = explain(trained, load_encoder(trained), Path(name).name, crystals, description["text"],
                               sentences.from_rows(description["sentences"]), None, in_words(outside))
     return FileResult(

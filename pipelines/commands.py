@@ -58,9 +58,12 @@ def program(name: str) -> str:
 
 
 def dvc_status(root: Path) -> dict[str, Any]:
-    """What DVC has to say of each stage; nothing of those that are up to date. Raises `UserError` if DVC is at work."""
-    done = subprocess.run([program("dvc"), "status", "--json"], cwd=root, env=environment(), capture_output=True,
-                          text=True, check=False)
+    """What DVC has to say of each stage of `dvc.yaml`; nothing of those that are up to date.
+
+    Stages of other files, such as the experiments, are no part of a refresh. Raises `UserError` if DVC is at work.
+    """
+    done = subprocess.run([program("dvc"), "status", "--json", "dvc.yaml"], cwd=root, env=environment(),
+                          capture_output=True, text=True, check=False)
     if done.returncode and ("rwlock" in done.stderr or "Unable to acquire lock" in done.stderr):
         raise UserError("DVC is at work here (`python -m pipelines status` says on what); try again when it is done")
     if done.returncode:

@@ -13,6 +13,7 @@ ENTRIES = {
     "describe": ("features.views.descriptions", "pipelines.sources.materials_project.texts"),
     "paraphrase": ("features.views.paraphrases",),
     "embed": ("features.views.text_embeddings",),
+    "tokenize": ("features.views.text_tokens",),
     "tensorize": ("features.views.structures",),
     "chgnet": ("features.views.chgnet_atoms",),
     "split": ("features.views.splits",),

@@ -92,7 +92,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         (root / "params.yaml").write_text(yaml.safe_dump({
             "ingest": {"source": "materials_project", "path": "data/input", "materials_project": settings},
             "train": SMALL | {"epochs": 2}, "explain": {"crystals": 1}, "paraphrase": {"variants": 1},
-            **{stage: {} for stage in ("describe", "embed", "tensorize", "chgnet", "split", "evaluate")}}))
+            **{stage: {} for stage in ("describe", "embed", "tokenize", "tensorize", "chgnet", "split", "evaluate")}}))
         home = tmp_path_factory.mktemp("prefect")
         with as_the_readme_says(root, home, MP_API_KEY=KEY) as nightly:
             nightly.shell("dvc init --no-scm --quiet")
@@ -102,7 +102,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_first_night_makes_everything(world: World) -> None:
-    assert world.nightly.refresh() == (f"database None → {OLD}; crystals: 40 added; 1 newly rejected; 10 stages ran")
+    assert world.nightly.refresh() == (f"database None → {OLD}; crystals: 40 added; 1 newly rejected; 11 stages ran")
     root = world.root
     assert sum(json.loads((root / "data/results/metrics.json").read_text())["split"].values()) == 40
     for name in ("report.html", "explanations.html", "parity.csv"):
@@ -112,7 +112,7 @@ def test_the_first_night_makes_everything(world: World) -> None:
     assert all("crystallizes in the" in row["text"] for row in rows)
     (rejected,) = catalog.query(root, "select material_id from rejects").to_pylist()
     assert rejected["material_id"] == BROKEN
-    assert [len(world.nightly.runs(flow)) for flow in ("stage", "model-stage", "refresh")] == [7, 3, 1]
+    assert [len(world.nightly.runs(flow)) for flow in ("stage", "model-stage", "refresh")] == [8, 3, 1]
     (counts,) = json.loads(world.nightly.artifacts("stage-describe")[0])
     assert (counts["rows in"], counts["computed"], counts["rejected"]) == (40, 40, 0)
 
@@ -122,7 +122,7 @@ def test_the_second_night_has_nothing_new(world: World) -> None:
     before = contents(world.root)
     assert world.nightly.refresh() == f"nothing new: database {OLD}"
     assert contents(world.root) == before
-    assert len(world.nightly.runs("stage")) == 7
+    assert len(world.nightly.runs("stage")) == 8
 
 
 @pytest.mark.slow
@@ -130,13 +130,13 @@ def test_the_second_night_has_nothing_new(world: World) -> None:
 def test_the_third_night_computes_what_changed(world: World) -> None:
     before = contents(world.root)
     world.database.move(NEW)
-    assert world.nightly.refresh() == f"database {OLD} → {NEW}; crystals: 1 changed; 10 stages ran"
+    assert world.nightly.refresh() == f"database {OLD} → {NEW}; crystals: 1 changed; 11 stages ran"
     did = runs.latest(world.root)
     counts = {stage: (did[stage].counts["wanted"], did[stage].counts["computed"]) for stage in stages.STAGES}
     assert counts == {"ingest": (41, 1), "describe": (40, 1), "paraphrase": (40, 1), "embed": (80, 2),
-                      "tensorize": (40, 1), "chgnet": (0, 0), "split": (40, 1)}
+                      "tokenize": (80, 2), "tensorize": (40, 1), "chgnet": (0, 0), "split": (40, 1)}
     after = contents(world.root)
-    for stage in stages.STAGES[:5]:
+    for stage in stages.STAGES[:6]:
         table = json.loads(world.nightly.artifacts(f"stage-{stage}")[-1])[0]["view"]
         parts = [name for name in after if name.startswith(f"data/features/{table}/")]
         assert len(parts) == 8

@@ -17,7 +17,7 @@ from model.params import EvaluateParams
 
 Floats = NDArray[np.float64]
 BRANCHES: dict[Literal["fused", "structure", "text"], str] = {
-    "fused": "mae", "structure": "mae_structure_only", "text": "mae_text_only"}
+    "fused": "mae", "structure": "mae_own_structure_branch", "text": "mae_own_text_branch"}
 
 
 def predict_all(trained: Trained, dataset: Dataset, texts_of: Ints | None = None) -> dict[str, Floats]:
@@ -31,9 +31,11 @@ def measure(trained: Trained, test: Dataset, predicted: dict[str, Floats], param
     """All metrics of the test split, with bootstrap intervals over its crystals.
 
     `mae_shuffled_text` gives every crystal another one's description, at test time: a fused branch that reads its
-    text must get worse. An interval says how much the error moves with the choice of test crystals; it does not
-    hold the spread between training seeds. A branch that did not learn (weight 0 in `train.loss`) has no error, and a
-    fusion that reads no text no control.
+    text must get worse. `mae_no_text` is the fused branch without any text. The *own structure branch* is that of
+    the same network: joint training may cost it something, so it is no network that was trained on structures alone
+    (for those see `model/experiments/`). An interval says how much the error moves with the choice of test crystals; it
+    does not hold the spread between training seeds. A branch that did not learn (weight 0 in `train.loss`) has no
+    error, and a fusion that reads no text no control.
     """
     rng = np.random.default_rng(params.seed)
     name = trained.params.transform
@@ -50,13 +52,17 @@ def measure(trained: Trained, test: Dataset, predicted: dict[str, Floats], param
         if trained.params.learns(branch):
             scores |= interval(np.abs(predicted[branch] - test.targets), key)
     right = np.abs(predicted["fused"] - test.targets)
-    if "mae_structure_only" in scores:
-        scores |= interval(right - np.abs(predicted["structure"] - test.targets), "fused_minus_structure_only")
+    if BRANCHES["structure"] in scores:
+        scores |= interval(right - np.abs(predicted["structure"] - test.targets),
+                           "fused_minus_own_structure_branch")
     if trained.params.fusion != "structure_only":
         shuffled = [predict_all(trained, test, anothers(test, rng))["fused"] for _ in range(params.shuffles)]
         wrong_text = np.mean([np.abs(values - test.targets) for values in shuffled], axis=0)
         scores |= interval(wrong_text, "mae_shuffled_text")
         scores |= interval(right - wrong_text, "fused_minus_shuffled_text")
+        if trained.params.without_text == "fused":
+            nobodys = np.full(len(test), -1, np.int64)
+            scores |= interval(np.abs(predict_all(trained, test, nobodys)["fused"] - test.targets), "mae_no_text")
     mean = np.full(len(test), trained.config.target_mean)
     baseline = interval(np.abs(mean - test.targets), "mean_mae") | {"mean_mae_natural": float(natural(mean).mean())}
     return {

@@ -64,8 +64,8 @@ def evaluate(root: Path) -> None:
     catalog.refresh(root)
     test, base = metrics["test"], metrics["baseline"]
     others = "".join(f"{label} {test[key]:.4f}, " for key, label in (
-        ("mae_structure_only", "structure only"), ("mae_text_only", "text only"),
-        ("mae_shuffled_text", "shuffled text")) if key in test)
+        ("mae_own_structure_branch", "its own structure branch"), ("mae_own_text_branch", "its own text branch"),
+        ("mae_shuffled_text", "shuffled text"), ("mae_no_text", "no text")) if key in test)
     say(f"evaluate: test MAE {test['mae']:.4f} [{test['mae_low']:.4f}, {test['mae_high']:.4f}] {metrics['unit']}, "
         f"{others}mean predictor {base['mean_mae']:.4f}")
     if metrics["pretrained_on"]:

@@ -8,6 +8,7 @@ tokens it is read by showing the trained layer token vectors in place of sentenc
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -63,6 +64,8 @@ def explain(trained: Trained, encoder: text_encoder.TextEncoder, material_id: st
     def add(kind: str, labels: Sequence[str], spans: Sequence[tuple[int, int] | None], without: Sequence[float],
             weights: Sequence[float] | None) -> None:
         for index, (label, span, value) in enumerate(zip(labels, spans, without, strict=True)):
+            if not math.isfinite(value):  # the model predicts nothing without any text
+                continue
             rows.append({"material_id": material_id, "kind": kind, "index": index, "label": label,
                          "start": span[0] if span else None, "end": span[1] if span else None,
                          "change": full - float(value), "attention": weights[index] if weights else None})

@@ -32,6 +32,10 @@ def explain_stage(root: Path) -> None:
         _write(root, trained, [])
         say("explain: the model was trained without text, so there is nothing to explain")
         return
+    if trained.params.text == "words":
+        _write(root, trained, [])
+        say("explain: there are no explanations of a model with train.text: words yet")
+        return
     require_same(trained.identity, root, trained.params)
     test = load_splits(root, trained.params)["test"]
     place = placement.positions(test.ids)

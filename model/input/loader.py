@@ -8,9 +8,10 @@ threads ahead of their use.
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ from features.sentences import REGIONS
 from features.store import tables
 from features.views.materials import PROPERTIES
 from model.input.batch import ATOM_VECTORS, ATOMS, Crystals, Ints, StructureBatch, TextBatch, Texts, ragged
+from model.input.words import COLUMNS, WordBatch, Words
 from model.params import LoaderParams
 
 SPLITS = ("train", "validation", "test")
@@ -40,7 +42,7 @@ class Batch:
     """A batch, or one process's share of it."""
 
     structure: StructureBatch
-    text: TextBatch
+    text: TextBatch | WordBatch
     target: Tensor
     """`[crystals]`, in the transformed unit."""
     row: Ints
@@ -59,7 +61,7 @@ class Window:
 
     start: int
     crystals: Crystals
-    texts: Texts
+    texts: Texts | Words
     first_text: Ints
     """`[rows]`, index of each row's variant 0, the others follow it."""
 
@@ -68,14 +70,30 @@ class Dataset:
     """Crystals of one split that have a structure and a target, in the order of the tables' parts."""
 
     def __init__(self, root: Path, reads: Sequence[str], ids: list[str], targets: NDArray[np.float64], part: Ints,
-                 n_edges: Ints, n_texts: Ints, text_dim: int, params: LoaderParams) -> None:
+                 n_edges: Ints, n_texts: Ints, text_dim: int, params: LoaderParams, words: bool = False) -> None:
+        self.words = words
         self.root, self.reads, self.ids, self.targets, self.part = root, tuple(reads), ids, targets, part
         self.n_edges, self.n_texts, self.text_dim, self.params = n_edges, n_texts, text_dim, params
         self.bounds = _windows(part, params.window)
         self._only_window: Window | None = None
+        self._texts_of: Ints | None = None
+        self._texts: Texts | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def showing(self, texts_of: Ints | None = None, texts: Texts | None = None) -> Dataset:
+        """The same crystals, which show other texts from now on.
+
+        Args:
+            texts_of: for each row the row whose texts it shows, from the same window; -1 shows none.
+            texts: for each row the one text that it shows, one without sentences is none.
+        """
+        other = copy.copy(self)
+        other._only_window, other._texts_of, other._texts = None, texts_of, texts
+        if texts is not None:
+            other.n_texts = (np.diff(texts.starts) > 0).astype(np.int64)
+        return other
 
     def plan(self, batch_size: int, seed: Sequence[int] | None = None) -> list[Ints]:
         """The rows of each batch of an epoch; without a seed in the order of the data set.
@@ -107,8 +125,10 @@ class Dataset:
             plan: from `plan`.
             variants: for each row of the data set the variant of its text, counted round; the description by default.
             share: (rank, processes): every batch is dealt out to so many processes.
-            texts_of: for each row the row whose text it gets instead of its own, from the same window.
+            texts_of: for each row the row whose text it gets instead of its own, from the same window; -1 is no text.
         """
+        if self._texts_of is not None:
+            texts_of = self._texts_of if texts_of is None else np.where(texts_of < 0, -1, self._texts_of[texts_of])
         with ThreadPoolExecutor(self.params.workers) as makers, ThreadPoolExecutor(1) as reader:
             coming: deque[Future[Batch]] = deque()
             try:
@@ -146,8 +166,9 @@ class Dataset:
             mine = rows[:1]
         shown = mine if texts_of is None else texts_of[mine]
         variant = np.zeros(len(shown), np.int64) if variants is None else variants[mine]
-        n_texts = self.n_texts[shown]
-        text = np.where(n_texts > 0, window.first_text[shown - window.start] + variant % np.maximum(n_texts, 1), -1)
+        n_texts = self._text_counts_of(shown)
+        first = window.first_text[np.maximum(shown - window.start, 0)]
+        text = np.where(n_texts > 0, first + variant % np.maximum(n_texts, 1), -1)
         return Batch(
             structure=window.crystals.batch(mine - window.start),
             text=window.texts.batch(text),
@@ -155,8 +176,12 @@ class Dataset:
             row=mine,
             weight=torch.full((len(mine),), 0.0 if filler else 1.0),
             crystals=len(rows),
-            with_text=int((self.n_texts[rows] > 0).sum()),
+            with_text=int((self._text_counts_of(rows if texts_of is None else texts_of[rows]) > 0).sum()),
         )
+
+    def _text_counts_of(self, rows: Ints) -> Ints:
+        """How many texts these rows have; -1 has none."""
+        return np.where(rows < 0, 0, self.n_texts[rows])
 
     def _window(self, number: int) -> Window:
         if self._only_window is not None:
@@ -166,15 +191,20 @@ class Dataset:
         parts = np.unique(self.part[start:stop])
         crystals = _crystals(self.root, ids, self.reads, parts)
         counts = self.n_texts[start:stop]
-        window = Window(start, crystals, _texts(self.root, ids, self.text_dim) if counts.any() else _no_texts(self),
-                        np.cumsum(counts) - counts)
+        texts: Texts | Words = _no_texts(self)
+        first = np.cumsum(counts) - counts
+        if self._texts is not None:
+            texts, first = self._texts, np.arange(start, stop)
+        elif counts.any():
+            texts = _words(self.root, ids) if self.words else _texts(self.root, ids, self.text_dim)
+        window = Window(start, crystals, texts, first)
         if len(self.bounds) == 1:
             self._only_window = window
         return window
 
 
 def load(root: Path, target: str, transform_name: str, reads: Sequence[str], params: LoaderParams | None = None,
-         with_text: bool = True) -> dict[str, Dataset]:
+         with_text: bool = True, words: bool = False, split_of: Mapping[str, str] | None = None) -> dict[str, Dataset]:
     """The three splits: every crystal with a structure and a target, with its texts if there are any.
 
     Args:
@@ -184,14 +214,18 @@ def load(root: Path, target: str, transform_name: str, reads: Sequence[str], par
         reads: columns of `structures` that the encoder reads.
         params: how batches are made.
         with_text: without, no table of texts need exist.
+        words: read texts as tokens (`text_tokens`), not as vectors of sentences (`text_embeddings`).
+        split_of: the split of each crystal by its id; that of the table `splits` by default.
     """
     targets = read_targets(root, target, transform_name)
-    columns = tables.read(root, "splits", ["material_id", "split"])
-    split_of = dict(zip(*(column.to_pylist() for column in columns.columns), strict=True))
+    if split_of is None:
+        columns = tables.read(root, "splits", ["material_id", "split"])
+        split_of = dict(zip(*(column.to_pylist() for column in columns.columns), strict=True))
     chgnet = bool(set(ATOM_VECTORS) & set(reads))
-    for stage in ("tensorize", *(["embed"] if with_text else []), *(["chgnet"] if chgnet else [])):
+    text_stage = "tokenize" if words else "embed"
+    for stage in ("tensorize", *([text_stage] if with_text else []), *(["chgnet"] if chgnet else [])):
         _check_version(root, stage)
-    counts, dim = _text_counts(root) if with_text else ({}, 1)
+    counts, dim = _text_counts(root, words) if with_text else ({}, 1)
     ids, part, n_edges = _index(root)
     if chgnet:
         with_vectors = set(tables.read(root, "chgnet_atoms", ["material_id"])["material_id"].to_pylist())
@@ -211,7 +245,7 @@ def load(root: Path, target: str, transform_name: str, reads: Sequence[str], par
                             "another split (section split)")
         mine = [ids[index] for index in rows]
         result[name] = Dataset(root, reads, mine, np.array([targets[i] for i in mine]), part[rows], n_edges[rows],
-                               np.array([counts.get(i, 0) for i in mine]), dim, params or LoaderParams())
+                               np.array([counts.get(i, 0) for i in mine]), dim, params or LoaderParams(), words)
     return result
 
 
@@ -292,11 +326,11 @@ def _index(root: Path) -> tuple[list[str], Ints, Ints]:
     return ids, np.concatenate(parts), np.concatenate(n_edges)
 
 
-def _text_counts(root: Path) -> tuple[dict[str, int], int]:
-    """How many texts each crystal has, and the dimension of their vectors."""
-    ids = tables.read(root, "text_embeddings", ["material_id"])["material_id"]
-    dim = 0
-    for path in tables.files(root, "text_embeddings"):
+def _text_counts(root: Path, words: bool) -> tuple[dict[str, int], int]:
+    """How many texts each crystal has, and the dimension of their vectors; 1 for words, which have none."""
+    ids = tables.read(root, "text_tokens" if words else "text_embeddings", ["material_id"])["material_id"]
+    dim = 1 if words and len(ids) else 0
+    for path in tables.files(root, "text_embeddings") if not words else ():
         head = pq.ParquetFile(path).iter_batches(1, columns=["sentence_vectors"])
         for batch in itertools.islice(head, 1):
             if batch.column(0).null_count:
@@ -331,11 +365,7 @@ def _in_order(table: pa.Table, ids: pa.Array) -> pa.Table:
 
 def _texts(root: Path, ids: pa.Array, dim: int) -> Texts:
     """All texts of these crystals, in their order, variant 0 first."""
-    table = tables.read(root, "text_embeddings", ["material_id", "variant", "sentence_vectors", "regions"],
-                        ids.to_pylist())
-    place = pc.index_in(table["material_id"], value_set=ids).to_numpy()
-    order = np.lexsort((table["variant"].to_numpy(), place))
-    table = table.combine_chunks().take(pa.array(order))
+    table = _texts_in_order(root, "text_embeddings", ["sentence_vectors", "regions"], ids)
     vectors, starts = ragged(table["sentence_vectors"].combine_chunks().flatten())
     regions, first = ragged(table["regions"])
     numbers = pc.index_in(pa.array(regions), value_set=pa.array(REGIONS)).to_numpy().astype(np.int64)
@@ -343,5 +373,19 @@ def _texts(root: Path, ids: pa.Array, dim: int) -> Texts:
     return Texts(flat, numbers[first[0]:first[-1]], first - first[0])
 
 
-def _no_texts(dataset: Dataset) -> Texts:
+def _words(root: Path, ids: pa.Array) -> Words:
+    """The same as tokens."""
+    return Words.from_table(_texts_in_order(root, "text_tokens", COLUMNS, ids))
+
+
+def _texts_in_order(root: Path, name: str, columns: Sequence[str], ids: pa.Array) -> pa.Table:
+    table = tables.read(root, name, ["material_id", "variant", *columns], ids.to_pylist())
+    place = pc.index_in(table["material_id"], value_set=ids).to_numpy()
+    order = np.lexsort((table["variant"].to_numpy(), place))
+    return table.combine_chunks().take(pa.array(order))
+
+
+def _no_texts(dataset: Dataset) -> Texts | Words:
+    if dataset.words:
+        return Words.of([])
     return Texts(np.zeros((0, dataset.text_dim), np.float16), np.zeros(0, np.int64), np.zeros(1, np.int64))

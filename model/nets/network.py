@@ -14,8 +14,10 @@ from torch.nn import functional as F
 
 from features.sentences import REGIONS
 from model.input.batch import Ints, StructureBatch, TensorGroup, TextBatch
+from model.input.words import WordBatch
 from model.nets import encoders, fusion
 from model.nets.fusion import Tokens
+from model.nets.words import WordsBranch
 from model.params import LossWeights, Masking, TrainParams
 
 
@@ -43,7 +45,7 @@ class Hidden(TensorGroup):
     """`[crystals]`, True where the fused branch gets no text."""
 
 
-def draw_hidden(structure: StructureBatch, text: TextBatch, rows: Ints, masking: Masking,
+def draw_hidden(structure: StructureBatch, text: TextBatch | WordBatch, rows: Ints, masking: Masking,
                 seed: Sequence[int]) -> Hidden:
     """Draw what is hidden. At least one sentence of a text always stays, and atoms alike by symmetry go together.
 
@@ -120,11 +122,13 @@ class MultimodalNet(nn.Module):
         super().__init__()
         self.encoder = encoders.make(params)
         dim = int(self.encoder.dim)  # type: ignore[arg-type]
-        self.text_branch = TextBranch(text_dim, dim)
+        self.text_branch = WordsBranch(params.words, dim) if params.text == "words" else TextBranch(text_dim, dim)
         self.fusion = fusion.make(params.fusion, dim, params.crystalformer.heads)
+        self.without_text = params.without_text
         self.head_fused, self.head_structure, self.head_text = Head(dim), Head(dim), Head(dim)
 
-    def forward(self, structure: StructureBatch, text: TextBatch, hidden: Hidden | None = None) -> Prediction:
+    def forward(self, structure: StructureBatch, text: TextBatch | WordBatch,
+                hidden: Hidden | None = None) -> Prediction:
         """Predict; with `hidden`, as a training step sees the crystals."""
         atoms = self.structure_tokens(structure, hidden.atoms if hidden else None)
         words = self.text_branch(text, hidden.sentences if hidden else None)
@@ -142,14 +146,21 @@ class MultimodalNet(nn.Module):
         return Tokens(values, mask)
 
     def fuse(self, atoms: Tokens, words: Tokens, hidden: Hidden | None = None) -> Prediction:
-        """From the tokens of both views to predictions."""
+        """From the tokens of both views to predictions.
+
+        A fused branch that never sees a crystal without text while training does not predict for one: the structure
+        branch does, or if that does not learn either, nobody, and the fused prediction is not a number.
+        """
         shown_atoms, shown_words = atoms, words
         if hidden is not None:
             shown_atoms = Tokens(atoms.values, atoms.mask & ~hidden.structure[:, None])
             shown_words = Tokens(words.values, words.mask & ~hidden.text[:, None])
-        fused = self.fusion(shown_atoms, shown_words)
-        return Prediction(self.head_fused(fused.vector), self.head_structure(atoms.mean()),
-                          self.head_text(words.mean()), fused.attention)
+        together = self.fusion(shown_atoms, shown_words)
+        fused, structure = self.head_fused(together.vector), self.head_structure(atoms.mean())
+        if self.without_text != "fused":
+            instead = structure if self.without_text == "structure" else torch.full_like(fused, torch.nan)
+            fused = torch.where(words.present, fused, instead)
+        return Prediction(fused, structure, self.head_text(words.mean()), together.attention)
 
 
 def joint_loss(prediction: Prediction, target: Tensor, has_text: Tensor, weights: LossWeights,

@@ -13,9 +13,10 @@ from markupsafe import Markup
 from features.store.files import write_text
 from model.records import Explanation
 
-BRANCHES = (("mae", "structure and text, fused"), ("mae_structure_only", "structure branch alone"),
-            ("mae_text_only", "text branch alone"),
-            ("mae_shuffled_text", "fused, with another crystal's text (control)"))
+BRANCHES = (("mae", "structure and text, fused"), ("mae_own_structure_branch", "its own structure branch"),
+            ("mae_own_text_branch", "its own text branch"),
+            ("mae_shuffled_text", "fused, with another crystal's text (control)"),
+            ("mae_no_text", "fused, without text"))
 
 
 @functools.cache
@@ -62,8 +63,7 @@ def _shaded(explanation: Explanation) -> dict[str, Any]:
                        "title": f"change {token['change']:+.5f}{attention}"})
         position = token["end"]
     pieces.append({"text": explanation.text[position:], "colour": None, "title": ""})
-    sentences = [{**row, "region": tag.region}
-                 for row, tag in zip(by_kind["sentence"], explanation.tagged, strict=True)]
+    sentences = [{**row, "region": explanation.tagged[row["index"]].region} for row in by_kind["sentence"]]
     return {"id": explanation.material_id, "predicted": explanation.predicted, "true": explanation.true,
             "outside": explanation.outside, "pieces": pieces, "sentences": sentences,
             "coarse": by_kind["modality"] + by_kind["region"]}
@@ -84,7 +84,8 @@ def _parity(metrics: dict[str, Any], rows: list[dict[str, Any]]) -> Markup:
 
 def _curve(metrics: dict[str, Any], history: list[dict[str, float]]) -> Markup:
     figure, axes = _figure()
-    for name, key in (("fused", "mae"), ("structure", "mae_structure_only"), ("text", "mae_text_only")):
+    for name, key in (("fused", "mae"), ("structure", "mae_own_structure_branch"),
+                      ("text", "mae_own_text_branch")):
         if key in metrics["test"]:
             axes.plot([row["epoch"] for row in history], [row[f"validation_mae_{name}"] for row in history], label=name)
     axes.set_xlabel("epoch")

@@ -10,6 +10,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -43,34 +44,24 @@ from model.training.resume import Resume
 def train(root: Path) -> None:
     """Train with the section `train` of `params.yaml`; writes `data/model/`."""
     params = load_section(root, "train", TrainParams)
-    # the same seed gives the same model: without this, gradients of indexing are summed in the order of threads
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
-    # nothing here reads memory that it has not written
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    deterministic()
     with team(pick_device(params.device)) as (group, device):
         _train(root, params, group, torch.device(device))
 
 
 def _train(root: Path, params: TrainParams, group: Team, device: torch.device) -> None:
     splits = load_splits(root, params)
-    torch.manual_seed(params.seed)
     training = splits["train"]
     if params.batch_size < group.processes:
         raise UserError(f"train.batch_size {params.batch_size} cannot be shared by {group.processes} processes")
-    # statistics from the training split alone
-    mean, std = float(training.targets.mean()), float(training.targets.std()) or 1.0
-    net = MultimodalNet(params, training.text_dim)
-    first = next(training.batches(training.plan(params.batch_size, (params.seed, 0))[:1]))
-    net.encoder.calibrate(first.structure)  # type: ignore[operator]
-    net.to(device)
     identity, coverage = Identity.of(root, params), Coverage.of(root, training.ids)
     resume = Resume(root, {"train": params.deciding(), "device": device.type, "processes": group.processes,
                            "identity": identity.to_dict(), "code": code_digest("features", "model")})
-    history = _loop(_Run(net, params, splits, mean, std, device, group), resume)
+    fitted = fit(params, splits, device, group, resume)
     if not group.leads:
         return
-    curve = [{name: value for name, value in epoch.items() if name != "seconds"} for epoch in history]
+    net = fitted.net
+    curve = [{name: value for name, value in epoch.items() if name != "seconds"} for epoch in fitted.history]
     _write_curve(Paths(root).model / "learning_curve.csv", curve)
     checkpoint.save(root, net, Config(
         format=checkpoint.FORMAT,
@@ -78,8 +69,8 @@ def _train(root: Path, params: TrainParams, group: Team, device: torch.device) -
         identity=identity.to_dict(),
         coverage=coverage.to_dict(),
         text_dim=training.text_dim,
-        target_mean=mean,
-        target_std=std,
+        target_mean=fitted.mean,
+        target_std=fitted.std,
         unit=PROPERTIES.get(params.target, ("", None))[1] or "",
         split_sizes={name: len(split) for name, split in splits.items()},
         parameters=sum(p.numel() for p in net.parameters()),
@@ -88,12 +79,49 @@ def _train(root: Path, params: TrainParams, group: Team, device: torch.device) -
     resume.clear()
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """A trained network and what its predictions are counted in."""
+
+    net: MultimodalNet
+    """With the weights of the best epoch."""
+    mean: float
+    std: float
+    """Of the training crystals' transformed targets."""
+    history: list[dict[str, float]]
+    """The learning curve."""
+
+
+def fit(params: TrainParams, splits: dict[str, Dataset], device: torch.device, group: Team = ALONE,
+        resume: Resume | None = None, quiet: bool = False) -> Fitted:
+    """Train on the split `train` and stop by `validation`; without `resume` nothing is written."""
+    training = splits["train"]
+    torch.manual_seed(params.seed)
+    # statistics from the training split alone
+    mean, std = float(training.targets.mean()), float(training.targets.std()) or 1.0
+    net = MultimodalNet(params, training.text_dim)
+    first = next(training.batches(training.plan(params.batch_size, (params.seed, 0))[:1]))
+    net.encoder.calibrate(first.structure)  # type: ignore[operator]
+    net.to(device)
+    return Fitted(net, mean, std, _loop(_Run(net, params, splits, mean, std, device, group, quiet), resume))
+
+
+def deterministic() -> None:
+    """Let the same seed give the same model, for the rest of this process."""
+    # without this, gradients of indexing are summed in the order of threads
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    # nothing here reads memory that it has not written
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
 class _Run:
     """One training run: everything that changes from step to step."""
 
     def __init__(self, net: MultimodalNet, params: TrainParams, splits: dict[str, Dataset], mean: float, std: float,
-                 device: torch.device, group: Team = ALONE) -> None:
+                 device: torch.device, group: Team = ALONE, quiet: bool = False) -> None:
         self.net, self.params, self.mean, self.std, self.device, self.group = net, params, mean, std, device, group
+        self.quiet = quiet or not group.leads
         self.training, self.validation = splits["train"], splits["validation"]
         self.optimizer = make_optimizer(net, params)
         self.steps = math.ceil(len(self.training.plan(params.batch_size)) / params.accumulate)
@@ -195,29 +223,31 @@ class _Run:
         self.step, self.total, self.seconds = state["step"], state["total"], state["seconds"]
 
 
-def _loop(run: _Run, resume: Resume) -> list[dict[str, float]]:
+def _loop(run: _Run, resume: Resume | None) -> list[dict[str, float]]:
     """Train until validation no longer improves; leaves the best weights in the net and returns the learning curve."""
-    params, leads = run.params, run.group.leads
-    state = resume.load(run.device)
+    params = run.params
+    state = None if resume is None else resume.load(run.device)
     if state is not None:
         run.restore(state)
-        if leads:
+        if not run.quiet:
             say(f"train: goes on after step {run.step} of epoch {len(run.history) + 1}, where an earlier run was "
                 "stopped")
     saved = time.monotonic()
 
     def save() -> None:
         nonlocal saved
+        if resume is None:
+            return
         state = run.state()
-        if leads:
+        if run.group.leads:
             resume.save(state)
         saved = time.monotonic()
 
     def save_now_and_then() -> None:
-        if run.group.agreed(time.monotonic() - saved >= params.save_every_s):
+        if resume is not None and run.group.agreed(time.monotonic() - saved >= params.save_every_s):
             save()
 
-    with Progress("train", params.epochs, "epochs", quiet=not leads) as progress:
+    with Progress("train", params.epochs, "epochs", quiet=run.quiet) as progress:
         progress.advance(len(run.history))
         for number in range(len(run.history), params.epochs):
             if run.history and number - 1 - run.best_epoch >= params.patience:
@@ -226,7 +256,7 @@ def _loop(run: _Run, resume: Resume) -> list[dict[str, float]]:
             save()
             progress.advance(1, f"validation MAE {run.history[-1]['validation_mae_fused']:.4f}, best {run.best:.4f}")
     run.net.load_state_dict(run.best_state)
-    if leads:
+    if not run.quiet:
         say(f"train: best epoch {run.best_epoch + 1} of {len(run.history)}, validation MAE {run.best:.4f}")
     return run.history
 

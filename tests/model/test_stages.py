@@ -69,6 +69,42 @@ def test_another_encoder(trained: Path, tmp_path: Path) -> None:
     assert np.isfinite(result[0].value)
 
 
+def test_a_model_that_reads_words(trained: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(trained, tmp_path / "project"))
+    set_params(root, train={**SMALL, "text": "words", "words": {"dim": 16, "heads": 2}})
+    with pytest.raises(UserError, match="text_tokens"):
+        train.train(root)
+    stages.run("tokenize", root, "serial")
+    shutil.rmtree(Paths(root).table("text_embeddings"))
+    train.train(root)
+    before = weights(root)
+    train.train(root)
+    assert weights(root) == before
+    evaluation.evaluate(root)
+    explanation.explain_stage(root)
+    assert len(tables.read(root, "attributions")) == 0
+    assert "mae_shuffled_text" in json.loads((Paths(root).results / "metrics.json").read_text())["test"]
+    assert set(checkpoint.load(root).identity.tables) == {"ingest", "split", "tensorize", "describe", "tokenize"}
+
+
+def test_words_of_a_file_are_those_of_the_table(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Path(shutil.copytree(trained, tmp_path / "project"))
+    set_params(root, train={**SMALL, "text": "words", "words": {"dim": 16, "heads": 2}})
+    stages.run("tokenize", root, "serial")
+    train.train(root)
+    evaluation.evaluate(root)
+    model = checkpoint.load(root)
+    row = next(row for row in tables.read(root, "predictions").to_pylist() if row["material_id"] == "mp-149")
+    described(monkeypatch, lambda _units, _: Batch(
+        tables.read(root, "descriptions", ids=["mp-149"]), [0], {}))
+    result = predict.predict_files(model, [CRYSTALS / "mp-149.cif"], with_explanations=True)[0]
+    assert result.value == pytest.approx(10 ** row["y_fused"], rel=1e-5)
+    assert result.text_only == pytest.approx(10 ** row["y_text_only"], rel=1e-5)
+    assert result.explanation is None
+    described(monkeypatch, no_text)
+    assert predict.predict_files(model, [CRYSTALS / "mp-149.cif"])[0].note is not None
+
+
 def test_a_pretrained_encoder_is_marked_wherever_it_reports(trained: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(trained, tmp_path / "project"))
     set_params(root, train={**SMALL, "encoder": "chgnet", "chgnet": {"dim": 16}})
@@ -179,9 +215,9 @@ def test_metrics_hold_what_the_design_says(trained: Path) -> None:
               for branch in ("fused", "structure_only", "text_only")}
     training = [np.log10(row["k_vrh"]) for row in tables.read(trained, "materials").to_pylist()
                 if row["material_id"] in set(loader.load(trained, "k_vrh", "log10", IMAGES)["train"].ids)]
-    expected = {"mae": errors["fused"], "mae_structure_only": errors["structure_only"],
-                "mae_text_only": errors["text_only"],
-                "fused_minus_structure_only": errors["fused"] - errors["structure_only"]}
+    expected = {"mae": errors["fused"], "mae_own_structure_branch": errors["structure_only"],
+                "mae_own_text_branch": errors["text_only"],
+                "fused_minus_own_structure_branch": errors["fused"] - errors["structure_only"]}
     for key, values in expected.items():
         low, middle, high = (written["test"][f"{key}{end}"] for end in ("_low", "", "_high"))
         assert middle == pytest.approx(values.mean())

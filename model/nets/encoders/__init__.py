@@ -47,7 +47,10 @@ def class_of(name: str) -> type[torch.nn.Module]:
 
 def make(params: TrainParams) -> torch.nn.Module:
     """The encoder that `train.encoder` names, in the size of the section of that name."""
-    return class_of(params.encoder)(**getattr(params, params.encoder).model_dump())
+    size = getattr(params, params.encoder).model_dump()
+    if params.encoder != "chgnet":  # whose vectors of atoms are made elsewhere
+        size["properties"] = params.elements == "properties"
+    return class_of(params.encoder)(**size)
 
 
 def reads(params: TrainParams) -> tuple[str, ...]:

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.input.batch import N_ELEMENTS, NEIGHBOURS, StructureBatch
+from model.input.batch import NEIGHBOURS, StructureBatch
+from model.nets.element_embedding import ElementEmbedding
 from model.nets.encoders.graph import nearest_edges, normalise
 
 STEP = 0.2  # Å, spacing and width of the Gaussians
@@ -44,10 +45,10 @@ class Cgcnn(nn.Module):
     reads = NEIGHBOURS
     centres: Tensor
 
-    def __init__(self, dim: int = 64, layers: int = 3, neighbours: int = 12) -> None:
+    def __init__(self, dim: int = 64, layers: int = 3, neighbours: int = 12, properties: bool = False) -> None:
         super().__init__()
         self.dim, self.neighbours = dim, neighbours
-        self.embedding = nn.Embedding(N_ELEMENTS, dim)
+        self.embedding = ElementEmbedding(dim, 1.0, properties)
         self.register_buffer("centres", torch.arange(0.0, 8.0 + STEP / 2, STEP), persistent=False)
         self.layers = nn.ModuleList([Convolution(dim, len(self.centres)) for _ in range(layers)])
 

@@ -34,7 +34,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.input.batch import N_ELEMENTS, NEIGHBOURS, StructureBatch
+from model.input.batch import NEIGHBOURS, StructureBatch
+from model.nets.element_embedding import ElementEmbedding
 from model.nets.encoders.graph import nearest_edges, normalise
 
 LENGTHS, ANGLES = 128, 32  # Gaussians
@@ -130,10 +131,10 @@ class Comformer(nn.Module):
 
     reads = NEIGHBOURS
 
-    def __init__(self, dim: int = 128, layers: int = 4, neighbours: int = 25) -> None:
+    def __init__(self, dim: int = 128, layers: int = 4, neighbours: int = 25, properties: bool = False) -> None:
         super().__init__()
         self.dim, self.neighbours = dim, neighbours
-        self.embedding = nn.Embedding(N_ELEMENTS, dim)
+        self.embedding = ElementEmbedding(dim, 1.0, properties)
         self.length = nn.Sequential(Gaussians(-4.0, 0.0, LENGTHS), nn.Linear(LENGTHS, dim), nn.Softplus())
         self.angle = nn.Sequential(Gaussians(0.0, 1.0, ANGLES), nn.Linear(ANGLES, dim), nn.Softplus())
         self.layers = nn.ModuleList([NodeAttention(dim) for _ in range(layers)])

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.input.batch import IMAGES, N_ELEMENTS, StructureBatch
+from model.input.batch import IMAGES, StructureBatch
+from model.nets.element_embedding import ElementEmbedding
 from model.nets.encoders.periodic_attention import Images, periodic_attention, prepare
 
 N_BASIS = 64
@@ -111,14 +112,13 @@ class Crystalformer(nn.Module):
 
     reads = IMAGES
 
-    def __init__(self, dim: int = 128, heads: int = 8, layers: int = 4) -> None:
+    def __init__(self, dim: int = 128, heads: int = 8, layers: int = 4, properties: bool = False) -> None:
         super().__init__()
         self.dim = dim
-        self.embedding = nn.Embedding(N_ELEMENTS, dim)
+        # T-Fixup-like, as the paper has it
+        self.embedding = ElementEmbedding(dim, float(dim) ** -0.5 * (9.0 * layers) ** -0.25, properties)
         stack = [Block(dim, heads) for _ in range(layers)]
         self.blocks: Sequence[Block] = nn.ModuleList(stack)  # type: ignore[assignment]
-        # T-Fixup-like, as the paper has it
-        nn.init.normal_(self.embedding.weight, std=float(dim) ** -0.5 * (9.0 * layers) ** -0.25)
         for block in stack:
             block.initialise(gain=0.67 * float(layers) ** -0.25)
 

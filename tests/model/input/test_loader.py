@@ -19,8 +19,10 @@ from features.store import tables
 from model.input import loader
 from model.input.batch import IMAGES, NEIGHBOURS
 from model.input.loader import Batch, Dataset
+from model.input.words import WordBatch
 from model.nets import encoders
 from model.params import LoaderParams, TrainParams
+from pipelines.engine import stages
 
 REPO = Path(__file__).parents[3]
 
@@ -190,3 +192,30 @@ def test_without_text_no_table_of_texts_is_needed(project: Path, tmp_path: Path)
     shutil.rmtree(Paths(root).table("text_embeddings"))
     training = loader.load(root, "k_vrh", "log10", IMAGES, with_text=False)["train"]
     assert not everything(training)[0].text.mask.any()
+
+
+def test_words_of_the_right_crystal_and_variant(project: Path) -> None:
+    stages.run("tokenize", project, "serial")
+    rows = {(row["material_id"], row["variant"]): row for row in tables.read(project, "text_tokens").to_pylist()}
+    sizes = 0
+    for dataset in loader.load(project, "k_vrh", "log10", IMAGES, words=True).values():
+        assert dataset.text_dim == 1
+        shuffled = np.roll(np.arange(len(dataset)), 1)
+        for variant, texts_of in ((0, None), (1, None), (0, shuffled)):
+            variants = np.full(len(dataset), variant)
+            for batch in everything(dataset, seed=(3,), variants=variants, texts_of=texts_of):
+                assert isinstance(batch.text, WordBatch)
+                for place, index in enumerate(batch.row):
+                    shown = dataset.ids[index if texts_of is None else texts_of[index]]
+                    row = rows.get((shown, variant), rows.get((shown, 0)))
+                    width = batch.text.mask.shape[1]
+                    mine = (batch.text.sentence // width == place)
+                    assert batch.text.ids[mine].tolist() == (row["token_ids"] if row else [])
+                    assert (batch.text.sentence[mine] % width).tolist() == (row["token_sentences"] if row else [])
+                    values = [None if np.isnan(value) else value for value in batch.text.values[mine].tolist()]
+                    assert values == (row["token_values"] if row else [])
+                    if row:
+                        count = len(row["regions"])
+                        assert [REGIONS[r] for r in batch.text.regions[place][:count]] == row["regions"]
+                    sizes += int(mine.sum())
+    assert sizes > 500

@@ -125,3 +125,26 @@ def test_weight_decay_spares_vectors() -> None:
     decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     for name, p in net.named_parameters():
         assert decays[id(p)] == (0.0 if p.dim() < 2 else 0.1), name
+
+
+@pytest.mark.parametrize("fusion", ["sum", "concat", "gated", "cross_attention", "text_only"])
+def test_a_fused_branch_that_never_lacks_text_does_not_predict_without(fusion: str) -> None:
+    """Crystal 2 has no text: with `drop_text` 0 the structure head predicts for it, or nobody."""
+    def predicted(**params: Any) -> Any:
+        torch.manual_seed(0)
+        return MultimodalNet(TrainParams(fusion=fusion, **params, **PARAMS), 8).eval()(*batches())
+
+    dropping, never = predicted(), predicted(masking={"drop_text": 0.0})
+    assert dropping.fused[2] != dropping.structure[2]
+    assert never.fused[2] == never.structure[2]
+    nobody = predicted(masking={"drop_text": 0.0}, loss={"structure": 0.0})
+    assert torch.isnan(nobody.fused).tolist() == [False, False, True, False]
+    others = [0, 1, 3]
+    for other in (never, nobody):
+        torch.testing.assert_close(other.fused[others], dropping.fused[others], rtol=0, atol=0)
+
+
+def test_structure_alone_misses_no_text() -> None:
+    net = MultimodalNet(TrainParams(fusion="structure_only", masking={"drop_text": 0.0}, loss={"structure": 0.0},
+                                    **PARAMS), 8).eval()
+    assert bool(torch.isfinite(net(*batches()).fused).all())

@@ -1,0 +1,128 @@
+"""Running one cell, in a process of one thread."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import platform
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from features.errors import UserError
+from features.paths import Paths
+from features.text_encoder.weights import pick_device
+from model.experiments import baselines, fingerprints, networks
+from model.experiments.folds import Population
+from model.experiments.matrix import Cell, Matrix
+from model.experiments.results import Finished
+
+THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+"""Environment of a process that runs cells."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where cells are run: a project and a matrix."""
+
+    root: Path
+    matrix: Matrix
+    commit: str
+
+    def project(self, dataset: str) -> Path:
+        """The project of a data set: this one, or its own below `data/experiments/`."""
+        if self.matrix.datasets[dataset].params is None:
+            return self.root
+        project = Paths(self.root).experiment_project(dataset)
+        if not Paths(project).params.exists():
+            raise UserError(f"data set {dataset} has no tables yet: `python -m model.experiments prepare {dataset}` "
+                            "says how to make them")
+        return project
+
+    def population(self, dataset: str, target: str) -> Population:
+        """The crystals of a data set and a target, as the tables are now."""
+        return _population(self.project(dataset), target, self.matrix.targets[target].transform, self.matrix.folds)
+
+    def fingerprint(self, cell: Cell) -> str:
+        """Of a cell as things are now."""
+        return str(fingerprints.of(self.project(cell.dataset), self.matrix, cell,
+                                  self.population(cell.dataset, cell.target)))
+
+
+@functools.lru_cache
+def _population(root: Path, target: str, transform: str, folds: int) -> Population:
+    return Population.of(root, target, transform, folds)
+
+
+def forget() -> None:
+    """Read all tables anew: for a process that has seen them change."""
+    _population.cache_clear()
+    fingerprints.forget()
+
+
+def run(bench: Bench, cell: Cell, fingerprint: str | None = None) -> Finished:
+    """Train and predict.
+
+    The fingerprint is that of the code that is loaded, so whoever has taken it when this process began gives it: files
+    may change while a run of hours is at work. Raises `UserError` for what the matrix or the tables do not allow, and
+    for training that diverges.
+    """
+    begun = time.monotonic()
+    fingerprint = fingerprint or bench.fingerprint(cell)
+    root, matrix = bench.project(cell.dataset), bench.matrix
+    population = bench.population(cell.dataset, cell.target)
+    parts = population.parts(cell.fold, matrix.validation)
+    groups = dict(zip(population.ids, population.groups, strict=True))
+    arm, texts = matrix.arms[cell.arm], matrix.control(cell.control).texts
+    with _one_thread():
+        if arm.kind == "network":
+            params = matrix.train_params(cell)
+            device = pick_device(params.device)
+            predicted, n_train = networks.predicted(root, params, texts, parts, groups)
+        else:
+            device = "cpu"
+            y = dict(zip(population.ids, population.y.tolist(), strict=True))
+            predicted, n_train = baselines.predicted(root, arm, texts, parts, groups, y, cell.seed)
+    ids = population.tested(cell.fold)
+    if sorted(predicted) != ids:
+        raise UserError(f"{cell}: {len(set(ids) - set(predicted))} crystals of the fold have no prediction, and arms "
+                        "can only be compared on the same crystals")
+    return Finished(cell, fingerprint, population.digest, n_train, bench.commit, arithmetic(device),
+                    time.monotonic() - begun, ids, np.array([predicted[i] for i in ids], np.float32))
+
+
+def arithmetic(device: str = "cpu") -> str:
+    """What decides how numbers are rounded here."""
+    kind = torch.cuda.get_device_name() if device.startswith("cuda") else torch.backends.cpu.get_cpu_capability()
+    return f"{platform.machine()} {kind} 1 thread"
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    from threadpoolctl import threadpool_limits
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def commit_of(folder: Path) -> str:
+    """Short name of the commit of the code, + where files of `features/` or `model/` differ from it."""
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True,  # noqa: S607
+                              check=True).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--", "features", "model")
+        return git("rev-parse", "--short=9", "HEAD") + ("+" if changed else "")
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return "unknown"

@@ -1,0 +1,99 @@
+"""Which crystals a data set has, and what trains, validates and tests in each fold. No group is in two parts."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from features.errors import UserError
+from features.store import tables
+from features.view import column
+from model.input import loader
+
+SCHEMA = pa.schema([
+    column("material_id", pa.string(), "identifier"),
+    column("group", pa.string(), "reduced formula: what is kept in one fold"),
+    column("fold", pa.int32(), "the fold that tests it"),
+    column("y", pa.float64(), "what is learned: the target, transformed"),
+])
+PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Population:
+    """The crystals of a data set that have a structure and a target, sorted by id."""
+
+    ids: list[str]
+    groups: list[str]
+    """Reduced formulas."""
+    fold: NDArray[np.int32]
+    y: NDArray[np.float64]
+    """Transformed targets."""
+
+    @classmethod
+    def of(cls, root: Path, target: str, transform: str, folds: int) -> Self:
+        """From the tables of a project. Raises `UserError` if its splits are others than the matrix asks for."""
+        params = tables.footer(tables.files(root, "splits")[0]).get("params", {})
+        if (params.get("folds"), params.get("group_by")) != (folds, "reduced_formula"):
+            raise UserError(f"the experiments need {folds} folds by reduced formula, but the table splits has "
+                            f"{params.get('folds')} by {params.get('group_by')}: set split.folds and split.group_by")
+        targets = loader.read_targets(root, target, transform)
+        there = set(tables.read(root, "structures", ["material_id"])["material_id"].to_pylist())
+        rows = tables.read(root, "splits", ["material_id", "group", "fold"]).sort_by("material_id").to_pylist()
+        rows = [row for row in rows if row["material_id"] in targets and row["material_id"] in there]
+        result = cls([row["material_id"] for row in rows], [row["group"] for row in rows],
+                     np.array([row["fold"] for row in rows], np.int32),
+                     np.array([targets[row["material_id"]] for row in rows], np.float64))
+        for fold in range(folds):
+            if not (result.fold == fold).any():
+                raise UserError(f"fold {fold} has no crystal with {target}: the data set is too small for {folds} "
+                                "folds")
+        return result
+
+    @classmethod
+    def from_table(cls, table: pa.Table) -> Self:
+        """The inverse of `to_table`."""
+        return cls(table["material_id"].to_pylist(), table["group"].to_pylist(), table["fold"].to_numpy(),
+                   table["y"].to_numpy())
+
+    def to_table(self) -> pa.Table:
+        """As columns of `SCHEMA`."""
+        return pa.table([pa.array(self.ids), pa.array(self.groups), pa.array(self.fold), pa.array(self.y)],
+                        schema=SCHEMA)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Which crystals, groups, folds and targets these are."""
+        content = "\n".join(f"{i} {group} {fold} {y!r}" for i, group, fold, y in
+                            zip(self.ids, self.groups, self.fold.tolist(), self.y.tolist(), strict=True))
+        return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+    def parts(self, fold: int, validation: float) -> dict[str, str]:
+        """Part of each crystal, by its id, when `fold` is tested; a share of the other groups validates.
+
+        A group validates by a hash of its own, so that it does whatever other crystals there are. Raises `UserError`
+        for an empty part.
+        """
+        result = {i: "test" if mine == fold else
+                  "validation" if uniform(f"validation:{fold}:{group}") < validation else "train"
+                  for i, group, mine in zip(self.ids, self.groups, self.fold.tolist(), strict=True)}
+        for part in PARTS:
+            if part not in result.values():
+                raise UserError(f"fold {fold} leaves no crystal for '{part}': the data set is too small")
+        return result
+
+    def tested(self, fold: int) -> list[str]:
+        """Ids of a fold, sorted."""
+        return [i for i, mine in zip(self.ids, self.fold.tolist(), strict=True) if mine == fold]
+
+
+def uniform(text: str) -> float:
+    """A number in [0, 1) that depends on the text alone."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64

@@ -1,0 +1,222 @@
+"""The matrix of experiments: `matrix.yaml`, checked, and the cells that it stands for."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from features.errors import UserError
+from features.params import Section
+from model.params import TrainParams
+
+Kind = Literal["network", "trees", "boosting", "ridge_words"]
+TextsShown = Literal["own", "anothers", "random", "formula_and_space_group", "document"]
+NO_CONTROL = "none"
+FILE = Path(__file__).with_name("matrix.yaml")
+
+
+class DataSet(Section):
+    """Where crystals come from."""
+
+    targets: list[str] = Field(min_length=1)
+    """Names of targets."""
+    params: dict[str, dict[str, Any]] | None = None
+    """Sections of a `params.yaml` below `data/experiments/NAME/`, over those of the project; none: the project's own
+    tables."""
+
+
+class Target(Section):
+    """How a property is learned; its name is that of the property."""
+
+    transform: Literal["none", "log10"]
+
+
+class Arm(Section):
+    """One way to predict."""
+
+    kind: Kind
+    """`network`: this project's. `trees`: extremely randomised, `boosting`: gradient boosting, both on Magpie
+    statistics of the composition, density, volume per atom and the cell. `ridge_words`: on tf-idf of words and pairs of
+    words of the description."""
+    train: dict[str, Any] = Field(default_factory=dict)
+    """Parameters of section `train`, over those of the matrix; of networks."""
+    facts: bool = False
+    """Trees also read the facts of the description."""
+    seeds: int | None = Field(default=None, ge=1, le=100)
+    """Number of seeds, if it is another than the matrix's."""
+    controls: list[str] = Field(default_factory=list)
+    """Controls that are run besides the arm itself."""
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether anything of the description reaches the prediction."""
+        return self.train.get("fusion") != "structure_only" if self.kind == "network" \
+            else self.facts or self.kind == "ridge_words"
+
+
+class Control(Section):
+    """The same arm with something taken from it, trained so and tested so."""
+
+    texts: TextsShown = "own"
+    """Which text a crystal gets."""
+    train: dict[str, Any] = Field(default_factory=dict)
+    """Parameters of section `train`, over those of the arm."""
+
+
+class Matrix(Section):
+    """All of `matrix.yaml`."""
+
+    folds: int = Field(ge=2)
+    seeds: int = Field(ge=1, le=100)
+    validation: float = Field(gt=0, lt=1)
+    """Share of the groups of the training folds that early stopping, and the choice of a penalty, look at."""
+    bootstrap: int = Field(ge=100)
+    confidence: float = Field(gt=0.5, lt=1)
+    reference: str
+    """The arm that the others are compared with."""
+    train: dict[str, Any]
+    """Parameters of section `train` of every network; what is absent is the default of the code, not that of
+    `params.yaml`."""
+    datasets: dict[str, DataSet]
+    targets: dict[str, Target]
+    arms: dict[str, Arm]
+    controls: dict[str, Control] = Field(default_factory=dict)
+    mixtures: dict[str, dict[str, int]] = Field(default_factory=dict)
+    """Arms whose prediction is the mean over so many networks of each named arm."""
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Matrix:
+        _known("reference", [self.reference], self.arms)
+        for name, dataset in self.datasets.items():
+            _known(f"datasets.{name}.targets", dataset.targets, self.targets)
+        for name, arm in self.arms.items():
+            _known(f"arms.{name}.controls", arm.controls, self.controls)
+            if arm.controls and not arm.reads_text:
+                raise ValueError(f"arms.{name} reads no text and so has no controls")
+            for control in arm.controls:
+                if arm.kind != "network" and (self.controls[control].texts in ("random", "document")
+                                              or self.controls[control].train):
+                    raise ValueError(f"arms.{name}.controls: {control} is one of networks, {name} is none")
+                if arm.kind in ("trees", "boosting") and self.controls[control].texts == "formula_and_space_group":
+                    raise ValueError(f"arms.{name}.controls: a formula and a space group hold no facts for trees")
+        for name, parts in self.mixtures.items():
+            _known(f"mixtures.{name}", list(parts), self.arms)
+            if name in self.arms or not parts or any(count < 1 for count in parts.values()):
+                raise ValueError(f"mixtures.{name} must have a name of its own, and numbers of networks above 0")
+        odd = [name for names in (self.datasets, self.targets, self.arms, self.controls, self.mixtures)
+               for name in names if not name.replace("_", "").isalnum()]
+        if odd:
+            raise ValueError(f"{odd[0]}: names have letters, digits and _ only, since they stand in names of files")
+        return self
+
+    def seeds_of(self, arm: str) -> int:
+        """How many networks (or fits) of an arm there are in each fold."""
+        own = self.arms[arm].seeds
+        return self.seeds if own is None else own
+
+    def train_params(self, cell: Cell) -> TrainParams:
+        """Section `train` of a network's cell. Raises `UserError` where the matrix asks for what there is not."""
+        asked = _over(self.train, self.arms[cell.arm].train, self.control(cell.control).train)
+        given = {"target": cell.target, "transform": self.targets[cell.target].transform, "seed": cell.seed}
+        try:
+            return TrainParams.model_validate(_over(asked, given))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(["train", *(str(part) for part in first["loc"])])
+            raise UserError(f"matrix: arm {cell.arm}, control {cell.control}: {where}: "
+                            f"{first['msg'].removeprefix('Value error, ')}") from None
+
+    def control(self, name: str) -> Control:
+        """The control of that name; `none` changes nothing."""
+        return Control() if name == NO_CONTROL else self.controls[name]
+
+
+def _over(*layers: dict[str, Any]) -> dict[str, Any]:
+    """Parameters, the later over the earlier, sections key by key."""
+    result: dict[str, Any] = {}
+    for layer in layers:
+        for name, value in layer.items():
+            both = isinstance(value, dict) and isinstance(result.get(name), dict)
+            result[name] = _over(result[name], value) if both else value
+    return result
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run."""
+
+    dataset: str
+    target: str
+    arm: str
+    control: str
+    seed: int
+    fold: int
+
+    def __str__(self) -> str:
+        return f"{self.dataset} {self.target} {self.arm} {self.control} seed {self.seed} fold {self.fold}"
+
+
+def read(path: Path = FILE) -> Matrix:
+    """Read and check a matrix file."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return Matrix.model_validate(content)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid YAML: {error}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = "".join(f"{part}." for part in first["loc"])[:-1]
+        said = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"{path}: {where}: {said}" if where else f"{path}: {said}") from None
+
+
+def cells(matrix: Matrix, only: Sequence[str] = ()) -> list[Cell]:
+    """All cells, or those that `only` names, breadth first: every arm has its first fold before one has its second,
+    and all folds of the first seed come before those of the second; controls follow the arms."""
+    chosen = _selection(only)
+    everything = [cell for cell in _all(matrix) if all(str(asdict(cell)[name]) in values
+                                                       for name, values in chosen.items())]
+    if chosen and not everything:
+        raise UserError(f"--only {','.join(only)}: the matrix has no such cell; it has the data sets "
+                        f"{', '.join(matrix.datasets)}, the targets {', '.join(matrix.targets)}, the arms "
+                        f"{', '.join(matrix.arms)} and the controls {', '.join([NO_CONTROL, *matrix.controls])}")
+    order = {name: place for names in (matrix.datasets, matrix.targets, matrix.arms, [NO_CONTROL, *matrix.controls])
+             for place, name in enumerate(names)}
+    return sorted(everything, key=lambda c: (c.seed, c.fold, c.control != NO_CONTROL, order[c.dataset], order[c.arm],
+                                             order[c.control], order[c.target]))
+
+
+def _all(matrix: Matrix) -> Iterator[Cell]:
+    for dataset, described in matrix.datasets.items():
+        for target in described.targets:
+            for arm, one in matrix.arms.items():
+                for control in (NO_CONTROL, *one.controls):
+                    for seed in range(matrix.seeds_of(arm)):
+                        for fold in range(matrix.folds):
+                            yield Cell(dataset, target, arm, control, seed, fold)
+
+
+def _selection(only: Sequence[str]) -> dict[str, set[str]]:
+    """From `arm=a`, `arm=b`, `seed=0` to the values asked for under each name."""
+    result: dict[str, set[str]] = {}
+    for one in (part for text in only for part in text.split(",") if part):
+        name, _, value = one.partition("=")
+        if name not in Cell.__dataclass_fields__ or not value:
+            raise UserError(f"--only {one}: write NAME=VALUE with one of {', '.join(Cell.__dataclass_fields__)}")
+        result.setdefault(name, set()).add(value)
+    return result
+
+
+def _known(where: str, names: Sequence[str], there: Sequence[str] | dict[str, Any]) -> None:
+    for name in names:
+        if name not in there:
+            close = difflib.get_close_matches(name, list(there), n=1)
+            raise ValueError(f"{where}: there is no '{name}'" + (f"; did you mean '{close[0]}'?" if close else ""))

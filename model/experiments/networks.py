@@ -1,0 +1,41 @@
+"""One cell of a network: trained on a fold's training crystals, stopped by its validation, asked for its test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from features.text_encoder.weights import pick_device
+from model.experiments import controls
+from model.experiments.folds import PARTS
+from model.experiments.matrix import TextsShown
+from model.inference import load_splits, predict
+from model.params import TrainParams
+from model.training.train import deterministic, fit
+
+
+def predicted(root: Path, params: TrainParams, texts: TextsShown, parts: Mapping[str, str],
+              groups: dict[str, str]) -> tuple[dict[str, float], int]:
+    """Transformed predictions of the fused branch for the test crystals by id, and the number of training crystals.
+
+    Args:
+        root: the project of the data set.
+        params: section `train`, with target and seed.
+        texts: which text a crystal gets, in every part.
+        parts: part of each crystal by id.
+        groups: reduced formula of each crystal by id.
+    """
+    deterministic()
+    device = torch.device(pick_device(params.device))
+    splits = load_splits(root, params, parts)
+    if params.with_text:
+        splits = {part: controls.shown(root, splits[part], texts, groups, (params.seed, number))
+                  for number, part in enumerate(PARTS)}
+    fitted = fit(params, splits, device, quiet=True)
+    test = splits["test"]
+    values: NDArray[np.float64] = predict(fitted.net, test, device)["fused"] * fitted.std + fitted.mean
+    return dict(zip(test.ids, values.tolist(), strict=True)), len(splits["train"])

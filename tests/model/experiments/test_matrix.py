@@ -1,0 +1,81 @@
+"""The matrix file, what it stands for, and what its mistakes are told as."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from features.errors import UserError
+from model.experiments import matrix as matrices
+from model.experiments.matrix import Cell, cells
+from model.experiments.prepare import prepare
+from tests.conftest import make_project
+from tests.model.experiments.tiny import CONTENT, matrix
+
+
+def test_the_projects_own_matrix() -> None:
+    """Every cell of a network has parameters, and the dedicated arm sees no text."""
+    whole = matrices.read()
+    everything = cells(whole)
+    assert len(everything) == len(set(everything))
+    firsts = [cell for cell in everything if (cell.seed, cell.fold) == (0, 0)]
+    assert everything[:len(firsts)] == firsts  # breadth first
+    for cell in firsts:
+        if whole.arms[cell.arm].kind == "network":
+            params = whole.train_params(cell)
+            assert (params.target, params.transform, params.seed) == (cell.target, "log10", 0)
+            assert params.with_text == (cell.arm != "dedicated")
+    assert whole.arms[whole.reference].reads_text is False
+    without = whole.train_params(Cell("elastic", "k_vrh", "cross_attention", "no_paraphrases", 3, 0))
+    assert (without.paraphrases, without.epochs, without.seed) == (False, 40, 3)
+
+
+def test_a_selection() -> None:
+    chosen = cells(matrix(), ["arm=fused,seed=1", "fold=0,fold=3", "control=none"])
+    assert chosen == [Cell("tiny", "k_vrh", "fused", "none", 1, 0), Cell("tiny", "k_vrh", "fused", "none", 1, 3)]
+    with pytest.raises(UserError, match=r"--only arms=fused: write NAME=VALUE with one of dataset, target, arm"):
+        cells(matrix(), ["arms=fused"])
+    with pytest.raises(UserError, match="the matrix has no such cell; it has the data sets tiny"):
+        cells(matrix(), ["arm=fusd"])
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"reference": "dedicate"}, "there is no 'dedicate'; did you mean 'dedicated'?"),
+    ({"datasets": {"tiny": {"targets": ["k"]}}}, "datasets.tiny.targets: there is no 'k'"),
+    ({"arms": {"dedicated": {"kind": "network", "train": {"fusion": "structure_only"}, "controls": ["formula"]}},
+      "mixtures": {}}, "arms.dedicated reads no text and so has no controls"),
+    ({"mixtures": {"fused": {"dedicated": 1}}}, "mixtures.fused must have a name of its own"),
+    ({"controls": {**CONTENT["controls"], "../x": {}}}, "../x: names have letters, digits and _ only"),
+    ({"seed": 3}, "seed: Extra inputs are not permitted"),
+    ({"folds": "five"}, "folds: Input should be a valid integer"),
+])
+def test_a_mistake_is_one_line(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    path = tmp_path / "matrix.yaml"
+    path.write_text(yaml.safe_dump({**CONTENT, **changes}))
+    with pytest.raises(UserError, match=re.escape(said)) as caught:
+        matrices.read(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_wrong_parameter_names_arm_and_control() -> None:
+    wrong = matrix(train={"epoch": 3})
+    with pytest.raises(UserError, match=r"matrix: arm fused, control none: train\.epoch: Extra inputs"):
+        wrong.train_params(Cell("tiny", "k_vrh", "fused", "none", 0, 0))
+
+
+def test_the_project_of_another_data_set(tmp_path: Path) -> None:
+    root = make_project(tmp_path, only=["mp-149"], split={"folds": 3, "seed": 4})
+    datasets = {"tiny": {"targets": ["k_vrh"]}, "few": {"targets": ["k_vrh"], "params": {"ingest": {"limit": 2}}}}
+    commands = prepare(root, matrix(datasets=datasets), "few")
+    project = root / "data" / "experiments" / "few"
+    assert commands[0].endswith(str(Path("data") / "experiments" / "few"))
+    written = yaml.safe_load((project / "params.yaml").read_text())
+    assert written["ingest"] == {"source": "folder", "limit": 2}
+    assert written["split"] == {"folds": 5, "seed": 4, "group_by": "reduced_formula"}
+    assert (project / "data" / ".rowstore").resolve() == (root / "data" / ".rowstore").resolve()
+    assert prepare(root, matrix(datasets=datasets), "few") == commands
+    assert prepare(root, matrix(datasets=datasets), "tiny")[0] == "python -m pipelines ingest"
+    with pytest.raises(UserError, match="the matrix has no data set 'fw'"):
+        prepare(root, matrix(datasets=datasets), "fw")

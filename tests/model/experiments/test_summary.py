@@ -1,0 +1,122 @@
+"""Summaries against what a hand computes."""
+
+import csv
+import io
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.experiments.folds import Population
+from model.experiments.matrix import Cell
+from model.experiments.results import Finished, Results
+from model.experiments.summary import COLUMNS, as_csv, differing, summarise
+from tests.model.experiments.tiny import matrix
+
+N = 100
+FOLDS = np.arange(N, dtype=np.int32) % 5
+POPULATION = Population([f"c{i:03d}" for i in range(N)], [f"g{i % 50:02d}" for i in range(N)], FOLDS,
+                        np.linspace(0, 2, N))
+
+
+def store(root: Path, arms: dict[tuple[str, str], np.ndarray], folds: int = 5) -> Results:
+    """Predictions of arms, `[seeds, crystals]`, as finished cells."""
+    results = Results(root)
+    results.keep("tiny", "k_vrh", POPULATION)
+    for (arm, control), predicted in arms.items():
+        for seed, values in enumerate(predicted):
+            for fold in range(folds):
+                results.add(Finished(Cell("tiny", "k_vrh", arm, control, seed, fold), "a.b.c", POPULATION.digest, 64,
+                                     f"commit{seed}", "here", 1.0, POPULATION.tested(fold),
+                                     values[fold == FOLDS].astype(np.float32)))
+    return results
+
+
+def noise(seeds: int, size: float, seed: int) -> np.ndarray:
+    return np.asarray(POPULATION.y + np.random.default_rng(seed).normal(0, size, (seeds, N)))
+
+
+def mae(predicted: np.ndarray) -> float:
+    return float(np.abs(predicted.astype(np.float32) - POPULATION.y).mean())
+
+
+@pytest.fixture
+def arms() -> dict[tuple[str, str], np.ndarray]:
+    return {("dedicated", "none"): noise(2, 0.3, 0), ("fused", "none"): noise(2, 0.2, 1),
+            ("fused", "shuffled_text"): noise(1, 0.4, 2)}
+
+
+def test_errors_and_differences_by_hand(tmp_path: Path, arms: dict[tuple[str, str], np.ndarray]) -> None:
+    rows = {(row.arm, row.control, row.members): row for row in summarise(store(tmp_path, arms), matrix())}
+    assert set(rows) == {("dedicated", "none", 1), ("dedicated", "none", 2), ("fused", "none", 1), ("fused", "none", 2),
+                         ("fused", "shuffled_text", 1), ("mixed", "none", 2), ("mixed", "shuffled_text", 2)}
+    dedicated, fused, wrong = arms.values()
+    alone = np.mean([mae(one) for one in dedicated])
+    expected = {
+        ("dedicated", "none", 1): (alone, None),
+        ("dedicated", "none", 2): (mae(dedicated.mean(0)), None),
+        ("fused", "none", 1): (np.mean([mae(one) for one in fused]), alone),
+        ("fused", "none", 2): (mae(fused.mean(0)), mae(dedicated.mean(0))),
+        ("fused", "shuffled_text", 1): (mae(wrong[0]), alone),
+        ("mixed", "none", 2): (np.mean([mae((a + b) / 2) for a, b in itertools.product(dedicated, fused)]),
+                               mae(dedicated.mean(0))),
+        ("mixed", "shuffled_text", 2): (np.mean([mae((a + wrong[0]) / 2) for a in dedicated]), mae(dedicated.mean(0))),
+    }
+    for key, (error, reference) in expected.items():
+        row = rows[key]
+        assert row.mae == pytest.approx(error, abs=1e-6)
+        assert row.low < row.mae < row.high
+        assert (row.minus is None) == (reference is None)
+        if row.minus is not None and reference is not None:
+            assert row.minus[0] == pytest.approx(error - reference, abs=1e-6)
+            assert row.minus[1] < row.minus[0] < row.minus[2]
+    assert rows["fused", "none", 1].commit == "commit0 commit1"
+    one = rows["fused", "none", 1]
+    assert (one.seeds, one.folds, one.n_train) == (2, 5, 64)
+
+
+def test_an_interval_covers_and_knows_groups_and_seeds(tmp_path: Path) -> None:
+    """One hundred crystals in fifty groups whose members err alike: half as many independent errors."""
+    rng = np.random.default_rng(3)
+    alike = np.tile(rng.normal(0, 0.3, 50), 2)
+    row, *_ = summarise(store(tmp_path, {("dedicated", "none"): (POPULATION.y + alike)[None]}), matrix(bootstrap=2000))
+    spread = np.abs(alike[:50]).std() / np.sqrt(50)
+    assert row.high - row.low == pytest.approx(2 * 1.96 * spread, rel=0.15)
+
+
+def test_seeds_that_differ_widen_the_interval(tmp_path: Path) -> None:
+    steady = np.stack([POPULATION.y + 0.3] * 2)
+    moved = np.stack([POPULATION.y + 0.2, POPULATION.y + 0.4])
+    rows = {(row.arm, row.members): row for row in summarise(
+        store(tmp_path, {("dedicated", "none"): steady, ("fused", "none"): moved}), matrix())}
+    one = rows["fused", 1]
+    assert one.mae == pytest.approx(rows["dedicated", 1].mae, abs=1e-6)
+    assert rows["dedicated", 1].high - rows["dedicated", 1].low < 1e-6
+    assert (one.low, one.high) == (pytest.approx(0.2, abs=1e-6), pytest.approx(0.4, abs=1e-6))
+
+
+def test_folds_that_are_not_finished(tmp_path: Path, arms: dict[tuple[str, str], np.ndarray]) -> None:
+    rows = summarise(store(tmp_path, arms, folds=2), matrix())
+    assert {row.folds for row in rows} == {2}
+    half = FOLDS < 2
+    expected = float(np.abs(arms["dedicated", "none"] - POPULATION.y)[:, half].mean())
+    assert rows[0].mae == pytest.approx(expected, abs=1e-6)
+
+
+def test_cells_for_other_crystals_do_not_count(tmp_path: Path, arms: dict[tuple[str, str], np.ndarray]) -> None:
+    results = store(tmp_path, arms)
+    other = Population(POPULATION.ids, POPULATION.groups, POPULATION.fold, POPULATION.y + 1)
+    results.keep("tiny", "k_vrh", other)
+    assert summarise(results, matrix()) == []
+
+
+def test_the_file_has_the_columns_and_is_compared(tmp_path: Path, arms: dict[tuple[str, str], np.ndarray]) -> None:
+    text = as_csv(summarise(store(tmp_path, arms), matrix()))
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert tuple(rows[0]) == COLUMNS
+    assert differing(text, text) == []
+    mae_of = rows[2]["mae"]
+    assert differing(text.replace(mae_of, f"{float(mae_of) + 1e-5:.5f}"), text) == []
+    assert len(differing(text.replace(mae_of, f"{float(mae_of) + 3e-5:.5f}"), text)) == 1
+    assert "only in the stored predictions" in differing("\n".join(text.splitlines()[:-1]), text)[0]

@@ -1,0 +1,72 @@
+"""Crystals without text, before a model that was trained with `drop_text` 0, and the error without any text."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from features.errors import UserError
+from features.paths import Paths
+from features.store import tables
+from model import checkpoint, predict
+from model.evaluation import stage as evaluation
+from model.evaluation.metrics import predict_all
+from model.explanation import stage as explanation
+from model.inference import load_splits
+from model.params import TrainParams
+from model.training import train
+from tests.conftest import CRYSTALS, set_params
+from tests.model.small import SMALL, described, no_text, small_project
+
+NEVER_DROPPED = {**SMALL, "epochs": 1, "masking": {"drop_text": 0.0}}
+
+
+def test_the_structure_branch_predicts_where_text_is_missing(
+        project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """mp-30 has no text in the tables; mp-149 has none before `predict`."""
+    root = Path(shutil.copytree(project, tmp_path / "project"))
+    set_params(root, train=NEVER_DROPPED)
+    train.train(root)
+    evaluation.evaluate(root)
+    (row,) = tables.read(root, "predictions", ids=["mp-30"]).to_pylist()
+    assert row["y_fused"] == row["y_structure_only"]
+    assert "mae_no_text" not in json.loads((Paths(root).results / "metrics.json").read_text())["test"]
+    described(monkeypatch, no_text)
+    (result,) = predict.predict_files(checkpoint.load(root), [CRYSTALS / "mp-149.cif"])
+    assert result.value == result.structure_only
+    assert "predicted from the structure alone" in str(result.note)
+
+
+def test_a_model_that_cannot_predict_without_text_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = small_project(tmp_path, train={**NEVER_DROPPED, "loss": {"structure": 0.0}})
+    train.train(root)
+    evaluation.evaluate(root)
+    explanation.explain_stage(root)  # what would remain without the text is left out
+    changes = tables.read(root, "attributions").to_pylist()
+    assert "text" not in {row["label"] for row in changes if row["kind"] == "modality"}
+    assert all(np.isfinite(row["change"]) for row in changes)
+    described(monkeypatch, no_text)
+    (result,) = predict.predict_files(checkpoint.load(root), [CRYSTALS / "mp-149.cif"])
+    assert result.value is None
+    assert "no branch of the model has learned to predict without one" in str(result.error)
+
+
+def test_training_refuses_crystals_without_text(project: Path) -> None:
+    params = TrainParams.model_validate({**NEVER_DROPPED, "loss": {"structure": 0.0}})
+    with pytest.raises(UserError, match=r"1 crystals have no text, and with train\.masking\.drop_text 0"):
+        load_splits(project, params)
+
+
+def test_the_error_without_text_is_that_of_an_empty_table(project: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(project, tmp_path / "project"))
+    set_params(root, train={**SMALL, "epochs": 1})
+    train.train(root)
+    evaluation.evaluate(root)
+    written = json.loads((Paths(root).results / "metrics.json").read_text())["test"]
+    trained = checkpoint.load(root)
+    test = load_splits(root, trained.params)["test"]
+    test.n_texts = np.zeros_like(test.n_texts)
+    assert written["mae_no_text"] == pytest.approx(np.abs(predict_all(trained, test)["fused"] - test.targets).mean())
+    assert written["mae_no_text"] != pytest.approx(written["mae"])
