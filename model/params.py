@@ -197,6 +197,11 @@ class TrainParams(Section):
         return self.fusion != "structure_only" or self.learns("text")
 
     @property
+    def with_structure(self) -> bool:
+        """Whether any branch that learns looks at the structure."""
+        return self.fusion != "text_only" or self.learns("structure")
+
+    @property
     def without_text(self) -> Literal["fused", "structure"] | None:
         """Which branch predicts for a crystal without text; None: no branch has learned to.
 

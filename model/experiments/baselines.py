@@ -16,18 +16,19 @@ from numpy.typing import NDArray
 
 from features.store import tables
 from model.experiments import controls, vectors
-from model.experiments.folds import PARTS
+from model.experiments.folds import PARTS, Predicted
 from model.experiments.matrix import Arm, TextsShown
 from model.experiments.words import words
 
 Floats = NDArray[np.float64]
 PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0)
 TREES = 500
+ASKED = ("validation", "test")
 
 
 def predicted(root: Path, arm: Arm, texts: TextsShown, parts: Mapping[str, str], groups: Mapping[str, str],
-              y: Mapping[str, float], seed: int) -> tuple[dict[str, float], int]:
-    """Transformed predictions for the test crystals by id, and the number of training crystals.
+              y: Mapping[str, float], seed: int) -> Predicted:
+    """Transformed predictions.
 
     Args:
         root: the project of the data set.
@@ -46,7 +47,8 @@ def predicted(root: Path, arm: Arm, texts: TextsShown, parts: Mapping[str, str],
     else:
         x = {part: _vectors(root, arm, ids[part], spoken[part]) for part in PARTS}
         values = _trees(x, goal, seed) if arm.kind == "trees" else _boosting(x, goal, seed)
-    return dict(zip(ids["test"], values.tolist(), strict=True)), len(ids["train"])
+    by_id = {part: dict(zip(ids[part], values[part].tolist(), strict=True)) for part in ASKED}
+    return Predicted(by_id["test"], by_id["validation"], len(ids["train"]))
 
 
 def _speaker(ids: Sequence[str], texts: TextsShown, groups: Mapping[str, str], seed: Sequence[int]) -> list[str]:
@@ -79,28 +81,26 @@ def _descriptions(root: Path) -> dict[str, str]:
             for row in tables.read(root, "descriptions", ["material_id", "text"]).to_pylist()}
 
 
-def _trees(x: Mapping[str, Floats], goal: Mapping[str, Floats], seed: int) -> Floats:
+def _trees(x: Mapping[str, Floats], goal: Mapping[str, Floats], seed: int) -> dict[str, Floats]:
     from sklearn.ensemble import ExtraTreesRegressor
 
     model = ExtraTreesRegressor(n_estimators=TREES, n_jobs=1, random_state=seed).fit(x["train"], goal["train"])
-    result: Floats = model.predict(x["test"])
-    return result
+    return {part: model.predict(x[part]) for part in ASKED}
 
 
-def _boosting(x: Mapping[str, Floats], goal: Mapping[str, Floats], seed: int) -> Floats:
+def _boosting(x: Mapping[str, Floats], goal: Mapping[str, Floats], seed: int) -> dict[str, Floats]:
     """Gradient boosting with as many trees as the validation crystals like best; each sees a random half."""
     from sklearn.ensemble import GradientBoostingRegressor
 
     model = GradientBoostingRegressor(n_estimators=TREES, learning_rate=0.05, max_depth=4, subsample=0.5,
                                       max_features=0.3, min_samples_leaf=5, random_state=seed)
     model.fit(x["train"], goal["train"])
-    errors = [np.abs(values - goal["validation"]).mean() for values in model.staged_predict(x["validation"])]
-    staged = list(model.staged_predict(x["test"]))
-    result: Floats = staged[int(np.argmin(errors))]
-    return result
+    staged = {part: list(model.staged_predict(x[part])) for part in ASKED}
+    best = int(np.argmin([np.abs(values - goal["validation"]).mean() for values in staged["validation"]]))
+    return {part: staged[part][best] for part in ASKED}
 
 
-def _ridge(texts: Mapping[str, Sequence[str]], goal: Mapping[str, Floats]) -> Floats:
+def _ridge(texts: Mapping[str, Sequence[str]], goal: Mapping[str, Floats]) -> dict[str, Floats]:
     """Ridge regression on tf-idf of words and pairs of words, its penalty chosen by the validation crystals."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import Ridge
@@ -113,5 +113,5 @@ def _ridge(texts: Mapping[str, Sequence[str]], goal: Mapping[str, Floats]) -> Fl
     models = [Ridge(alpha=penalty, fit_intercept=False, solver="cholesky").fit(x["train"], goal["train"] - mean)
               for penalty in PENALTIES]
     errors = [np.abs(model.predict(x["validation"]) + mean - goal["validation"]).mean() for model in models]
-    result: Floats = models[int(np.argmin(errors))].predict(x["test"]) + mean
-    return result
+    best = models[int(np.argmin(errors))]
+    return {part: best.predict(x[part]) + mean for part in ASKED}

@@ -83,17 +83,20 @@ def run(bench: Bench, cell: Cell, fingerprint: str | None = None) -> Finished:
         if arm.kind == "network":
             params = matrix.train_params(cell)
             device = pick_device(params.device)
-            predicted, n_train = networks.predicted(root, params, texts, parts, groups)
+            predicted = networks.predicted(root, params, texts, parts, groups)
         else:
             device = "cpu"
             y = dict(zip(population.ids, population.y.tolist(), strict=True))
-            predicted, n_train = baselines.predicted(root, arm, texts, parts, groups, y, cell.seed)
-    ids = population.tested(cell.fold)
-    if sorted(predicted) != ids:
-        raise UserError(f"{cell}: {len(set(ids) - set(predicted))} crystals of the fold have no prediction, and arms "
-                        "can only be compared on the same crystals")
-    return Finished(cell, fingerprint, population.digest, n_train, bench.commit, arithmetic(device),
-                    time.monotonic() - begun, ids, np.array([predicted[i] for i in ids], np.float32))
+            predicted = baselines.predicted(root, arm, texts, parts, groups, y, cell.seed)
+    asked = {part: population.asked(part, cell.fold, matrix.validation) for part in ("test", "validation")}
+    made = {"test": predicted.test, "validation": predicted.validation}
+    for part, ids in asked.items():
+        if sorted(made[part]) != ids:
+            raise UserError(f"{cell}: {len(set(ids) - set(made[part]))} crystals of the part {part} have no "
+                            "prediction, and arms can only be compared on the same crystals")
+    values = {part: np.array([made[part][i] for i in ids], np.float32) for part, ids in asked.items()}
+    return Finished(cell, fingerprint, population.digest, predicted.n_train, bench.commit, arithmetic(device),
+                    time.monotonic() - begun, asked["test"], values["test"], values["validation"])
 
 
 def arithmetic(device: str = "cpu") -> str:

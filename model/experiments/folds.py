@@ -6,7 +6,7 @@ import functools
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -89,9 +89,17 @@ class Population:
                 raise UserError(f"fold {fold} leaves no crystal for '{part}': the data set is too small")
         return result
 
-    def tested(self, fold: int) -> list[str]:
-        """Ids of a fold, sorted."""
-        return [i for i, mine in zip(self.ids, self.fold.tolist(), strict=True) if mine == fold]
+    def asked(self, part: str, fold: int, validation: float) -> list[str]:
+        """Ids of a part, sorted."""
+        return sorted(i for i, mine in self.parts(fold, validation).items() if mine == part)
+
+
+class Predicted(NamedTuple):
+    """What a cell predicts, by id, and from how many crystals it has learned."""
+
+    test: dict[str, float]
+    validation: dict[str, float]
+    n_train: int
 
 
 def uniform(text: str) -> float:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from features.text_encoder.weights import pick_device
 from model.experiments import controls
-from model.experiments.folds import PARTS
+from model.experiments.folds import PARTS, Predicted
 from model.experiments.matrix import TextsShown
 from model.inference import load_splits, predict
 from model.params import TrainParams
@@ -19,8 +19,8 @@ from model.training.train import deterministic, fit
 
 
 def predicted(root: Path, params: TrainParams, texts: TextsShown, parts: Mapping[str, str],
-              groups: dict[str, str]) -> tuple[dict[str, float], int]:
-    """Transformed predictions of the fused branch for the test crystals by id, and the number of training crystals.
+              groups: dict[str, str]) -> Predicted:
+    """Transformed predictions of the fused branch.
 
     Args:
         root: the project of the data set.
@@ -36,6 +36,10 @@ def predicted(root: Path, params: TrainParams, texts: TextsShown, parts: Mapping
         splits = {part: controls.shown(root, splits[part], texts, groups, (params.seed, number))
                   for number, part in enumerate(PARTS)}
     fitted = fit(params, splits, device, quiet=True)
-    test = splits["test"]
-    values: NDArray[np.float64] = predict(fitted.net, test, device)["fused"] * fitted.std + fitted.mean
-    return dict(zip(test.ids, values.tolist(), strict=True)), len(splits["train"])
+
+    def values(part: str) -> dict[str, float]:
+        dataset = splits[part]
+        fused: NDArray[np.float64] = predict(fitted.net, dataset, device)["fused"] * fitted.std + fitted.mean
+        return dict(zip(dataset.ids, fused.tolist(), strict=True))
+
+    return Predicted(values("test"), values("validation"), len(splits["train"]))

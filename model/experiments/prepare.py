@@ -13,7 +13,7 @@ from features.paths import Paths
 from features.store.files import write_text
 from model.experiments.matrix import Matrix
 
-STAGES = ("ingest", "describe", "paraphrase", "embed", "tensorize", "chgnet", "split")
+STAGES = ("ingest", "describe", "paraphrase", "embed", "tokenize", "tensorize", "chgnet", "split")
 
 
 def prepare(root: Path, matrix: Matrix, name: str) -> list[str]:

@@ -37,6 +37,7 @@ SCHEMA = pa.schema([
     column("seconds", pa.float32(), "how long the cell took"),
     column("material_id", pa.list_(pa.string()), "the crystals of the fold, sorted"),
     column("predicted", pa.list_(pa.float32()), "their predictions, transformed"),
+    column("validated", pa.list_(pa.float32()), "predictions of the validation crystals, sorted by id"),
     column("digest", pa.string(), "of crystals and predictions"),
 ])
 
@@ -54,11 +55,15 @@ class Finished:
     seconds: float
     ids: list[str]
     predicted: NDArray[np.float32]
+    """Of the crystals of the fold."""
+    validated: NDArray[np.float32]
+    """Of the crystals that stopped the training, sorted by id."""
 
     @property
     def digest(self) -> str:
         """Of crystals and predictions."""
-        return hashlib.sha256("\n".join(self.ids).encode() + self.predicted.tobytes()).hexdigest()[:16]
+        return hashlib.sha256("\n".join(self.ids).encode() + self.predicted.tobytes()
+                              + self.validated.tobytes()).hexdigest()[:16]
 
 
 class Results:
@@ -88,7 +93,8 @@ class Results:
         for row in rows:
             cell = Cell(**{name: row[name] for name in Cell.__dataclass_fields__})
             one = Finished(cell, row["fingerprint"], row["crystals"], row["n_train"], row["commit"], row["arithmetic"],
-                           row["seconds"], row["material_id"], np.array(row["predicted"], np.float32))
+                           row["seconds"], row["material_id"], np.array(row["predicted"], np.float32),
+                           np.array(row["validated"], np.float32))
             if one.digest != row["digest"]:
                 raise UserError(f"{path}: the predictions of {cell} are not those that were stored; take the file from "
                                 "the repository again, or delete it to run its cells anew")
@@ -105,7 +111,7 @@ class Results:
         """Write a file whole, sorted; the bytes depend on the cells alone."""
         rows = [{**asdict(one.cell), "fingerprint": one.fingerprint, "crystals": one.crystals, "n_train": one.n_train,
                  "commit": one.commit, "arithmetic": one.arithmetic, "seconds": one.seconds, "material_id": one.ids,
-                 "predicted": one.predicted, "digest": one.digest}
+                 "predicted": one.predicted, "validated": one.validated, "digest": one.digest}
                 for one in sorted(cells, key=lambda one: (one.cell.fold, one.cell.seed))]
         with beside(path) as draft:
             # the same ids in the same order, seed after seed, are what zstd sees best without a dictionary

@@ -27,7 +27,8 @@ class ElementEmbedding(nn.Module):
             table = standardised()
             self.register_buffer("properties", torch.from_numpy(table), persistent=False)
             last = nn.Linear(dim, dim, bias=False)
-            nn.init.normal_(last.weight, std=std * dim**-0.5)  # the sum begins about as long as the learned vector alone
+            # the sum begins about as long as the learned vector alone
+            nn.init.normal_(last.weight, std=std * dim**-0.5)
             self.net = nn.Sequential(nn.Linear(table.shape[1], dim), nn.SiLU(), last)
 
     def forward(self, elements: Tensor) -> Tensor:

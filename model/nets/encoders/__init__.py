@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from model.input.batch import StructureBatch
+from model.nets.encoders.absent import Absent
 from model.params import TrainParams
 
 ENCODERS = {
@@ -46,8 +47,10 @@ def class_of(name: str) -> type[torch.nn.Module]:
 
 
 def make(params: TrainParams) -> torch.nn.Module:
-    """The encoder that `train.encoder` names, in the size of the section of that name."""
+    """The encoder that `train.encoder` names, in the size of the section of that name; of text alone there is none."""
     size = getattr(params, params.encoder).model_dump()
+    if not params.with_structure:
+        return Absent(size["dim"])
     if params.encoder != "chgnet":  # whose vectors of atoms are made elsewhere
         size["properties"] = params.elements == "properties"
     return class_of(params.encoder)(**size)
@@ -55,5 +58,7 @@ def make(params: TrainParams) -> torch.nn.Module:
 
 def reads(params: TrainParams) -> tuple[str, ...]:
     """Columns of the tables that the encoder needs."""
+    if not params.with_structure:
+        return Absent.reads
     columns: tuple[str, ...] = class_of(params.encoder).reads  # type: ignore[attr-defined]
     return columns

@@ -100,7 +100,10 @@ def test_predictions_are_out_of_fold_and_whole(finished: Bench) -> None:
         for seed in {row["seed"] for row in rows}:
             mine = [row for row in rows if row["seed"] == seed]
             assert sorted(i for row in mine for i in row["material_id"]) == population.ids
-            assert all(row["material_id"] == population.tested(row["fold"]) for row in mine)
+            asked = [{part: population.asked(part, row["fold"], 0.3) for part in ("test", "validation")}
+                     for row in mine]
+            assert [row["material_id"] for row in mine] == [one["test"] for one in asked]
+            assert [len(row["validated"]) for row in mine] == [len(one["validation"]) for one in asked]
         assert all(np.isfinite(row["predicted"]).all() for row in rows)
 
 

@@ -27,9 +27,12 @@ def store(root: Path, arms: dict[tuple[str, str], np.ndarray], folds: int = 5) -
     for (arm, control), predicted in arms.items():
         for seed, values in enumerate(predicted):
             for fold in range(folds):
+                ids = {part: POPULATION.asked(part, fold, 0.3) for part in ("test", "validation")}
+                mine = {part: np.isin(POPULATION.ids, asked) for part, asked in ids.items()}
                 results.add(Finished(Cell("tiny", "k_vrh", arm, control, seed, fold), "a.b.c", POPULATION.digest, 64,
-                                     f"commit{seed}", "here", 1.0, POPULATION.tested(fold),
-                                     values[fold == FOLDS].astype(np.float32)))
+                                     f"commit{seed}", "here", 1.0, ids["test"],
+                                     values[mine["test"]].astype(np.float32),
+                                     values[mine["validation"]].astype(np.float32)))
     return results
 
 
