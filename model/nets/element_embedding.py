@@ -9,23 +9,22 @@ from model.input.batch import N_ELEMENTS
 from model.nets.element_properties import standardised
 
 
-class ElementEmbedding(nn.Module):
+class ElementEmbedding(nn.Embedding):
     """A learned vector for each element; with `properties`, plus a net on the 22 of `element_properties`.
 
     Elements that few training crystals have are then like those that many have. A hidden element has number 0 and no
     properties.
     """
 
-    properties: Tensor
+    table: Tensor
 
     def __init__(self, dim: int, std: float, properties: bool) -> None:
-        super().__init__()
-        self.learned = nn.Embedding(N_ELEMENTS, dim)
-        nn.init.normal_(self.learned.weight, std=std)
+        super().__init__(N_ELEMENTS, dim)
+        nn.init.normal_(self.weight, std=std)
         self.net: nn.Module | None = None
         if properties:
-            table = standardised()
-            self.register_buffer("properties", torch.from_numpy(table), persistent=False)
+            table = torch.from_numpy(standardised())
+            self.register_buffer("table", table, persistent=False)
             last = nn.Linear(dim, dim, bias=False)
             # the sum begins about as long as the learned vector alone
             nn.init.normal_(last.weight, std=std * dim**-0.5)
@@ -33,7 +32,8 @@ class ElementEmbedding(nn.Module):
 
     def forward(self, elements: Tensor) -> Tensor:
         """`[atoms, dim]` from atomic numbers `[atoms]`."""
-        x: Tensor = self.learned(elements)
+        x: Tensor = super().forward(elements)
         if self.net is None:
             return x
-        return x + self.net(self.properties[elements]) * (elements > 0).unsqueeze(-1)
+        told: Tensor = self.net(self.table[elements]) * (elements > 0).unsqueeze(-1)
+        return x + told

@@ -127,7 +127,7 @@ def test_weight_decay_spares_vectors() -> None:
         assert decays[id(p)] == (0.0 if p.dim() < 2 else 0.1), name
 
 
-@pytest.mark.parametrize("fusion", ["sum", "concat", "gated", "cross_attention", "text_only"])
+@pytest.mark.parametrize("fusion", ["sum", "concat", "gated", "cross_attention"])
 def test_a_fused_branch_that_never_lacks_text_does_not_predict_without(fusion: str) -> None:
     """Crystal 2 has no text: with `drop_text` 0 the structure head predicts for it, or nobody."""
     def predicted(**params: Any) -> Any:
