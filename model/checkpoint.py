@@ -19,10 +19,10 @@ from features.store.files import beside
 from features.text_encoder.weights import pick_device
 from model.coverage import Coverage
 from model.identity import Identity
-from model.nets.network import MultimodalNet
+from model.nets.ensemble import Ensemble
 from model.params import TrainParams
 
-FORMAT = 3
+FORMAT = 4
 """Raised when the file, or what the network makes of its weights, changes its meaning."""
 MODEL = "model.safetensors"
 CONFIG = "multimodal_cpf"
@@ -49,8 +49,8 @@ class Config:
     """Unit of the untransformed target."""
     split_sizes: dict[str, int]
     parameters: int
-    history: list[dict[str, float]]
-    """Learning curve: for each epoch `epoch`, `train_loss` and the validation errors of the branches."""
+    history: list[list[dict[str, float]]]
+    """Learning curve of each network: for each epoch `epoch`, `train_loss` and validation errors of the branches."""
     weights_sha256: str = ""
     """Over names and bytes of the weights, which the format itself does not check; `save` fills it in, as the next."""
     config_sha256: str = ""
@@ -61,7 +61,7 @@ class Config:
 class Trained:
     """A model ready to predict."""
 
-    net: MultimodalNet
+    net: Ensemble
     config: Config
     params: TrainParams
     identity: Identity
@@ -83,7 +83,7 @@ def path_of(root: Path) -> Path:
     return Paths(root).model / MODEL
 
 
-def save(root: Path, net: MultimodalNet, config: Config) -> None:
+def save(root: Path, net: Ensemble, config: Config) -> None:
     """Write the model whole, beside its place and renamed into it."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
     config = replace(config, weights_sha256=_digest(weights))
@@ -109,7 +109,7 @@ def load(root: Path, device: str | None = None) -> Trained:
         if (_digest(weights), _config_digest(config)) != (config.weights_sha256, config.config_sha256):
             raise UserError(f"{path} is damaged: it does not hold what was saved; train again with `dvc repro`")
         params = parse_section(config.train, "train", TrainParams)
-        net = MultimodalNet(params, config.text_dim)
+        net = Ensemble(params, config.text_dim)
         net.load_state_dict(weights)
         identity, coverage = Identity.from_dict(config.identity), Coverage.from_dict(config.coverage)
     except (json.JSONDecodeError, SafetensorError, RuntimeError, TypeError, KeyError) as error:

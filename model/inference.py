@@ -20,6 +20,7 @@ from model.input import loader
 from model.input.batch import Ints, Text
 from model.input.loader import Dataset
 from model.nets import encoders
+from model.nets.ensemble import Ensemble
 from model.nets.network import MultimodalNet
 from model.params import TrainParams
 
@@ -47,24 +48,29 @@ def load_splits(root: Path, params: TrainParams, split_of: Mapping[str, str] | N
 
 
 @torch.no_grad()
-def predict(net: MultimodalNet, dataset: Dataset, device: torch.device, texts_of: Ints | None = None,
+def predict(net: MultimodalNet | Ensemble, dataset: Dataset, device: torch.device, texts_of: Ints | None = None,
             share: tuple[int, int] = (0, 1)) -> dict[str, NDArray[np.float64]]:
     """Predictions of the three branches in units of the standard deviation, in the order of the data set.
 
+    Of an ensemble there is also `spread`, the standard deviation over its networks in the same unit.
+
     Args:
-        net: the network.
+        net: a network, or several that predict together.
         dataset: the crystals.
         device: where the network is.
         texts_of: `[crystals]`, index of the crystal whose description each one gets: the shuffled-text control.
         share: (rank, processes): the batches of this process; the other crystals are 0.
     """
     net.eval()
-    branches = np.zeros((3, len(dataset)))
+    columns = {name: np.zeros(len(dataset)) for name in ("fused", "structure", "text", "spread")}
     rank, processes = share
     for batch in dataset.batches(dataset.plan(EVALUATION_BATCH)[rank::processes], texts_of=texts_of):
         prediction = net(batch.structure.to(device), batch.text.to(device))
-        branches[:, batch.row] = torch.stack([prediction.fused, prediction.structure, prediction.text]).double().cpu()
-    return {"fused": branches[0], "structure": branches[1], "text": branches[2]}
+        for name, values in columns.items():
+            made = getattr(prediction, name)
+            if made is not None:
+                values[batch.row] = made.double().cpu().numpy()
+    return columns
 
 
 def load_encoder(trained: Trained) -> text_encoder.TextEncoder:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from features.params import RUNTIME, Section
 
+Kind = Literal["fused", "structure", "text"]
+KINDS: tuple[Kind, ...] = ("fused", "structure", "text")
+"""Of branches, and of the networks of a model."""
 EncoderName = Literal["crystalformer", "comformer", "cgcnn", "chgnet"]
 FusionName = Literal["sum", "concat", "gated", "cross_attention", "structure_only", "text_only"]
 
@@ -113,6 +116,24 @@ class Masking(Section):
         return self
 
 
+class Members(Section):
+    """Section `train.members`: how many networks the model is the weighted mean of, each trained alone with a seed of
+    its own. Structure and text networks together are late fusion."""
+
+    fused: int = Field(default=1, ge=0, le=100)
+    """Networks of structure and text together, as `train.fusion` says."""
+    structure: int = Field(default=0, ge=0, le=100)
+    """Networks of the structure alone."""
+    text: int = Field(default=0, ge=0, le=100)
+    """Networks of the text alone."""
+
+    @model_validator(mode="after")
+    def _somebody_predicts(self) -> Members:
+        if self.fused + self.structure + self.text == 0:
+            raise ValueError("there must be one network at least")
+        return self
+
+
 class LoaderParams(Section):
     """Section `train.loader`: how batches are made."""
 
@@ -138,6 +159,8 @@ class TrainParams(Section):
     tabulated properties (`model/nets/element_properties.py`). The encoder `chgnet` has vectors of its own."""
     fusion: FusionName = "cross_attention"
     """How structure and text come together."""
+    members: Members = Members()
+    """The networks of the model."""
     crystalformer: CrystalformerParams = CrystalformerParams()
     """Size of the encoder of that name."""
     comformer: ComformerParams = ComformerParams()
@@ -191,31 +214,55 @@ class TrainParams(Section):
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", json_schema_extra={**RUNTIME})
     """auto, cpu or cuda."""
 
+    def networks(self) -> list[tuple[Kind, TrainParams]]:
+        """The networks of the model: what each is for, and the section `train` that trains it alone."""
+        alone = {"loss": LossWeights(fused=1.0, structure=0.0, text=0.0),
+                 "masking": self.masking.model_copy(update={"drop_structure": 0.0, "drop_text": 0.0})}
+        sections: dict[Kind, dict[str, Any]] = {"fused": {}, "structure": {"fusion": "structure_only", **alone},
+                                                "text": {"fusion": "text_only", **alone}}
+        return [(kind, self.model_copy(update={**sections[kind], "members": Members(), "seed": self.seed + number}))
+                for kind in KINDS for number in range(getattr(self.members, kind))]
+
     @property
     def with_text(self) -> bool:
         """Whether any branch that learns reads the text."""
-        return self.fusion != "structure_only" or self.learns("text")
+        mine = self.members.fused > 0 and (self.fusion != "structure_only" or self.loss.text > 0)
+        return mine or self.members.text > 0
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether what the model predicts depends on the text."""
+        return (self.members.fused > 0 and self.fusion != "structure_only") or self.members.text > 0
 
     @property
     def with_structure(self) -> bool:
         """Whether any branch that learns looks at the structure."""
-        return self.fusion != "text_only" or self.learns("structure")
+        mine = self.members.fused > 0 and (self.fusion != "text_only" or self.loss.structure > 0)
+        return mine or self.members.structure > 0
 
     @property
     def without_text(self) -> Literal["fused", "structure"] | None:
         """Which branch predicts for a crystal without text; None: no branch has learned to.
 
         With `masking.drop_text` 0 the fused branch has never seen a crystal without, and what stands in the text's
-        place is where it began.
+        place is where it began. Networks of the structure alone miss no text.
         """
+        if self.members.structure > 0:
+            return "structure"
+        if self.members.fused == 0:
+            return None
         if self.fusion == "structure_only" or self.masking.drop_text > 0:
             return "fused"
         return "structure" if self.learns("structure") else None
 
-    def learns(self, branch: Literal["fused", "structure", "text"]) -> bool:
-        """Whether a branch has a weight in the loss; what another one predicts means nothing."""
+    def learns(self, branch: Kind) -> bool:
+        """Whether a branch has a weight in the loss, or networks of its own; what another one predicts means nothing.
+
+        What the model as a whole predicts is called fused.
+        """
+        own: int = getattr(self.members, branch)
         weight: float = getattr(self.loss, branch)
-        return weight > 0
+        return branch == "fused" or own > 0 or (self.members.fused > 0 and weight > 0)
 
     @model_validator(mode="after")
     def _heads_share_the_width(self) -> TrainParams:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,17 +13,23 @@ from model.inference import predict
 from model.input import loader
 from model.input.batch import Ints
 from model.input.loader import Dataset
-from model.params import EvaluateParams
+from model.params import KINDS, EvaluateParams, Kind
 
 Floats = NDArray[np.float64]
-BRANCHES: dict[Literal["fused", "structure", "text"], str] = {
-    "fused": "mae", "structure": "mae_own_structure_branch", "text": "mae_own_text_branch"}
+
+
+def names(trained: Trained) -> dict[Kind, str]:
+    """What the error of each branch is called: a branch of a fused network is no network of its own."""
+    members = trained.params.members
+    return {"fused": "mae",
+            "structure": "mae_structure_networks" if members.structure else "mae_own_structure_branch",
+            "text": "mae_text_networks" if members.text else "mae_own_text_branch"}
 
 
 def predict_all(trained: Trained, dataset: Dataset, texts_of: Ints | None = None) -> dict[str, Floats]:
     """Transformed predictions of the three branches."""
     scale, shift = trained.config.target_std, trained.config.target_mean
-    return {name: values * scale + shift
+    return {name: values * scale + (0.0 if name == "spread" else shift)
             for name, values in predict(trained.net, dataset, trained.device, texts_of).items()}
 
 
@@ -31,11 +37,12 @@ def measure(trained: Trained, test: Dataset, predicted: dict[str, Floats], param
     """All metrics of the test split, with bootstrap intervals over its crystals.
 
     `mae_shuffled_text` gives every crystal another one's description, at test time: a fused branch that reads its
-    text must get worse. `mae_no_text` is the fused branch without any text. The *own structure branch* is that of
-    the same network: joint training may cost it something, so it is no network that was trained on structures alone
-    (for those see `model/experiments/`). An interval says how much the error moves with the choice of test crystals; it
-    does not hold the spread between training seeds. A branch that did not learn (weight 0 in `train.loss`) has no
-    error, and a fusion that reads no text no control.
+    text must get worse. `mae_no_text` is the fused branch without any text. A model of several networks has
+    *structure networks* that were trained on structures alone, and says what the text adds to them (fewer networks
+    than all of them: equal numbers are compared in `model/experiments/`). Else the *own structure branch* is that of
+    the same network, which joint training may have cost something. An interval says how much the error moves with the
+    choice of test crystals; it does not hold the spread between training seeds. A branch that did not learn (weight 0
+    in `train.loss`) has no error, and a model that reads no text no control.
     """
     rng = np.random.default_rng(params.seed)
     name = trained.params.transform
@@ -48,21 +55,22 @@ def measure(trained: Trained, test: Dataset, predicted: dict[str, Floats], param
         return np.abs(loader.untransform(values, name) - loader.untransform(test.targets, name))
 
     scores: dict[str, float] = {}
-    for branch, key in BRANCHES.items():
+    called = names(trained)
+    for branch, key in called.items():
         if trained.params.learns(branch):
             scores |= interval(np.abs(predicted[branch] - test.targets), key)
     right = np.abs(predicted["fused"] - test.targets)
-    if BRANCHES["structure"] in scores:
+    if called["structure"] in scores and trained.params.with_text:
         scores |= interval(right - np.abs(predicted["structure"] - test.targets),
-                           "fused_minus_own_structure_branch")
-    if trained.params.fusion != "structure_only":
+                           called["structure"].replace("mae", "fused_minus"))
+    if trained.params.reads_text:
         shuffled = [predict_all(trained, test, anothers(test, rng))["fused"] for _ in range(params.shuffles)]
         wrong_text = np.mean([np.abs(values - test.targets) for values in shuffled], axis=0)
         scores |= interval(wrong_text, "mae_shuffled_text")
         scores |= interval(right - wrong_text, "fused_minus_shuffled_text")
-        if trained.params.without_text == "fused":
-            nobodys = np.full(len(test), -1, np.int64)
-            scores |= interval(np.abs(predict_all(trained, test, nobodys)["fused"] - test.targets), "mae_no_text")
+        without = predict_all(trained, test, np.full(len(test), -1, np.int64))["fused"]
+        if np.isfinite(without).all():
+            scores |= interval(np.abs(without - test.targets), "mae_no_text")
     mean = np.full(len(test), trained.config.target_mean)
     baseline = interval(np.abs(mean - test.targets), "mean_mae") | {"mean_mae_natural": float(natural(mean).mean())}
     return {
@@ -76,6 +84,8 @@ def measure(trained: Trained, test: Dataset, predicted: dict[str, Floats], param
         "confidence": params.confidence,
         "split": trained.config.split_sizes,
         "parameters": trained.config.parameters,
+        "networks": {kind: trained.net.kinds.count(kind) for kind in trained.net.kinds},
+        "weights": dict(zip(KINDS, trained.net.weights.tolist(), strict=True)),
         "pretrained_on": pretrained_on(trained),
     }
 

@@ -20,7 +20,8 @@ from features.store.files import write_text
 from features.view import column
 from model import checkpoint
 from model.checkpoint import Trained
-from model.evaluation.metrics import Floats, measure, predict_all, pretrained_on
+from model.curves import mean_curve
+from model.evaluation.metrics import Floats, measure, names, predict_all, pretrained_on
 from model.identity import require_same
 from model.inference import load_splits
 from model.input import loader
@@ -60,10 +61,12 @@ def evaluate(root: Path) -> None:
     rows = _rows(trained, splits, predictions)
     publish(root, "predictions", PREDICTIONS, ("material_id",), rows)
     _write_parity(folder / "parity.csv", rows)
-    pages.write_evaluation(folder / "report.html", metrics, rows, trained.config.history)
+    pages.write_evaluation(folder / "report.html", metrics, rows,
+                           mean_curve(trained.net.kinds, trained.config.history), names(trained))
     catalog.refresh(root)
     test, base = metrics["test"], metrics["baseline"]
     others = "".join(f"{label} {test[key]:.4f}, " for key, label in (
+        ("mae_structure_networks", "its structure networks"), ("mae_text_networks", "its text networks"),
         ("mae_own_structure_branch", "its own structure branch"), ("mae_own_text_branch", "its own text branch"),
         ("mae_shuffled_text", "shuffled text"), ("mae_no_text", "no text")) if key in test)
     say(f"evaluate: test MAE {test['mae']:.4f} [{test['mae_low']:.4f}, {test['mae_high']:.4f}] {metrics['unit']}, "

@@ -15,7 +15,7 @@ from model.experiments.folds import PARTS, Predicted
 from model.experiments.matrix import TextsShown
 from model.inference import load_splits, predict
 from model.params import TrainParams
-from model.training.train import deterministic, fit
+from model.training.fit import deterministic, fit
 
 
 def predicted(root: Path, params: TrainParams, texts: TextsShown, parts: Mapping[str, str],

@@ -29,6 +29,8 @@ class Prediction(NamedTuple):
     text: Tensor
     attention: Tensor | None
     """See `fusion.Fused`."""
+    spread: Tensor | None = None
+    """`[crystals]`, standard deviation over the networks of an ensemble."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import io
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,13 @@ import jinja2
 from markupsafe import Markup
 
 from features.store.files import write_text
+from model.curves import Curve
+from model.params import KINDS, Kind
 from model.records import Explanation
 
-BRANCHES = (("mae", "structure and text, fused"), ("mae_own_structure_branch", "its own structure branch"),
-            ("mae_own_text_branch", "its own text branch"),
+ERRORS = (("mae", "structure and text, fused"), ("mae_structure_networks", "its networks of structure alone"),
+            ("mae_text_networks", "its networks of text alone"),
+            ("mae_own_structure_branch", "its own structure branch"), ("mae_own_text_branch", "its own text branch"),
             ("mae_shuffled_text", "fused, with another crystal's text (control)"),
             ("mae_no_text", "fused, without text"))
 
@@ -26,11 +31,11 @@ def _environment() -> jinja2.Environment:
 
 
 def write_evaluation(path: Path, metrics: dict[str, Any], rows: list[dict[str, Any]],
-                     history: list[dict[str, float]]) -> None:
-    """Metrics with their intervals, parity plot and learning curve on one page."""
+                     history: Curve, branches: Mapping[Kind, str]) -> None:
+    """Metrics with their intervals, parity plot and learning curve on one page; `branches`: what errors are called."""
     page = _environment().get_template("report.html").render(
-        metrics=metrics, branches=[branch for branch in BRANCHES if branch[0] in metrics["test"]],
-        parity=_parity(metrics, rows), curve=_curve(metrics, history))
+        metrics=metrics, branches=[branch for branch in ERRORS if branch[0] in metrics["test"]],
+        parity=_parity(metrics, rows), curve=_curve(metrics, history, branches))
     write_text(path, page)
 
 
@@ -82,12 +87,12 @@ def _parity(metrics: dict[str, Any], rows: list[dict[str, Any]]) -> Markup:
     return _svg(figure)
 
 
-def _curve(metrics: dict[str, Any], history: list[dict[str, float]]) -> Markup:
+def _curve(metrics: dict[str, Any], history: Curve, branches: Mapping[Kind, str]) -> Markup:
     figure, axes = _figure()
-    for name, key in (("fused", "mae"), ("structure", "mae_own_structure_branch"),
-                      ("text", "mae_own_text_branch")):
-        if key in metrics["test"]:
-            axes.plot([row["epoch"] for row in history], [row[f"validation_mae_{name}"] for row in history], label=name)
+    for name in KINDS:
+        values = [row[f"validation_mae_{name}"] for row in history]
+        if branches[name] in metrics["test"] and not all(map(math.isnan, values)):
+            axes.plot([row["epoch"] for row in history], values, label=name)
     axes.set_xlabel("epoch")
     axes.set_ylabel(f"validation MAE / {metrics['unit']}")
     axes.legend(frameon=False)

@@ -1,43 +1,33 @@
-"""Train one model: data, network, loop, best checkpoint."""
+"""Stage `train`: every network of the model, the weights of their kinds, and the file that holds it all."""
 
 from __future__ import annotations
 
-import copy
 import csv
 import io
-import itertools
-import math
-import os
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from features.code import code_digest
 from features.errors import UserError
 from features.params import load_section
 from features.paths import Paths
-from features.progress import Progress, say
+from features.progress import say
 from features.store.files import write_text
 from features.text_encoder.weights import pick_device
 from features.views.materials import PROPERTIES
-from model import checkpoint
+from model import blend, checkpoint
 from model.checkpoint import Config
 from model.coverage import Coverage
+from model.curves import Curve, mean_curve
 from model.identity import Identity
 from model.inference import load_splits, predict
-from model.input.batch import Ints
-from model.input.loader import Batch, Dataset
-from model.nets.network import MultimodalNet, draw_hidden, joint_loss
-from model.params import TrainParams
-from model.training.parallel import ALONE, Team, team
+from model.input.loader import Dataset
+from model.nets.ensemble import Ensemble
+from model.params import KINDS, TrainParams
+from model.training.fit import Fitted, deterministic, fit
+from model.training.parallel import Team, team
 from model.training.resume import Resume
 
 
@@ -55,242 +45,57 @@ def _train(root: Path, params: TrainParams, group: Team, device: torch.device) -
     if params.batch_size < group.processes:
         raise UserError(f"train.batch_size {params.batch_size} cannot be shared by {group.processes} processes")
     identity, coverage = Identity.of(root, params), Coverage.of(root, training.ids)
-    resume = Resume(root, {"train": params.deciding(), "device": device.type, "processes": group.processes,
-                           "identity": identity.to_dict(), "code": code_digest("features", "model")})
-    fitted = fit(params, splits, device, group, resume)
+    model = Ensemble(params, training.text_dim)
+    fitted, resumes = [], []
+    for number, (kind, one) in enumerate(params.networks()):
+        # a network that is finished leaves its last state until all are, so that a killed run goes on with the next
+        resumes.append(Resume(root, {"train": one.deciding(), "device": device.type, "processes": group.processes,
+                                     "identity": identity.to_dict(), "code": code_digest("features", "model")}))
+        if len(model.nets) > 1 and group.leads:
+            say(f"train: network {number + 1} of {len(model.nets)}, {kind}")
+        fitted.append(fit(one, splits, device, group, resumes[-1]))
+        model.nets[number] = fitted[-1].net
+    weigh(model, splits["validation"], fitted[0], device)
     if not group.leads:
         return
-    net = fitted.net
-    curve = [{name: value for name, value in epoch.items() if name != "seconds"} for epoch in fitted.history]
-    _write_curve(Paths(root).model / "learning_curve.csv", curve)
-    checkpoint.save(root, net, Config(
+    curves = [[{name: value for name, value in epoch.items() if name != "seconds"} for epoch in one.history]
+              for one in fitted]
+    _write_curve(Paths(root).model / "learning_curve.csv", mean_curve(model.kinds, curves))
+    checkpoint.save(root, model, Config(
         format=checkpoint.FORMAT,
         train=params.model_dump(mode="json"),
         identity=identity.to_dict(),
         coverage=coverage.to_dict(),
         text_dim=training.text_dim,
-        target_mean=fitted.mean,
-        target_std=fitted.std,
+        target_mean=fitted[0].mean,
+        target_std=fitted[0].std,
         unit=PROPERTIES.get(params.target, ("", None))[1] or "",
         split_sizes={name: len(split) for name, split in splits.items()},
-        parameters=sum(p.numel() for p in net.parameters()),
-        history=curve,
+        parameters=sum(p.numel() for p in model.parameters()),
+        history=curves,
     ))
-    resume.clear()
+    for resume in resumes:
+        resume.clear()
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """A trained network and what its predictions are counted in."""
+def weigh(model: Ensemble, validation: Dataset, fitted: Fitted, device: torch.device) -> None:
+    """Learn how much each kind of network counts, on the crystals that stopped their training.
 
-    net: MultimodalNet
-    """With the weights of the best epoch."""
-    mean: float
-    std: float
-    """Of the training crystals' transformed targets."""
-    history: list[dict[str, float]]
-    """The learning curve."""
-
-
-def fit(params: TrainParams, splits: dict[str, Dataset], device: torch.device, group: Team = ALONE,
-        resume: Resume | None = None, quiet: bool = False) -> Fitted:
-    """Train on the split `train` and stop by `validation`; without `resume` nothing is written."""
-    training = splits["train"]
-    torch.manual_seed(params.seed)
-    # statistics from the training split alone
-    mean, std = float(training.targets.mean()), float(training.targets.std()) or 1.0
-    net = MultimodalNet(params, training.text_dim)
-    first = next(training.batches(training.plan(params.batch_size, (params.seed, 0))[:1]))
-    net.encoder.calibrate(first.structure)  # type: ignore[operator]
-    net.to(device)
-    return Fitted(net, mean, std, _loop(_Run(net, params, splits, mean, std, device, group, quiet), resume))
+    Crystals without a text have no prediction by text alone and do not count.
+    """
+    kinds = [kind for kind in KINDS if kind in model.kinds]
+    each = [predict(net, validation, device)["fused"] for net in model.networks()]
+    by_kind = np.stack([np.mean([values for of, values in zip(model.kinds, each, strict=True) if of == kind], axis=0)
+                        for kind in kinds])
+    goal = (validation.targets - fitted.mean) / fitted.std
+    known = np.isfinite(by_kind).all(axis=0)
+    if len(kinds) == 1 or not known.any():
+        return
+    learned = dict(zip(kinds, blend.weights(by_kind, goal), strict=True))
+    model.weights.copy_(torch.tensor([learned.get(kind, 0.0) for kind in KINDS]))
 
 
-def deterministic() -> None:
-    """Let the same seed give the same model, for the rest of this process."""
-    # without this, gradients of indexing are summed in the order of threads
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)
-    # nothing here reads memory that it has not written
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-
-
-class _Run:
-    """One training run: everything that changes from step to step."""
-
-    def __init__(self, net: MultimodalNet, params: TrainParams, splits: dict[str, Dataset], mean: float, std: float,
-                 device: torch.device, group: Team = ALONE, quiet: bool = False) -> None:
-        self.net, self.params, self.mean, self.std, self.device, self.group = net, params, mean, std, device, group
-        self.quiet = quiet or not group.leads
-        self.training, self.validation = splits["train"], splits["validation"]
-        self.optimizer = make_optimizer(net, params)
-        self.steps = math.ceil(len(self.training.plan(params.batch_size)) / params.accumulate)
-        self.schedule = make_schedule(self.optimizer, params, self.steps * params.epochs)
-        self.averaged = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(params.average), use_buffers=True) \
-            if params.average else None
-        self.best, self.best_epoch, self.best_state = math.inf, 0, copy.deepcopy(net.state_dict())
-        self.history: list[dict[str, float]] = []
-        self.step, self.total, self.seconds = 0, torch.zeros((), device=device), 0.0  # of the epoch that is running
-
-    @property
-    def validated(self) -> MultimodalNet:
-        """The net that is validated and saved: the running mean of the weights, if there is one."""
-        return self.net if self.averaged is None else cast(MultimodalNet, self.averaged.module)
-
-    def epoch(self, number: int, between: Callable[[], None] = lambda: None) -> None:
-        """One pass over the training crystals, or what is left of it, and the validation after it.
-
-        `between` is called after every step but the last.
-        """
-        started = time.monotonic() - self.seconds
-        self.net.train()
-        batches = self.training.batches(
-            self.training.plan(self.params.batch_size, (self.params.seed, number))[self.step * self.params.accumulate:],
-            _variants(len(self.training), self.params, number), (self.group.rank, self.group.processes))
-        while several := list(itertools.islice(batches, self.params.accumulate)):
-            self.total += self.group.sum(self._step(several, number))
-            self.step, self.seconds = self.step + 1, time.monotonic() - started
-            if self.step < self.steps:
-                between()
-        self.group.mean_buffers(self.validated)
-        predicted = self._predict_validation()
-        errors = {name: float(np.abs(predicted[name] * self.std + self.mean - self.validation.targets).mean())
-                  for name in ("fused", "structure", "text")}
-        self.history.append({"epoch": number + 1, "train_loss": float(self.total) / len(self.training),
-                             **{f"validation_mae_{name}": value for name, value in errors.items()},
-                             "seconds": time.monotonic() - started})
-        self.step, self.total, self.seconds = 0, torch.zeros_like(self.total), 0.0
-        if not math.isfinite(errors["fused"]):
-            raise UserError(f"training diverged in epoch {number + 1}: the validation error is not a number; lower "
-                            f"train.learning_rate ({self.params.learning_rate:g})")
-        if errors["fused"] < self.best:
-            self.best, self.best_epoch = errors["fused"], number
-            self.best_state = copy.deepcopy(self.validated.state_dict())
-
-    def _predict_validation(self) -> dict[str, NDArray[np.float64]]:
-        # each share has zeros where others predicted
-        shares = self.group.gather(predict(self.validated, self.validation, self.device,
-                                           share=(self.group.rank, self.group.processes)))
-        return {name: sum(share[name] for share in shares) for name in shares[0]}
-
-    def _step(self, several: list[Batch], epoch: int = 0) -> torch.Tensor:
-        """One step from the batches of a group; returns this process's share of the sum of the crystals' losses."""
-        self.optimizer.zero_grad(set_to_none=True)
-        crystals, with_text = sum(b.crystals for b in several), sum(b.with_text for b in several)
-        total = torch.zeros((), device=self.device)
-        for batch in several:
-            hidden = draw_hidden(batch.structure, batch.text, batch.row, self.params.masking,
-                                 (self.params.seed, epoch)).to(self.device)
-            structure, text = batch.structure.to(self.device), batch.text.to(self.device)
-            goal = ((batch.target - self.mean) / self.std).to(self.device)
-            with torch.autocast(self.device.type, torch.bfloat16, self.params.precision == "bfloat16"):
-                prediction = self.net(structure, text, hidden)
-            loss = joint_loss(prediction, goal, text.mask.any(dim=1), self.params.loss, batch.weight.to(self.device),
-                              crystals, with_text)
-            loss.backward()
-            total += loss.detach() * crystals
-        self.group.sum_gradients(self.net)
-        nn.utils.clip_grad_norm_(self.net.parameters(), self.params.gradient_norm)
-        self.optimizer.step()
-        self.schedule.step()
-        if self.averaged is not None:
-            self.averaged.update_parameters(self.net)
-        return total
-
-    def state(self) -> dict[str, Any]:
-        """All of it, for `Resume`; every process of the team must ask at the same step."""
-        nets = [self.net] if self.averaged is None else [self.net, self.averaged]
-        buffers = self.group.gather([dict(net.named_buffers()) for net in nets])
-        return {"buffers": buffers, "net": self.net.state_dict(), "optimizer": self.optimizer.state_dict(),
-                "schedule": self.schedule.state_dict(),
-                "averaged": None if self.averaged is None else self.averaged.state_dict(), "best": self.best,
-                "best_epoch": self.best_epoch, "best_state": self.best_state, "history": self.history,
-                "step": self.step, "total": self.total, "seconds": self.seconds}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """The inverse of `state`."""
-        self.net.load_state_dict(state["net"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        if self.averaged is not None:
-            self.averaged.load_state_dict(state["averaged"])
-        # running statistics are each process's own
-        for net, buffers in zip([self.net, self.averaged], state["buffers"][self.group.rank], strict=False):
-            for name, buffer in cast(nn.Module, net).named_buffers():
-                buffer.copy_(buffers[name])
-        self.best, self.best_epoch = state["best"], state["best_epoch"]
-        self.best_state, self.history = state["best_state"], state["history"]
-        self.step, self.total, self.seconds = state["step"], state["total"], state["seconds"]
-
-
-def _loop(run: _Run, resume: Resume | None) -> list[dict[str, float]]:
-    """Train until validation no longer improves; leaves the best weights in the net and returns the learning curve."""
-    params = run.params
-    state = None if resume is None else resume.load(run.device)
-    if state is not None:
-        run.restore(state)
-        if not run.quiet:
-            say(f"train: goes on after step {run.step} of epoch {len(run.history) + 1}, where an earlier run was "
-                "stopped")
-    saved = time.monotonic()
-
-    def save() -> None:
-        nonlocal saved
-        if resume is None:
-            return
-        state = run.state()
-        if run.group.leads:
-            resume.save(state)
-        saved = time.monotonic()
-
-    def save_now_and_then() -> None:
-        if resume is not None and run.group.agreed(time.monotonic() - saved >= params.save_every_s):
-            save()
-
-    with Progress("train", params.epochs, "epochs", quiet=run.quiet) as progress:
-        progress.advance(len(run.history))
-        for number in range(len(run.history), params.epochs):
-            if run.history and number - 1 - run.best_epoch >= params.patience:
-                break
-            run.epoch(number, save_now_and_then)
-            save()
-            progress.advance(1, f"validation MAE {run.history[-1]['validation_mae_fused']:.4f}, best {run.best:.4f}")
-    run.net.load_state_dict(run.best_state)
-    if not run.quiet:
-        say(f"train: best epoch {run.best_epoch + 1} of {len(run.history)}, validation MAE {run.best:.4f}")
-    return run.history
-
-
-def make_optimizer(net: nn.Module, params: TrainParams) -> torch.optim.Optimizer:
-    """AdamW; matrices decay, biases and other vectors do not."""
-    matrices = [p for p in net.parameters() if p.dim() >= 2]
-    vectors = [p for p in net.parameters() if p.dim() < 2]
-    return torch.optim.AdamW([{"params": matrices, "weight_decay": params.weight_decay},
-                              {"params": vectors, "weight_decay": 0.0}],
-                             lr=params.learning_rate, betas=(0.9, 0.98), fused=True)
-
-
-def make_schedule(optimizer: torch.optim.Optimizer, params: TrainParams,
-                  steps: int) -> torch.optim.lr_scheduler.LRScheduler:
-    """The schedule of that name, a step of it for each of the optimizer's `steps`."""
-    if params.schedule == "one_cycle":
-        return torch.optim.lr_scheduler.OneCycleLR(optimizer, params.learning_rate, total_steps=steps + 1,
-                                                   cycle_momentum=False)
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate(step, params))
-
-
-def learning_rate(step: int, params: TrainParams) -> float:
-    """Factor on `learning_rate`: linear warm-up, then the paper's √(decay/(decay + step))."""
-    warmup = min(1.0, (step + 1) / (params.warmup_steps + 1))
-    return warmup * math.sqrt(params.decay_steps / (params.decay_steps + step))
-
-
-def _variants(count: int, params: TrainParams, epoch: int) -> Ints | None:
-    """Which variant of its text each crystal shows in an epoch; None is always the description."""
-    return np.random.default_rng([params.seed, epoch, 2]).integers(0, 2**31, count) if params.paraphrases else None
-
-
-def _write_curve(path: Path, curve: list[dict[str, float]]) -> None:
+def _write_curve(path: Path, curve: Curve) -> None:
     """The learning curve for `dvc plots`; pages read the one in the model's file."""
     table = io.StringIO()
     writer = csv.DictWriter(table, list(curve[0]))

@@ -30,7 +30,7 @@ from model.input.batch import IMAGES, Text, collate_texts
 from model.input.loader import Dataset
 from model.nets import fusion
 from model.params import EvaluateParams
-from model.training import train
+from model.training import fit, train
 from pipelines.engine import stages
 from tests.conftest import CRYSTALS, set_params
 from tests.features.formats.test_formats import extxyz
@@ -188,7 +188,7 @@ def test_the_best_checkpoint_is_restored(tmp_path: Path, monkeypatch: pytest.Mon
     best = weights(root)
     monkeypatch.setattr(train, "predict", real)
     set_params(root, train={"epochs": 2, "patience": 5})
-    monkeypatch.setattr(train, "_loop", _last_instead_of_best(train._loop))
+    monkeypatch.setattr(fit, "_loop", _last_instead_of_best(fit._loop))
     train.train(root)
     assert stopped_after == 4
     assert weights(root) == best

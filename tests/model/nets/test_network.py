@@ -118,7 +118,7 @@ def test_joint_loss_weighs_branches_and_skips_missing_texts() -> None:
 
 
 def test_weight_decay_spares_vectors() -> None:
-    from model.training.train import make_optimizer
+    from model.training.fit import make_optimizer
 
     net = MultimodalNet(TrainParams(**PARAMS), 8)
     optimizer = make_optimizer(net, TrainParams(weight_decay=0.1, **PARAMS))

@@ -18,7 +18,7 @@ from model import checkpoint
 from model.input.loader import Batch
 from model.nets.network import MultimodalNet
 from model.params import TrainParams
-from model.training import train
+from model.training import fit, train
 from model.training.resume import Resume
 from tests.conftest import set_params
 from tests.model.small import SMALL
@@ -43,8 +43,8 @@ def test_a_run_killed_and_resumed_gives_the_same_weights(project: Path, tmp_path
                                                          steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     root = Path(shutil.copytree(project, tmp_path / "p"))
     made: list[int] = []
-    step = train._Run._step
-    monkeypatch.setattr(train._Run, "_step", lambda self, *a: (made.append(0), step(self, *a))[1])
+    step = fit._Run._step
+    monkeypatch.setattr(fit._Run, "_step", lambda self, *a: (made.append(0), step(self, *a))[1])
     expected = trained(root, **changes)
     whole = len(made)
     curve = (Paths(root).model / "learning_curve.csv").read_bytes()
@@ -57,12 +57,12 @@ def test_a_run_killed_and_resumed_gives_the_same_weights(project: Path, tmp_path
         return step(self, *arguments)
 
     made.clear()
-    monkeypatch.setattr(train._Run, "_step", killed)
+    monkeypatch.setattr(fit._Run, "_step", killed)
     with pytest.raises(KeyboardInterrupt):
         trained(root, **changes)
     assert len(list(Paths(root).training.glob("*.pt"))) == 1
     made.clear()
-    monkeypatch.setattr(train._Run, "_step", lambda self, *a: (made.append(0), step(self, *a))[1])
+    monkeypatch.setattr(fit._Run, "_step", lambda self, *a: (made.append(0), step(self, *a))[1])
     shutil.rmtree(Paths(root).model)  # as DVC does before a stage
     assert trained(root, **changes) == expected
     assert len(made) == whole - (steps if "save_every_s" in changes else steps - steps % (whole // 4))
@@ -80,10 +80,10 @@ def test_another_run_does_not_take_the_state(tmp_path: Path) -> None:
     assert one.load(torch.device("cpu")) is None
 
 
-def a_run(root: Path, net: MultimodalNet, **changes: Any) -> train._Run:
+def a_run(root: Path, net: MultimodalNet, **changes: Any) -> fit._Run:
     params = TrainParams.model_validate({**SMALL, "masking": QUIET, "paraphrases": False, **changes})
     splits = train.load_splits(root, params)
-    return train._Run(copy.deepcopy(net), params, splits, 0.0, 1.0, torch.device("cpu"))
+    return fit._Run(copy.deepcopy(net), params, splits, 0.0, 1.0, torch.device("cpu"))
 
 
 def a_net(root: Path) -> MultimodalNet:
@@ -95,7 +95,7 @@ def a_net(root: Path) -> MultimodalNet:
     return net
 
 
-def batches(run: train._Run, size: int) -> list[Batch]:
+def batches(run: fit._Run, size: int) -> list[Batch]:
     return list(run.training.batches(run.training.plan(size)))
 
 
@@ -171,14 +171,14 @@ def torchrun(*command: str) -> int:
 KILLED = """
 import sys
 from pathlib import Path
-from model.training import train
-made, step = [], train._Run._step
+from model.training import fit, train
+made, step = [], fit._Run._step
 def limited(self, *arguments):
     if len(made) == int(sys.argv[2]):
         raise KeyboardInterrupt
     made.append(0)
     return step(self, *arguments)
-train._Run._step = limited
+fit._Run._step = limited
 train.train(Path(sys.argv[1]))
 """
 

@@ -1,0 +1,81 @@
+"""Several networks that predict together: each has learned alone, and their predictions are averaged with weights.
+
+The networks are of up to three kinds (`model.params.Kind`): of structure and text together, of structure alone, of text
+alone. Networks of one kind count alike; how much each kind counts is learned on the validation crystals when all
+networks have been trained (`model/blend.py`). So a model of structure networks and text networks is late fusion: no
+gradient of the text ever reaches a structure network, which is the very one that is trained alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from model.input.batch import StructureBatch, TextBatch
+from model.input.words import WordBatch
+from model.nets.fusion import Tokens
+from model.nets.network import MultimodalNet, Prediction
+from model.params import KINDS, TrainParams
+
+
+class Ensemble(nn.Module):
+    """The networks that `train.members` asks for, and the weights of their kinds."""
+
+    weights: Tensor
+
+    def __init__(self, params: TrainParams, text_dim: int) -> None:
+        super().__init__()
+        networks = params.networks()
+        self.kinds = [kind for kind, _ in networks]
+        self.nets = nn.ModuleList([MultimodalNet(one, text_dim) for _, one in networks])
+        there = torch.tensor([float(kind in self.kinds) for kind in KINDS])
+        self.register_buffer("weights", there / there.sum())
+
+    def forward(self, structure: StructureBatch, text: TextBatch | WordBatch) -> Prediction:
+        """Predict."""
+        return self.fuse(self.structure_tokens(structure), self.text_tokens(text))
+
+    def structure_tokens(self, batch: StructureBatch) -> list[Tokens]:
+        """Tokens of the atoms, as each network sees them."""
+        return [net.structure_tokens(batch) for net in self.networks()]
+
+    def text_tokens(self, batch: TextBatch | WordBatch, hidden: Tensor | None = None) -> list[Tokens]:
+        """Tokens of the text, as each network reads them; `hidden`: `[crystals, sentences]`, True where not shown."""
+        return [net.text_branch(batch, hidden) for net in self.networks()]
+
+    def fuse(self, atoms: Sequence[Tokens], words: Sequence[Tokens]) -> Prediction:
+        """From the tokens of each network to predictions.
+
+        A network that cannot predict for a crystal (one of text alone, without a text) is left out, and its weight
+        goes to the others. *Structure* is the mean over the networks of structure alone where there are any, else that
+        of the structure branches of the others; *text* likewise.
+        """
+        every = [net.fuse(a, w) for net, a, w in zip(self.networks(), atoms, words, strict=True)]
+        fused = torch.stack([one.fused for one in every])
+        by_kind = torch.stack([self._mean(fused, kind) for kind in KINDS])
+        # one that counts for nothing still predicts where no other does; beside a weight, 1e-12 is nothing in float32
+        weight = torch.where(by_kind.isnan(), 0.0, self.weights[:, None] + 1e-12)
+        blended = (by_kind.nan_to_num() * weight).sum(0) / weight.sum(0)
+        attention = [one.attention for one in every if one.attention is not None]
+        return Prediction(
+            blended,
+            by_kind[1] if "structure" in self.kinds else torch.stack([one.structure for one in every]).nanmean(0),
+            by_kind[2] if "text" in self.kinds else torch.stack([one.text for one in every]).nanmean(0),
+            torch.stack(attention).mean(0) if attention else None,
+            _spread(fused))
+
+    def networks(self) -> list[MultimodalNet]:
+        """In the order of `kinds`."""
+        return list(self.nets)  # type: ignore[arg-type]
+
+    def _mean(self, values: Tensor, kind: str) -> Tensor:
+        """`[crystals]` from `[networks, crystals]`, over the networks of a kind; not a number where none predicts."""
+        mine = [row for row, of in enumerate(self.kinds) if of == kind]
+        return values[mine].nanmean(0) if mine else torch.full_like(values[0], torch.nan)
+
+
+def _spread(values: Tensor) -> Tensor:
+    """Standard deviation over the networks that predict, `[crystals]`; 0 for a single one."""
+    return (values - values.nanmean(0)).square().nanmean(0).sqrt()

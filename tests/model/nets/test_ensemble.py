@@ -1,0 +1,78 @@
+"""Several networks that predict together."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from model.nets.ensemble import Ensemble
+from model.nets.network import MultimodalNet
+from model.params import KINDS, TrainParams
+from tests.model.nets.test_network import PARAMS, batches
+
+WITHOUT = 2
+"""The crystal of `batches` that has no text."""
+NEVER_DROPPED = {"drop_text": 0.0, "drop_structure": 0.0}
+
+
+def ensemble(weights: tuple[float, float, float] | None = None, **members: int) -> Ensemble:
+    torch.manual_seed(0)
+    params = TrainParams.model_validate({"members": {"fused": 0, **members}, "masking": NEVER_DROPPED, **PARAMS})
+    model = Ensemble(params, 8).eval()
+    if weights:
+        model.weights.copy_(torch.tensor(weights))
+    return model
+
+
+@torch.no_grad()
+def test_kinds_count_by_their_weights_and_networks_of_a_kind_alike() -> None:
+    model = ensemble((0.0, 0.75, 0.25), structure=2, text=1)
+    prediction, each = model(*batches()), [net(*batches()).fused for net in model.networks()]
+    structure, text = (each[0] + each[1]) / 2, each[2]
+    there = [row for row in range(len(text)) if row != WITHOUT]
+    torch.testing.assert_close(prediction.fused[there], (0.75 * structure + 0.25 * text)[there])
+    torch.testing.assert_close(prediction.structure, structure, rtol=0, atol=1e-7)
+    torch.testing.assert_close(prediction.text[there], text[there], rtol=0, atol=0)
+    torch.testing.assert_close(prediction.spread[there], torch.stack(each).std(0, correction=0)[there])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("weights", [(0.0, 0.75, 0.25), (0.0, 0.0, 1.0)])
+def test_without_a_text_the_networks_of_structure_predict_alone(weights: tuple[float, float, float]) -> None:
+    """Even where they count for nothing beside a text."""
+    prediction = ensemble(weights, structure=2, text=1)(*batches())
+    torch.testing.assert_close(prediction.fused[WITHOUT], prediction.structure[WITHOUT])
+    assert bool(torch.isfinite(prediction.fused).all())
+
+
+@torch.no_grad()
+def test_text_alone_does_not_predict_without_text() -> None:
+    prediction = ensemble(text=2)(*batches())
+    assert torch.isnan(prediction.fused).tolist() == [row == WITHOUT for row in range(len(prediction.fused))]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("fusion", ["cross_attention", "gated", "structure_only"])
+def test_one_network_is_that_network(fusion: str) -> None:
+    params = TrainParams.model_validate({"fusion": fusion, **PARAMS})
+    torch.manual_seed(0)
+    model = Ensemble(params, 8).eval()
+    torch.manual_seed(0)
+    net = MultimodalNet(params, 8).eval()
+    ours, theirs = model(*batches()), net(*batches())
+    for branch in KINDS:
+        torch.testing.assert_close(getattr(ours, branch), getattr(theirs, branch), rtol=0, atol=0, equal_nan=True)
+    assert not ours.spread.any()
+
+
+def test_a_network_of_an_ensemble_is_trained_as_it_would_be_alone() -> None:
+    params = TrainParams.model_validate({"members": {"fused": 1, "structure": 2, "text": 1}, "seed": 7})
+    alone: dict[str, Any] = {"loss": {"fused": 1.0, "structure": 0.0, "text": 0.0},
+                             "masking": {"drop_structure": 0.0, "drop_text": 0.0}}
+    assert params.networks() == [
+        ("fused", TrainParams(seed=7)),
+        ("structure", TrainParams.model_validate({"fusion": "structure_only", "seed": 7, **alone})),
+        ("structure", TrainParams.model_validate({"fusion": "structure_only", "seed": 8, **alone})),
+        ("text", TrainParams.model_validate({"fusion": "text_only", "seed": 7, **alone}))]
+    with pytest.raises(ValueError, match="one network at least"):
+        TrainParams.model_validate({"members": {"fused": 0}})
