@@ -64,7 +64,8 @@ def of(root: Path, matrix: Matrix, cell: Cell, population: Population) -> Finger
         runtime = set(type(params).model_fields) - set(params.deciding())
         # a default is part of the code: a new parameter leaves the cells that do not name it as they are
         asked["train"] = params.model_dump(mode="json", exclude_defaults=True, exclude=runtime)
-        identity = _network_tables(root, params.encoder, params.with_text)
+        identity = _network_tables(root, params.encoder, ("tokenize" if params.text == "words" else "embed") if params.with_text
+                                   else None)
     else:
         asked["facts"] = arm.facts
         identity = _tables(root, ("ingest", "split", "tensorize", *(["describe"] if arm.reads_text else [])))
@@ -72,9 +73,9 @@ def of(root: Path, matrix: Matrix, cell: Cell, population: Population) -> Finger
 
 
 @functools.lru_cache
-def _network_tables(root: Path, encoder: str, with_text: bool) -> str:
+def _network_tables(root: Path, encoder: str, text: str | None) -> str:
     stages = ("ingest", "split", "tensorize", *(["chgnet"] if encoder == "chgnet" else []),
-              *(["describe", "embed"] if with_text else []))
+              *(["describe", text] if text else []))
     return _tables(root, stages)
 
 
