@@ -25,8 +25,9 @@ def test_the_projects_own_matrix() -> None:
     for cell in firsts:
         if whole.arms[cell.arm].kind == "network":
             params = whole.train_params(cell)
-            assert (params.target, params.transform, params.seed) == (cell.target, whole.targets[cell.target].transform, 0)
-            assert params.with_text == (cell.arm != "dedicated")
+            transform = whole.targets[cell.target].transform
+            assert (params.target, params.transform, params.seed) == (cell.target, transform, 0)
+            assert params.with_text == whole.arms[cell.arm].reads_text
     assert whole.arms[whole.reference].reads_text is False
     without = whole.train_params(Cell("elastic", "k_vrh", "cross_attention", "no_paraphrases", 3, 0))
     assert (without.paraphrases, without.epochs, without.seed) == (False, 40, 3)
