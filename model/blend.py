@@ -33,7 +33,7 @@ def weights(predictions: ArrayLike, y: ArrayLike, step: float = 0.05) -> NDArray
     """
     predicted = np.asarray(predictions, np.float64)
     grid = simplex(predicted.shape[-2], step)
-    known = np.isfinite(predicted).all(axis=-2)
+    known = np.asarray(np.isfinite(predicted).all(axis=-2))
     counts = known.sum(axis=-1)
     if not counts.all():
         raise ValueError("no crystal has a prediction of every kind, so that weights could be learned from it")
