@@ -1,11 +1,12 @@
 """Intervals around predictions: normalised split conformal prediction.
 
-A nonconformity score is |y − ŷ| / (spread + β), where spread is what the members of a prediction disagree by, and β, the
-mean spread of the calibration crystals, keeps crystals on which all agree from intervals of no width (Papadopoulos et
-al. 2002). The interval is ŷ ± q (spread + β) with q the ⌈(n + 1) · confidence⌉-th smallest of n scores. If the crystals
-of the calibration and the one predicted are exchangeable, it holds the true value with a probability of at least
-`confidence`, whatever the model and the errors are (Vovk et al. 2005). Crystals that stopped the training, or that
-weights were learned on, are predicted a little too well to be exchangeable with new ones.
+A nonconformity score is |y − ŷ| / (spread + β), where spread is what the members of a prediction disagree by, and β
+keeps crystals on which all agree from intervals of no width (Papadopoulos et al. 2002). The interval is
+ŷ ± q (spread + β) with q the ⌈(n + 1) · confidence⌉-th smallest of n scores. If the crystals of the calibration and the
+one predicted are exchangeable, and β is given, it holds the true value with a probability of at least `confidence`,
+whatever the model and the errors are (Vovk et al. 2005). Here β is the mean spread of the calibration crystals, which
+moves the probability by less and less as they become more. Crystals that stopped the training, or that weights were
+learned on, are predicted a little too well to be exchangeable with new ones.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Calibration:
         return cls(floor, np.sort(np.abs(true - ours) / (widths + floor)).tolist())
 
     def quantile(self, confidence: float) -> float:
-        """q; infinite if there are too few scores for this confidence. Raises `ValueError` unless 0 < confidence < 1."""
+        """q; infinite if there are too few scores. Raises `ValueError` unless 0 < confidence < 1."""
         if not 0 < confidence < 1:
             raise ValueError(f"a confidence lies between 0 and 1, not at {confidence}")
         index = math.ceil((len(self.scores) + 1) * confidence - ROUNDING)
