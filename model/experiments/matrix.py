@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from features.errors import UserError
 from features.params import Section
+from model import blend
 from model.params import TrainParams
 
 Kind = Literal["network", "trees", "boosting", "ridge_words"]
@@ -69,6 +70,24 @@ class Control(Section):
     """Parameters of section `train`, over those of the arm."""
 
 
+class Mixture(Section):
+    """A mean over networks of several arms, computed from their stored predictions."""
+
+    parts: dict[str, int] = Field(min_length=1)
+    """How many networks of each arm."""
+    weights: Literal["equal", "learned"] = "equal"
+    """`equal`: each network counts the same. `learned`: late fusion, the mean prediction of each part's networks with
+    weights that are learned on the validation crystals of the fold."""
+
+    @model_validator(mode="after")
+    def _there_are_networks(self) -> Mixture:
+        if any(count < 1 for count in self.parts.values()):
+            raise ValueError("numbers of networks must be above 0")
+        if self.weights == "learned" and not 2 <= len(self.parts) <= blend.MOST:
+            raise ValueError(f"weights are learned for 2 to {blend.MOST} parts")
+        return self
+
+
 class Matrix(Section):
     """All of `matrix.yaml`."""
 
@@ -87,8 +106,8 @@ class Matrix(Section):
     targets: dict[str, Target]
     arms: dict[str, Arm]
     controls: dict[str, Control] = Field(default_factory=dict)
-    mixtures: dict[str, dict[str, int]] = Field(default_factory=dict)
-    """Arms whose prediction is the mean over so many networks of each named arm."""
+    mixtures: dict[str, Mixture] = Field(default_factory=dict)
+    """Means over networks of several arms."""
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Matrix:
@@ -105,10 +124,10 @@ class Matrix(Section):
                     raise ValueError(f"arms.{name}.controls: {control} is one of networks, {name} is none")
                 if arm.kind in ("trees", "boosting") and self.controls[control].texts == "formula_and_space_group":
                     raise ValueError(f"arms.{name}.controls: a formula and a space group hold no facts for trees")
-        for name, parts in self.mixtures.items():
-            _known(f"mixtures.{name}", list(parts), self.arms)
-            if name in self.arms or not parts or any(count < 1 for count in parts.values()):
-                raise ValueError(f"mixtures.{name} must have a name of its own, and numbers of networks above 0")
+        for name, mixture in self.mixtures.items():
+            _known(f"mixtures.{name}.parts", list(mixture.parts), self.arms)
+            if name in self.arms:
+                raise ValueError(f"mixtures.{name} must have a name of its own")
         odd = [name for names in (self.datasets, self.targets, self.arms, self.controls, self.mixtures)
                for name in names if not name.replace("_", "").isalnum()]
         if odd:

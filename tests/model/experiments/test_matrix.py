@@ -27,7 +27,7 @@ def test_the_projects_own_matrix() -> None:
             params = whole.train_params(cell)
             transform = whole.targets[cell.target].transform
             assert (params.target, params.transform, params.seed) == (cell.target, transform, 0)
-            assert params.with_text == (cell.arm != "dedicated")
+            assert params.with_text == whole.arms[cell.arm].reads_text
     assert whole.arms[whole.reference].reads_text is False
     without = whole.train_params(Cell("elastic", "k_vrh", "cross_attention", "no_paraphrases", 3, 0))
     assert (without.paraphrases, without.epochs, without.seed) == (False, 40, 3)
@@ -47,7 +47,11 @@ def test_a_selection() -> None:
     ({"datasets": {"tiny": {"targets": ["k"]}}}, "datasets.tiny.targets: there is no 'k'"),
     ({"arms": {"dedicated": {"kind": "network", "train": {"fusion": "structure_only"}, "controls": ["formula"]}},
       "mixtures": {}}, "arms.dedicated reads no text and so has no controls"),
-    ({"mixtures": {"fused": {"dedicated": 1}}}, "mixtures.fused must have a name of its own"),
+    ({"mixtures": {"fused": {"parts": {"dedicated": 1}}}}, "mixtures.fused must have a name of its own"),
+    ({"mixtures": {"two": {"parts": {"dedicatd": 1}}}}, "mixtures.two.parts: there is no 'dedicatd'; did you mean"),
+    ({"mixtures": {"two": {"parts": {"dedicated": 0}}}}, "mixtures.two: numbers of networks must be above 0"),
+    ({"mixtures": {"one": {"parts": {"fused": 2}, "weights": "learned"}}}, "weights are learned for 2 to 3 parts"),
+    ({"mixtures": {"one": {"dedicated": 1}}}, "mixtures.one.parts: Field required"),
     ({"controls": {**CONTENT["controls"], "../x": {}}}, "../x: names have letters, digits and _ only"),
     ({"seed": 3}, "seed: Extra inputs are not permitted"),
     ({"folds": "five"}, "folds: Input should be a valid integer"),

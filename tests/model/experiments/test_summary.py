@@ -9,35 +9,9 @@ import numpy as np
 import pytest
 
 from model.experiments.folds import Population
-from model.experiments.matrix import Cell
-from model.experiments.results import Finished, Results
 from model.experiments.summary import COLUMNS, as_csv, differing, summarise
+from tests.model.experiments.stored import FOLDS, POPULATION, noise, store
 from tests.model.experiments.tiny import matrix
-
-N = 100
-FOLDS = np.arange(N, dtype=np.int32) % 5
-POPULATION = Population([f"c{i:03d}" for i in range(N)], [f"g{i % 50:02d}" for i in range(N)], FOLDS,
-                        np.linspace(0, 2, N))
-
-
-def store(root: Path, arms: dict[tuple[str, str], np.ndarray], folds: int = 5) -> Results:
-    """Predictions of arms, `[seeds, crystals]`, as finished cells."""
-    results = Results(root)
-    results.keep("tiny", "k_vrh", POPULATION)
-    for (arm, control), predicted in arms.items():
-        for seed, values in enumerate(predicted):
-            for fold in range(folds):
-                ids = {part: POPULATION.asked(part, fold, 0.3) for part in ("test", "validation")}
-                mine = {part: np.isin(POPULATION.ids, asked) for part, asked in ids.items()}
-                results.add(Finished(Cell("tiny", "k_vrh", arm, control, seed, fold), "a.b.c", POPULATION.digest, 64,
-                                     f"commit{seed}", "here", 1.0, ids["test"],
-                                     values[mine["test"]].astype(np.float32),
-                                     values[mine["validation"]].astype(np.float32)))
-    return results
-
-
-def noise(seeds: int, size: float, seed: int) -> np.ndarray:
-    return np.asarray(POPULATION.y + np.random.default_rng(seed).normal(0, size, (seeds, N)))
 
 
 def mae(predicted: np.ndarray) -> float:
@@ -123,3 +97,17 @@ def test_the_file_has_the_columns_and_is_compared(tmp_path: Path, arms: dict[tup
     assert differing(text.replace(mae_of, f"{float(mae_of) + 1e-5:.5f}"), text) == []
     assert len(differing(text.replace(mae_of, f"{float(mae_of) + 3e-5:.5f}"), text)) == 1
     assert "only in the stored predictions" in differing("\n".join(text.splitlines()[:-1]), text)[0]
+
+
+def test_learned_weights_lower_a_worse_part(tmp_path: Path) -> None:
+    """A part that is far worse than the other loses by equal weights what it does not by learned ones."""
+    results = store(tmp_path, {("dedicated", "none"): noise(2, 0.1, 0), ("fused", "none"): noise(2, 0.1, 1) + 3,
+                               ("fused", "shuffled_text"): noise(2, 0.1, 2) - 5})
+    parts = {"dedicated": 1, "fused": 1}
+    rows = {(row.arm, row.control): row for row in summarise(results, matrix(mixtures={
+        "equal": {"parts": parts}, "learned": {"parts": parts, "weights": "learned"}}))}
+    assert rows["equal", "none"].mae == pytest.approx(1.5, abs=0.05)
+    assert rows["equal", "shuffled_text"].mae == pytest.approx(2.5, abs=0.05)
+    for control in ("none", "shuffled_text"):
+        assert rows["learned", control].mae < 0.15
+        assert (rows["learned", control].members, rows["learned", control].minus is None) == (2, False)

@@ -18,7 +18,7 @@ CONTENT: dict[str, Any] = {
         "ridge_words": {"kind": "ridge_words", "seeds": 1, "controls": ["shuffled_text", "formula"]},
     },
     "controls": {"shuffled_text": {"texts": "anothers"}, "formula": {"texts": "formula_and_space_group"}},
-    "mixtures": {"mixed": {"dedicated": 1, "fused": 1}},
+    "mixtures": {"mixed": {"parts": {"dedicated": 1, "fused": 1}}},
 }
 
 
