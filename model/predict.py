@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from features import sentences
 from features.cif.blocks import structure_blocks
 from features.crystal_files import decode, read_text, shown
 from features.errors import RowError
@@ -24,8 +23,8 @@ from features.views import materials
 from model.checkpoint import Trained
 from model.coverage import Outside, in_words
 from model.explanation.methods import explain
+from model.explanation.variants import reader
 from model.identity import require_reproducible
-from model.inference import load_encoder
 from model.input import loader
 from model.input.batch import Crystals, StructureBatch, Text, collate_texts
 from model.input.words import collate_words
@@ -124,9 +123,9 @@ def _predict(trained: Trained, name: str, text: str, with_explanation: bool) -> 
         for z in (prediction.fused, prediction.structure, prediction.text))
     outside = trained.coverage.outside(material)
     explanation = None
-    if with_explanation and description is not None and words is not None and not by_words:
-        explanation = explain(trained, load_encoder(trained), Path(name).name, crystals, description["text"],
-                              sentences.from_rows(description["sentences"]), None, in_words(outside))
+    if with_explanation and description is not None and words is not None:
+        explanation = explain(trained, Path(name).name, crystals, reader(trained)(description), None,
+                              in_words(outside))
     return FileResult(
         name, formula=material["reduced_formula"], space_group=material["space_group"], value=fused,
         structure_only=structure_only if trained.params.learns("structure") else None,

@@ -18,7 +18,8 @@ ATTRIBUTIONS = pa.schema([
     column("start", pa.int32(), "first character in the description; null for what has no place"),
     column("end", pa.int32(), "character behind the last"),
     column("change", pa.float64(), "prediction with everything minus prediction without this, in the learned unit"),
-    column("attention", pa.float64(), "mean weight of the cross-attention; null for other fusions"),
+    column("attention", pa.float64(), "mean weight of the cross-attention; null for other fusions, and for "
+           "tokens of a model that reads words"),
 ])
 
 

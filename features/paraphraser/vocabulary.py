@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Callable
 
 _SYMBOL_LIST = (
     "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr "
@@ -79,18 +80,28 @@ _SYMBOLS = {name: symbol for symbol, name in ELEMENTS.items()} | {"sulphur": "S"
 _NAMES = re.compile(r"\b(?:" + "|".join(sorted(_SYMBOLS, key=lambda w: -len(w))) + r")\b", re.IGNORECASE)
 
 
+NORMAL_FORM: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
+    (re.compile(r"[\u2010\u2011\u2012\u2013\u2212]"), "-"),
+    (re.compile(r"(?<=\d) ?(?:ångströms?|angstroms?)\b|(?<=\d)Å", re.IGNORECASE), " Å"),
+    (re.compile(r"(?<=bent )(\d+)( ?°)"), r"\1 degrees"),
+    (re.compile(r"(?<!bent 120)(?<!bent 150)(?<=\d) degrees\b"), "°"),
+    (_NAMES, lambda m: _SYMBOLS[m[0].lower()]),
+    (re.compile(r"\bIn(?= (?:the|each|this|its|an?|which|total|all|[a-z-]+ of) )"), "in"),  # not indium
+    (re.compile(r"\b[Aa] single(?= [A-Z])"), "1"),
+    (_WORDS, lambda m: str(NUMBER_WORDS[m[0].lower()])),
+    (re.compile(r"\b(\d+)-fold[- ]coordinat(?:ed?|ion)\b"), r"\1-coordinate"),
+    (re.compile("-coordinated"), "-coordinate"),
+)
+"""What is replaced by what, one after the other, until numbers are digits, elements are symbols, and units and hyphens
+are written in one way. No pattern finds an empty piece, and no piece found begins or ends beside the word it stands
+for, so that who follows characters through the replacements knows where each word came from."""
+
+
 def normalise(text: str) -> str:
-    """A text in which numbers are digits, elements are symbols, and units and hyphens are written in one way."""
-    text = re.sub(r"[\u2010\u2011\u2012\u2013\u2212]", "-", text)
-    text = re.sub(r"(?<=\d) ?(?:ångströms?|angstroms?)\b|(?<=\d)Å", " Å", text, flags=re.IGNORECASE)
-    text = re.sub(r"(?<=bent )(\d+)( ?°)", r"\1 degrees", text)
-    text = re.sub(r"(?<!bent 120)(?<!bent 150)(?<=\d) degrees\b", "°", text)
-    text = _NAMES.sub(lambda m: _SYMBOLS[m[0].lower()], text)
-    text = re.sub(r"\bIn (?=(?:the|each|this|its|an?|which|total|all|[a-z-]+ of) )", "in ", text)  # not indium
-    text = re.sub(r"\b[Aa] single (?=[A-Z])", "1 ", text)
-    text = _WORDS.sub(lambda m: str(NUMBER_WORDS[m[0].lower()]), text)
-    text = re.sub(r"\b(\d+)-fold[- ]coordinat(?:ed?|ion)\b", r"\1-coordinate", text)
-    return text.replace("-coordinated", "-coordinate")
+    """A text in `NORMAL_FORM`."""
+    for pattern, by in NORMAL_FORM:
+        text = pattern.sub(by, text)
+    return text
 
 
 @functools.lru_cache(maxsize=1)

@@ -12,7 +12,7 @@ from features import sentences
 from features.errors import RowError
 from features.params import Section
 from features.view import FeatureView, column, rowwise
-from features.words.tokenizer import tokenize
+from features.words.tokenizer import columns, tokenize
 
 SCHEMA = pa.schema([
     column("material_id", pa.string(), "identifier"),
@@ -47,15 +47,7 @@ def compute(unit: dict[str, Any], _: TokenizeParams) -> dict[str, Any]:
     tokens = tokenize(unit["text"], tagged, unit["mineral"])
     if not tokens:
         raise RowError("no_tokens", "the text holds no element, term, number or other word that says anything")
-    return {
-        "material_id": unit["material_id"],
-        "variant": unit["variant"],
-        "token_ids": [token.id for token in tokens],
-        "token_values": [token.value for token in tokens],
-        "token_kinds": [token.kind for token in tokens],
-        "token_sentences": [token.sentence for token in tokens],
-        "regions": [sentence.region for sentence in tagged],
-    }
+    return {"material_id": unit["material_id"], "variant": unit["variant"], **columns(tokens, tagged)}
 
 
 VIEW = FeatureView(

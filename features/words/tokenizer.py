@@ -3,26 +3,31 @@
 A number is never a token of its own where it belongs to something: a count is the value of what is counted ("six O(1)"
 is one token, oxygen with the value 6), a length the value of the token `length`. Labels of sites are names and say
 nothing: of "Fe3+(2)" the element stays, and its charge. Words that merely join facts are dropped.
+
+Each token knows the characters that it comes from: those of the whole mention, so that the elements of a formula, the
+ends of a bond, the parts of a space group's symbol and the words of a prototype's name each share one place; with a
+count, all from the count to what is counted.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from features.paraphraser.vocabulary import (
     COMPONENT_SHAPES,
     ELEMENTS,
     GEOMETRIES,
+    NORMAL_FORM,
     ORDINALS,
     PLAIN,
     SHAPES,
     SYSTEMS,
-    normalise,
     space_groups,
 )
 from features.sentences import Sentence
+from features.words.traced import Span, Traced
 from features.words.vocabulary import (
     ATOMIC_NUMBERS,
     SYMMETRY_PART,
@@ -33,13 +38,17 @@ from features.words.vocabulary import (
 
 
 class Token(NamedTuple):
-    """A token, the number that belongs to it, its role, and the sentence it stands in."""
+    """A token, the number that belongs to it, its role, the sentence it stands in, and where it comes from."""
 
     id: int
     value: float | None
     """Å, degrees, elementary charges, a number of things, or of formulas a share; `None` where there is no number."""
     kind: str
     sentence: int
+    start: int
+    """First character of the mention in the text."""
+    end: int
+    """Character behind the last."""
 
 
 def _any(words: Sequence[str]) -> str:
@@ -87,9 +96,20 @@ def tokenize(text: str, sentences: Sequence[Sentence], prototype: str | None = N
     """
     tokens: list[Token] = []
     for number, sentence in enumerate(sentences):
-        reader = _Sentence(text[sentence.start:sentence.end], prototype, sentence.region == "global")
-        tokens += (Token(*token, number) for token in reader.read())
+        reader = _Sentence(Traced.of(text, sentence.start, sentence.end), prototype, sentence.region == "global")
+        tokens += (Token(*said, number, *span) for said, span in reader.read())
     return tokens
+
+
+def columns(tokens: Sequence[Token], sentences: Sequence[Sentence]) -> dict[str, list[Any]]:
+    """A text's columns of the table `text_tokens`."""
+    return {
+        "token_ids": [token.id for token in tokens],
+        "token_values": [token.value for token in tokens],
+        "token_kinds": [token.kind for token in tokens],
+        "token_sentences": [token.sentence for token in tokens],
+        "regions": [sentence.region for sentence in sentences],
+    }
 
 
 def amounts(formula: str) -> dict[str, float]:
@@ -120,53 +140,68 @@ Said = tuple[int, float | None, str]
 class _Sentence:
     """One sentence, read from the left."""
 
-    def __init__(self, words: str, prototype: str | None, heading: bool) -> None:
-        self.before: list[Said] = []
+    def __init__(self, words: Traced, prototype: str | None, heading: bool) -> None:
+        self.before: list[tuple[Said, Span]] = []
         self.heading = heading
         if prototype and heading:
-            match = re.search(rf"(?<![\w-]){re.escape(prototype)}(-like|-derived)?(?![\w-])", words)
-            if match:
-                self.before += [(id_of_word(word), None, "prototype") for word in prototype.split()]
-                if match[1]:
-                    self.before.append((id_of_term(match[1][1:]), None, "prototype"))
-                words = f"{words[:match.start()]} known {words[match.end():]}"
-        words = normalise(words)
-        if "space group" in words:
+            words = self._without_prototype(words, prototype)
+        for pattern, by in NORMAL_FORM:
+            words = words.sub(pattern, by)
+        if "space group" in words.text:
             words = self._without_space_group(words)
         self.words = words
-        self.count: float | None = None
+        self.place: Span = (0, 0)
+        """Of the next token, in `words`; it begins at a count that the token takes."""
+        self.count: re.Match[str] | None = None
         self.named = self.inequivalent = False
 
-    def _without_space_group(self, words: str) -> str:
+    def _without_prototype(self, words: Traced, prototype: str) -> Traced:
+        """The prototype's name becomes tokens and is taken out: it may look like an element or a formula."""
+        match = re.search(rf"(?<![\w-]){re.escape(prototype)}(-like|-derived)?(?![\w-])", words.text)
+        if match is None:
+            return words
+        ids = [id_of_word(word) for word in prototype.split()] + ([id_of_term(match[1][1:])] if match[1] else [])
+        self.before += [((token, None, "prototype"), words.span(*match.span())) for token in ids]
+        return words.replaced(*match.span(), " known ")
+
+    def _without_space_group(self, words: Traced) -> Traced:
         """The symbol nearest to the words "space group" becomes tokens and is taken out: it looks like a formula."""
-        place = words.index("space group")
-        symbols = [m for m in re.finditer(r"(?<![\w-])[A-Z][\w/-]*", words) if m[0] in space_groups()]
+        place = words.text.index("space group")
+        symbols = [m for m in re.finditer(r"(?<![\w-])[A-Z][\w/-]*", words.text) if m[0] in space_groups()]
         if not symbols:
             return words
         nearest = min(symbols, key=lambda m: max(m.start() - place, place - m.end()))
-        self.before += [(id_of_symmetry(part), None, "symmetry") for part in SYMMETRY_PART.findall(nearest[0])]
-        return words[:nearest.start()] + words[nearest.end():]
+        self.before += [((id_of_symmetry(part), None, "symmetry"), words.span(*nearest.span()))
+                        for part in SYMMETRY_PART.findall(nearest[0])]
+        return words.replaced(*nearest.span(), "")
 
-    def read(self) -> Iterator[Said]:
-        """Id, value and kind of each token."""
+    def read(self) -> Iterator[tuple[Said, Span]]:
+        """Each token, and the characters of the text that it comes from."""
         yield from self.before
-        for mention in _MENTION.finditer(self.words):
-            yield from getattr(self, f"_{mention.lastgroup}")(mention)
-        yield from self._left_over()
+        for mention in _MENTION.finditer(self.words.text):
+            self.place = mention.span()
+            for said in getattr(self, f"_{mention.lastgroup}")(mention):
+                yield said, self.words.span(*self.place)
+        for said in self._left_over():
+            yield said, self.words.span(*self.place)
 
     def _left_over(self) -> Iterator[Said]:
         """A count of which nobody says what it counts."""
         if self.count is not None:
-            yield id_of_term("count"), self.count, "count"
+            self.place = self.count.span()
+            yield id_of_term("count"), float(self.count[0]), "count"
         self.count = None
 
     def _taken(self) -> float | None:
         count, self.count = self.count, None
-        return count
+        if count is None:
+            return None
+        self.place = count.start(), self.place[1]
+        return float(count[0])
 
     def _count(self, mention: re.Match[str]) -> Iterator[Said]:
         yield from self._left_over()
-        self.count = float(mention[0])
+        self.count = mention
 
     def _range(self, low: str | None, high: str, kind: str) -> Iterator[Said]:
         if low is None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from features import catalog, sentences
+from features import catalog
 from features.params import load_section
 from features.paths import Paths
 from features.progress import Progress, say
@@ -15,8 +15,9 @@ from model import checkpoint
 from model.checkpoint import Trained
 from model.coverage import COLUMNS, in_words
 from model.explanation.methods import explain
+from model.explanation.variants import reader
 from model.identity import require_same
-from model.inference import load_encoder, load_splits
+from model.inference import load_splits
 from model.input.loader import read_crystals
 from model.params import ExplainParams
 from model.publish import publish
@@ -32,10 +33,6 @@ def explain_stage(root: Path) -> None:
         _write(root, trained, [])
         say("explain: the model was trained without text, so there is nothing to explain")
         return
-    if trained.params.text == "words":
-        _write(root, trained, [])
-        say("explain: there are no explanations of a model with train.text: words yet")
-        return
     require_same(trained.identity, root, trained.params)
     test = load_splits(root, trained.params)["test"]
     place = placement.positions(test.ids)
@@ -46,18 +43,17 @@ def explain_stage(root: Path) -> None:
         say("explain: no test crystal has a text, so there is nothing to explain")
         return
     texts = {row["material_id"]: row for row in
-             tables.read(root, "descriptions", ["material_id", "text", "sentences"], ids).to_pylist()}
+             tables.read(root, "descriptions", ["material_id", "text", "sentences", "mineral"], ids).to_pylist()}
     outside = {row["material_id"]: in_words(trained.coverage.outside(row)) for row in
                tables.read(root, "materials", ["material_id", *COLUMNS], ids).to_pylist()}
-    encoder = load_encoder(trained)
+    read = reader(trained)
     crystals = read_crystals(root, ids, test.reads)
     explanations = []
     with Progress("explain", len(chosen), "crystals") as progress:
         for number, index in enumerate(chosen):
-            row = texts[test.ids[index]]
-            explanations.append(explain(trained, encoder, test.ids[index], crystals.batch([number]), row["text"],
-                                        sentences.from_rows(row["sentences"]), float(test.targets[index]),
-                                        outside[test.ids[index]]))
+            name = test.ids[index]
+            explanations.append(explain(trained, name, crystals.batch([number]), read(texts[name]),
+                                        float(test.targets[index]), outside[name]))
             progress.advance(1)
     _write(root, trained, explanations)
     say(f"explain: {len(explanations)} test crystals")

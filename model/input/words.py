@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -37,6 +37,14 @@ class WordBatch(TensorGroup):
     """`[crystals, sentences]`, True where there is a sentence with any token; a crystal without text has none."""
     regions: Tensor
     """`[crystals, sentences]`, index into `features.sentences.REGIONS`."""
+
+    def only(self, stays: Tensor) -> Self:
+        """Without the tokens where `stays` (`[tokens]`) is False; a sentence that then has none is none."""
+        sentence = self.sentence[stays]
+        mask = torch.zeros_like(self.mask)
+        mask.view(-1)[sentence] = True
+        return replace(self, ids=self.ids[stays], kinds=self.kinds[stays], values=self.values[stays],
+                       sentence=sentence, mask=mask)
 
 
 @dataclass(frozen=True)

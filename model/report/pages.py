@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import math
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -51,9 +52,9 @@ def write_explanations(path: Path, target: str, fusion: str, unit: str, explanat
 
 def _shaded(explanation: Explanation) -> dict[str, Any]:
     """A description cut into pieces, each with the colour of its token's change."""
-    by_kind: dict[str, list[dict[str, Any]]] = {}
+    by_kind: dict[str, list[dict[str, Any]]] = defaultdict(list)  # of a single sentence there may be no rows
     for row in explanation.rows:
-        by_kind.setdefault(row["kind"], []).append(row)
+        by_kind[row["kind"]].append(row)
     tokens = by_kind["token"]
     strongest = max((abs(token["change"]) for token in tokens), default=0.0) or 1.0
     pieces: list[dict[str, Any]] = []

@@ -1,9 +1,11 @@
 """Tokens keep what a text says: who is bound to whom, how many, how long; labels and plain words leave no trace."""
 
+import re
 from collections import Counter
 
 import pytest
 
+from features.paraphraser.vocabulary import UNITS
 from features.sentences import tag
 from features.words.tokenizer import Token, amounts, tokenize
 from features.words.vocabulary import (
@@ -18,6 +20,7 @@ from features.words.vocabulary import (
     id_of_term,
     id_of_word,
 )
+from tests.features.texts import ALL
 
 TEXT = ("SrTiO3 is (Cubic) Perovskite structured and crystallizes in the cubic Pm-3m space group. Sr(1) is bonded to "
         "twelve equivalent O(1) atoms to form SrO12 cuboctahedra that share faces with eight equivalent Ti(1)O6 "
@@ -109,8 +112,62 @@ def test_amounts_of_a_formula(formula: str, expected: dict[str, float]) -> None:
 
 def test_words_that_nobody_foresaw_are_tokens() -> None:
     text = "The frobnicated crystal melts."
-    assert tokenize(text, tag(text)) == [Token(id_of_word("frobnicated"), None, "word", 0),
-                                         Token(id_of_word("melts"), None, "word", 0)]
+    assert tokenize(text, tag(text)) == [Token(id_of_word("frobnicated"), None, "word", 0, 4, 15),
+                                         Token(id_of_word("melts"), None, "word", 0, 24, 29)]
+
+
+def mentions(text: str, prototype: str | None = None) -> list[str]:
+    """The characters that each token comes from, in the order of the tokens."""
+    return [text[token.start:token.end] for token in tokenize(text, tag(text), prototype)]
+
+
+def test_where_each_token_comes_from() -> None:
+    said = mentions(TEXT, "(Cubic) Perovskite")
+    assert said[:10] == ["(Cubic) Perovskite"] * 2 + ["Pm-3m"] * 4 + ["SrTiO3"] * 3 + ["cubic"]
+    assert said[10:19] == ["Sr(1)", "twelve equivalent O(1)", "SrO12", "SrO12", "cuboctahedra", "faces", "Ti(1)O6",
+                           "Ti(1)O6", "eight equivalent Ti(1)O6 octahedra"]
+    assert said[19:24] == ["Sr(1)-O(1)", "Sr(1)-O(1)", "2.79 Å", "inequivalent", "two inequivalent O"]
+    assert said[-4:] == ["octahedral", "tilt", "5-12°", "5-12°"]
+
+
+@pytest.mark.parametrize(("text", "expected"), [
+    ("Calcium(1) is bonded to six oxygen(2) atoms.", ["Calcium(1)", "six oxygen(2)"]),
+    ("The Al(1)–O(1) bond length is 1.9 angstroms.", ["Al(1)–O(1)", "Al(1)–O(1)", "1.9 angstroms"]),
+    ("O(1) is in a bent 120 degrees geometry, at 90 degrees.", ["O(1)", "bent 120 degrees", "90 degrees"]),
+    ("O(1) is in a bent 120° and a twelve-fold coordinated site.", ["O(1)", "bent 120°", "twelve-fold coordinated"]),
+    ("O(1) is bonded in a single-bond geometry to a single Ca(1).", ["O(1)", "single-bond", "a single Ca(1)"]),
+    ("Ca4+ sits here; there are twenty-one.", ["Ca4+", "Ca4+", "twenty-one"]),
+    ("In the site, indium is untilted.", ["indium", "untilted", "untilted"]),
+    ("There are two shorter (1.93 Å) and six longer (2.10 Å).",
+     ["two shorter", "1.93 Å", "six longer", "2.10 Å"]),
+    ("A 6-coordinate site of 3 or 4 Ca.", ["6-coordinate", "or", "3", "4 Ca"]),
+    ("It is one-dimensional and consists of two CaO ribbons.", ["one-dimensional", "CaO", "CaO", "two CaO ribbons"]),
+])
+def test_other_ways_to_write_lead_back_to_the_text(text: str, expected: list[str]) -> None:
+    assert mentions(text) == expected
+
+
+def test_a_prototype_comes_from_its_name_and_space_group_from_its_symbol() -> None:
+    text = "Bi is bonded. Fe3W is Tungsten-derived structured and crystallizes in the cubic space group Im-3m."
+    assert mentions(text, "Tungsten")[1:] == ["Tungsten-derived"] * 2 + ["Im-3m"] * 4 + ["Fe3W"] * 2 + ["cubic"]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_mention_holds_what_its_tokens_say(name: str) -> None:
+    """Elements and lengths of real descriptions, read from the characters alone."""
+    text = ALL[name]
+    for token in tokenize(text, tag(text)):
+        words = text[token.start:token.end]
+        assert words == words.strip() != ""
+        sentence = tag(text)[token.sentence]
+        assert sentence.start <= token.start < token.end <= sentence.end
+        if token.id in ATOMIC_NUMBERS.values():
+            assert NAMES[token.id] in re.findall("[A-Z][a-z]?", words)
+        if token.kind in ("length", "angle"):
+            assert token.value in [float(number) for number in re.findall(r"\d+(?:\.\d+)?", words)]
+        if token.kind in ("neighbour", "shape") and token.value is not None:
+            assert words.split()[0] in (str(int(token.value)), UNITS[int(token.value)] if token.value < 20 else
+                                        "twenty-four")
 
 
 def test_the_vocabulary() -> None:
