@@ -22,7 +22,7 @@ from model.identity import Identity
 from model.nets.network import MultimodalNet
 from model.params import TrainParams
 
-FORMAT = 3
+FORMAT = 4
 """Raised when the file, or what the network makes of its weights, changes its meaning."""
 MODEL = "model.safetensors"
 CONFIG = "multimodal_cpf"

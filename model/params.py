@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from features.params import RUNTIME, Section
 
 EncoderName = Literal["crystalformer", "comformer", "cgcnn", "chgnet"]
-FusionName = Literal["sum", "concat", "gated", "cross_attention", "structure_only", "text_only"]
+FusionName = Literal["sum", "concat", "gated", "film", "cross_attention", "structure_only", "text_only"]
 
 
 class CrystalformerParams(Section):
@@ -77,6 +77,21 @@ class WordsParams(Section):
         return self
 
 
+class CrossAttentionParams(Section):
+    """Section `train.cross_attention`: the fusion of that name, whose heads are `crystalformer.heads`."""
+
+    layers: int = Field(default=1, ge=1, le=12)
+    """Layers in which the atoms ask the text."""
+    directions: Literal["atoms_ask", "both"] = "atoms_ask"
+    """Who asks: the atoms, or between their layers the text's tokens, too."""
+
+    @model_validator(mode="after")
+    def _there_is_a_between(self) -> CrossAttentionParams:
+        if self.directions == "both" and self.layers == 1:
+            raise ValueError("directions both needs layers of at least 2: the text asks between the atoms' layers")
+        return self
+
+
 class LossWeights(Section):
     """Section `train.loss`: weights of the three branches in the joint loss."""
 
@@ -138,6 +153,8 @@ class TrainParams(Section):
     tabulated properties (`model/nets/element_properties.py`). The encoder `chgnet` has vectors of its own."""
     fusion: FusionName = "cross_attention"
     """How structure and text come together."""
+    cross_attention: CrossAttentionParams = CrossAttentionParams()
+    """Layers of the fusion of that name."""
     crystalformer: CrystalformerParams = CrystalformerParams()
     """Size of the encoder of that name."""
     comformer: ComformerParams = ComformerParams()
@@ -153,6 +170,9 @@ class TrainParams(Section):
     """Size of the text branch of that name."""
     loss: LossWeights = LossWeights()
     """Weights of the branches."""
+    gradients: Literal["joint", "apart"] = "joint"
+    """Whether the structure encoder learns from the losses of all branches, or from that of the structure branch alone:
+    the fused branch then takes the atoms' tokens as they are."""
     masking: Masking = Masking()
     """What is hidden while training."""
     epochs: int = Field(default=80, ge=1)
@@ -202,15 +222,27 @@ class TrainParams(Section):
         return self.fusion != "text_only" or self.learns("structure")
 
     @property
+    def fuses_both(self) -> bool:
+        """Whether the fused branch reads structure and text."""
+        return self.fusion not in ("structure_only", "text_only")
+
+    @property
     def without_text(self) -> Literal["fused", "structure"] | None:
         """Which branch predicts for a crystal without text; None: no branch has learned to.
 
         With `masking.drop_text` 0 the fused branch has never seen a crystal without, and what stands in the text's
-        place is where it began.
+        place is where it began. A fused branch of text alone has nothing to go by.
         """
-        if self.fusion == "structure_only" or self.masking.drop_text > 0:
+        if self.fusion == "structure_only" or (self.fuses_both and self.masking.drop_text > 0):
             return "fused"
         return "structure" if self.learns("structure") else None
+
+    @property
+    def without_structure(self) -> Literal["fused", "text"] | None:
+        """The same for a crystal of whose structure nothing is shown, as explanations ask."""
+        if self.fusion == "text_only" or (self.fuses_both and self.masking.drop_structure > 0):
+            return "fused"
+        return "text" if self.learns("text") else None
 
     def learns(self, branch: Literal["fused", "structure", "text"]) -> bool:
         """Whether a branch has a weight in the loss; what another one predicts means nothing."""
@@ -223,6 +255,14 @@ class TrainParams(Section):
         if self.fusion == "cross_attention" and dim % self.crystalformer.heads:
             raise ValueError(f"cross-attention has crystalformer.heads = {self.crystalformer.heads} heads, and "
                              f"{self.encoder}.dim = {dim} is no multiple of it")
+        return self
+
+    @model_validator(mode="after")
+    def _apart_there_is_something_to_learn(self) -> TrainParams:
+        if self.gradients == "apart" and self.fusion == "structure_only":
+            raise ValueError("gradients apart would leave fusion structure_only an encoder that its loss cannot reach")
+        if self.gradients == "apart" and not self.learns("structure"):
+            raise ValueError("gradients apart needs loss.structure above 0: the structure encoder learns from it alone")
         return self
 
 
