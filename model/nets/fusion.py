@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from model.params import CrossAttentionParams
 
+
 @dataclass(frozen=True)
 class Tokens:
     """A padded set of tokens per crystal."""

@@ -1,4 +1,6 @@
 import itertools
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,13 +20,13 @@ NAMES = [*READ_BOTH, "structure_only", "text_only"]
 DIM = 16
 
 
-def made(name: str, seed: int = 0) -> nn.Module:
+def made(name: str, seed: int = 0) -> Any:
     """As it is before training."""
     torch.manual_seed(seed)
     return fusion.make(name.split(" ")[0], DIM, heads=4, cross_attention=DEEP.get(name))
 
 
-def opened(name: str, seed: int = 0) -> nn.Module:
+def opened(name: str, seed: int = 0) -> Any:
     """With weights as training might leave them: what starts at zero would hide every fault behind it."""
     net = made(name, seed)
     for weight in net.parameters():
@@ -80,7 +82,7 @@ def test_tokens_have_no_order_and_no_fixed_place(name: str, seed: int, atoms: in
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("net_of", [made, opened])
 @pytest.mark.parametrize(("atoms", "words"), [(0, 3), (3, 0), (0, 0)])
-def test_a_missing_view_gives_finite_values_and_gradients(name: str, net_of: type[nn.Module], atoms: int,
+def test_a_missing_view_gives_finite_values_and_gradients(name: str, net_of: Callable[[str], Any], atoms: int,
                                                           words: int) -> None:
     net = net_of(name)
     structure, text = tokens(0, [atoms, 2], 3), tokens(1, [words, 2], 3)
@@ -146,11 +148,11 @@ def test_every_weight_is_used(name: str) -> None:
 
 def test_film_scales_and_shifts_each_atom() -> None:
     net = opened("film")
-    for layer in (net.net.up, net.net.down):  # type: ignore[union-attr]
-        nn.init.zeros_(layer.weight)  # type: ignore[arg-type, union-attr]
-        nn.init.zeros_(layer.bias)  # type: ignore[arg-type, union-attr]
+    for layer in (net.net.up, net.net.down):
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)
     structure, text = tokens(0, [3], 3), tokens(1, [2], 2)
-    gamma, beta = net.modulate(text.mean())[0].split(DIM)  # type: ignore[operator]
+    gamma, beta = net.modulate(text.mean())[0].split(DIM)
     torch.testing.assert_close(net(structure, text).vector, (1 + gamma) * structure.mean() + beta)
 
 
@@ -169,7 +171,7 @@ def test_the_attention_that_is_shown_is_the_atoms_last(name: str) -> None:
     for layer, changes in itertools.product(range(3), [True, False]):
         net = opened(name)
         before = net(structure, text).attention
-        chosen = net.atoms_ask[layer]  # type: ignore[index]
+        chosen = net.atoms_ask[layer]
         nn.init.zeros_(chosen.query.weight if changes else chosen.net.down.weight)
         assert torch.equal(net(structure, text).attention, before) == (layer == 2 and not changes)
 
@@ -178,8 +180,8 @@ def test_the_text_asks_the_atoms_between_the_layers() -> None:
     structure, text = tokens(0, [3, 3], 3), tokens(1, [2, 2], 2)
     net = opened("cross_attention of 3 layers, both")
     base = net(structure, text).vector
-    assert len(net.text_asks) == 2  # type: ignore[arg-type]
-    for asks in net.text_asks:  # type: ignore[union-attr]
+    assert len(net.text_asks) == 2
+    for asks in net.text_asks:
         nn.init.zeros_(asks.out.weight)
         other = net(structure, text).vector
         assert not torch.allclose(other, base, atol=1e-4)
@@ -192,7 +194,7 @@ def test_atoms_pass_cross_attention_by_a_residual() -> None:
     """Without text only the feed-forward stands between the atoms and the vector: attention adds nothing."""
     for name in ("cross_attention", *DEEP):
         net = opened(name)
-        for asks in net.atoms_ask:  # type: ignore[union-attr]
+        for asks in net.atoms_ask:
             for layer in (asks.net.up, asks.net.down):
                 nn.init.zeros_(layer.weight)
                 nn.init.zeros_(layer.bias)
@@ -202,7 +204,7 @@ def test_atoms_pass_cross_attention_by_a_residual() -> None:
 
 def test_an_open_gate_is_a_convex_combination() -> None:
     net = opened("gated")
-    nn.init.ones_(net.opening)  # type: ignore[arg-type]
+    nn.init.ones_(net.opening)
     structure, text = tokens(0, [3], 3), tokens(1, [2], 2)
     vector, s, t = net(structure, text).vector, structure.mean(), text.mean()
     assert bool(((vector - torch.minimum(s, t) > -1e-6) & (torch.maximum(s, t) - vector > -1e-6)).all())
