@@ -12,7 +12,7 @@ Kind = Literal["fused", "structure", "text"]
 KINDS: tuple[Kind, ...] = ("fused", "structure", "text")
 """Of branches, and of the networks of a model."""
 EncoderName = Literal["crystalformer", "comformer", "cgcnn", "chgnet"]
-FusionName = Literal["sum", "concat", "gated", "cross_attention", "structure_only", "text_only"]
+FusionName = Literal["sum", "concat", "gated", "film", "cross_attention", "structure_only", "text_only"]
 
 
 class CrystalformerParams(Section):
@@ -77,6 +77,21 @@ class WordsParams(Section):
     def _heads_share_the_width(self) -> WordsParams:
         if self.dim % self.heads:
             raise ValueError(f"dim {self.dim} is not a multiple of heads {self.heads}")
+        return self
+
+
+class CrossAttentionParams(Section):
+    """Section `train.cross_attention`: the fusion of that name, whose heads are `crystalformer.heads`."""
+
+    layers: int = Field(default=1, ge=1, le=12)
+    """Layers in which the atoms ask the text."""
+    directions: Literal["atoms_ask", "both"] = "atoms_ask"
+    """Who asks: the atoms, or between their layers the text's tokens, too."""
+
+    @model_validator(mode="after")
+    def _there_is_a_between(self) -> CrossAttentionParams:
+        if self.directions == "both" and self.layers == 1:
+            raise ValueError("directions both needs layers of at least 2: the text asks between the atoms' layers")
         return self
 
 
@@ -159,6 +174,8 @@ class TrainParams(Section):
     tabulated properties (`model/nets/element_properties.py`). The encoder `chgnet` has vectors of its own."""
     fusion: FusionName = "cross_attention"
     """How structure and text come together."""
+    cross_attention: CrossAttentionParams = CrossAttentionParams()
+    """Layers of the fusion of that name."""
     members: Members = Members()
     """The networks of the model."""
     crystalformer: CrystalformerParams = CrystalformerParams()
@@ -176,6 +193,9 @@ class TrainParams(Section):
     """Size of the text branch of that name."""
     loss: LossWeights = LossWeights()
     """Weights of the branches."""
+    gradients: Literal["joint", "apart"] = "joint"
+    """Whether the structure encoder learns from the losses of all branches, or from that of the structure branch alone:
+    the fused branch then takes the atoms' tokens as they are."""
     masking: Masking = Masking()
     """What is hidden while training."""
     epochs: int = Field(default=80, ge=1)
@@ -217,7 +237,8 @@ class TrainParams(Section):
     def networks(self) -> list[tuple[Kind, TrainParams]]:
         """The networks of the model: what each is for, and the section `train` that trains it alone."""
         alone = {"loss": LossWeights(fused=1.0, structure=0.0, text=0.0),
-                 "masking": self.masking.model_copy(update={"drop_structure": 0.0, "drop_text": 0.0})}
+                 "masking": self.masking.model_copy(update={"drop_structure": 0.0, "drop_text": 0.0}),
+                 "gradients": "joint"}
         sections: dict[Kind, dict[str, Any]] = {"fused": {}, "structure": {"fusion": "structure_only", **alone},
                                                 "text": {"fusion": "text_only", **alone}}
         return [(kind, self.model_copy(update={**sections[kind], "members": Members(), "seed": self.seed + number}))
@@ -241,19 +262,36 @@ class TrainParams(Section):
         return mine or self.members.structure > 0
 
     @property
+    def fuses_both(self) -> bool:
+        """Whether the fused branch reads structure and text."""
+        return self.fusion not in ("structure_only", "text_only")
+
+    @property
     def without_text(self) -> Literal["fused", "structure"] | None:
         """Which branch predicts for a crystal without text; None: no branch has learned to.
 
         With `masking.drop_text` 0 the fused branch has never seen a crystal without, and what stands in the text's
-        place is where it began. Networks of the structure alone miss no text.
+        place is where it began. A fused branch of text alone has nothing to go by, and networks of the structure alone
+        miss no text.
         """
         if self.members.structure > 0:
             return "structure"
         if self.members.fused == 0:
             return None
-        if self.fusion == "structure_only" or self.masking.drop_text > 0:
+        if self.fusion == "structure_only" or (self.fuses_both and self.masking.drop_text > 0):
             return "fused"
         return "structure" if self.learns("structure") else None
+
+    @property
+    def without_structure(self) -> Literal["fused", "text"] | None:
+        """The same for a crystal of whose structure nothing is shown, as explanations ask."""
+        if self.members.text > 0:
+            return "text"
+        if self.members.fused == 0:
+            return None
+        if self.fusion == "text_only" or (self.fuses_both and self.masking.drop_structure > 0):
+            return "fused"
+        return "text" if self.learns("text") else None
 
     def learns(self, branch: Kind) -> bool:
         """Whether a branch has a weight in the loss, or networks of its own; what another one predicts means nothing.
@@ -270,6 +308,14 @@ class TrainParams(Section):
         if self.fusion == "cross_attention" and dim % self.crystalformer.heads:
             raise ValueError(f"cross-attention has crystalformer.heads = {self.crystalformer.heads} heads, and "
                              f"{self.encoder}.dim = {dim} is no multiple of it")
+        return self
+
+    @model_validator(mode="after")
+    def _apart_there_is_something_to_learn(self) -> TrainParams:
+        if self.gradients == "apart" and self.fusion == "structure_only":
+            raise ValueError("gradients apart would leave fusion structure_only an encoder that its loss cannot reach")
+        if self.gradients == "apart" and self.loss.structure == 0:
+            raise ValueError("gradients apart needs loss.structure above 0: the structure encoder learns from it alone")
         return self
 
 

@@ -112,8 +112,7 @@ def _predict(trained: Trained, name: str, text: str, with_explanation: bool) -> 
             note = f"no text ({error.kind}: {error}): predicted from the structure alone"
             if trained.params.without_text is None:
                 raise RowError("no_text", f"no text ({error.kind}: {error}), and no branch of the model has learned to "
-                                          "predict without one (train.masking.drop_text 0, train.loss.structure 0)"
-                               ) from None
+                                          "predict without one") from None
     texts = collate_words(words) if by_words else \
         collate_texts([_text(words) if words else None], trained.config.text_dim)
     with torch.no_grad():

@@ -42,9 +42,9 @@ class Hidden(TensorGroup):
     sentences: Tensor
     """`[crystals, sentences]`, True where the sentence is hidden."""
     structure: Tensor
-    """`[crystals]`, True where the fused branch gets no structure."""
+    """`[crystals]`, True where a fused branch that reads both views gets no structure."""
     text: Tensor
-    """`[crystals]`, True where the fused branch gets no text."""
+    """`[crystals]`, True where it gets no text."""
 
 
 def draw_hidden(structure: StructureBatch, text: TextBatch | WordBatch, rows: Ints, masking: Masking,
@@ -125,8 +125,9 @@ class MultimodalNet(nn.Module):
         self.encoder = encoders.make(params)
         dim = int(self.encoder.dim)  # type: ignore[arg-type]
         self.text_branch = WordsBranch(params.words, dim) if params.text == "words" else TextBranch(text_dim, dim)
-        self.fusion = fusion.make(params.fusion, dim, params.crystalformer.heads)
-        self.without_text = params.without_text
+        self.fusion = fusion.make(params.fusion, dim, params.crystalformer.heads, params.cross_attention)
+        self.without_text, self.without_structure = params.without_text, params.without_structure
+        self.fuses_both, self.apart = params.fuses_both, params.gradients == "apart"
         self.head_fused, self.head_structure, self.head_text = Head(dim), Head(dim), Head(dim)
 
     def forward(self, structure: StructureBatch, text: TextBatch | WordBatch,
@@ -150,19 +151,25 @@ class MultimodalNet(nn.Module):
     def fuse(self, atoms: Tokens, words: Tokens, hidden: Hidden | None = None) -> Prediction:
         """From the tokens of both views to predictions.
 
-        A fused branch that never sees a crystal without text while training does not predict for one: the structure
-        branch does, or if that does not learn either, nobody, and the fused prediction is not a number.
+        A fused branch that never lacks a view while training does not predict for a crystal that does: the other
+        view's branch predicts, or if that does not learn either, nobody, and the fused prediction is not a number.
+        Without both views it always is none. What `hidden` takes from a crystal is not lacking but trained.
         """
         shown_atoms, shown_words = atoms, words
-        if hidden is not None:
+        if hidden is not None and self.fuses_both:  # from one view alone there is nothing to learn without it
             shown_atoms = Tokens(atoms.values, atoms.mask & ~hidden.structure[:, None])
             shown_words = Tokens(words.values, words.mask & ~hidden.text[:, None])
+        if self.apart:
+            shown_atoms = Tokens(shown_atoms.values.detach(), shown_atoms.mask)
         together = self.fusion(shown_atoms, shown_words)
         fused, structure = self.head_fused(together.vector), self.head_structure(atoms.mean())
-        if self.without_text != "fused":
-            instead = structure if self.without_text == "structure" else torch.full_like(fused, torch.nan)
-            fused = torch.where(words.present, fused, instead)
-        return Prediction(fused, structure, self.head_text(words.mean()), together.attention)
+        text = self.head_text(words.mean())
+        nobody = torch.full_like(fused, torch.nan)
+        by: dict[str | None, Tensor] = {"fused": fused, "text": text, None: nobody,
+                                        "structure": structure.detach() if self.apart else structure}
+        with_atoms = torch.where(words.present, fused, by[self.without_text])
+        without_atoms = torch.where(words.present, by[self.without_structure], nobody)
+        return Prediction(torch.where(atoms.present, with_atoms, without_atoms), structure, text, together.attention)
 
 
 def joint_loss(prediction: Prediction, target: Tensor, has_text: Tensor, weights: LossWeights,

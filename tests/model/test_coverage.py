@@ -200,5 +200,5 @@ def test_a_model_without_coverage_is_refused(trained: Path, tmp_path: Path) -> N
     del config["coverage"]
     Paths(tmp_path).model.mkdir(parents=True)
     checkpoint.path_of(tmp_path).write_bytes(save(weights, {checkpoint.CONFIG: json.dumps(config | {"format": 2})}))
-    with pytest.raises(UserError, match="has format 2, this version reads 3; train again"):
+    with pytest.raises(UserError, match="has format 2, this version reads 4; train again"):
         checkpoint.load(tmp_path)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,10 +54,13 @@ def test_a_model_that_cannot_predict_without_text_refuses(tmp_path: Path, monkey
     assert "no branch of the model has learned to predict without one" in str(result.error)
 
 
-def test_training_refuses_crystals_without_text(project: Path) -> None:
-    params = TrainParams.model_validate({**NEVER_DROPPED, "loss": {"structure": 0.0}})
-    with pytest.raises(UserError, match=r"1 crystals have no text, and with train\.masking\.drop_text 0"):
-        load_splits(project, params)
+@pytest.mark.parametrize(("params", "cause"), [
+    (NEVER_DROPPED, r"train\.masking\.drop_text 0"),
+    ({**SMALL, "fusion": "text_only"}, r"train\.fusion text_only"),
+])
+def test_training_refuses_crystals_without_text(project: Path, params: dict[str, Any], cause: str) -> None:
+    with pytest.raises(UserError, match=rf"1 crystals have no text, and with {cause} and train\.loss\.structure 0"):
+        load_splits(project, TrainParams.model_validate({**params, "loss": {"structure": 0.0}}))
 
 
 def test_the_error_without_text_is_that_of_an_empty_table(project: Path, tmp_path: Path) -> None:

@@ -3,12 +3,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
 
 from model.input.batch import Crystals, Ints, StructureBatch, Text, TextBatch, collate_texts
-from model.nets.network import MultimodalNet, draw_hidden, joint_loss, uniform
+from model.nets.fusion import Tokens
+from model.nets.network import Hidden, MultimodalNet, Prediction, draw_hidden, joint_loss, uniform
 from model.params import LossWeights, Masking, TrainParams
 
 PARAMS = {"crystalformer": {"dim": 16, "heads": 2, "layers": 1}}
+READ_BOTH = ["sum", "concat", "gated", "film", "cross_attention"]
+FUSIONS = [*READ_BOTH, "structure_only", "text_only"]
+SHARES = st.sampled_from([0.0, 0.1])
 
 
 def crystals(sizes: list[int]) -> list[dict[str, Any]]:
@@ -31,10 +38,18 @@ def batches() -> tuple[StructureBatch, TextBatch]:
     return Crystals.of(crystals([1, 4, 2, 3])).batch(), collate_texts(texts([2, 5, None, 1]), 8)
 
 
-@pytest.mark.parametrize("fusion", ["sum", "concat", "gated", "cross_attention", "structure_only", "text_only"])
-def test_a_crystal_does_not_see_its_batch(fusion: str) -> None:
+def opened(**params: Any) -> MultimodalNet:
+    """A network whose fused branch reads its text, as it does not before training."""
     torch.manual_seed(0)
-    net = MultimodalNet(TrainParams(fusion=fusion, **PARAMS), 8).eval()
+    net = MultimodalNet(TrainParams(**params, **PARAMS), 8).eval()
+    for weight in net.fusion.parameters():
+        torch.nn.init.normal_(weight, std=0.3)
+    return net
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_a_crystal_does_not_see_its_batch(fusion: str) -> None:
+    net = opened(fusion=fusion)
     together = net(*batches())
     for row, (c, t) in enumerate(zip(crystals([1, 4, 2, 3]), texts([2, 5, None, 1]), strict=True)):
         one = net(Crystals.of([c]).batch(), collate_texts([t], 8))
@@ -92,25 +107,31 @@ def test_masking_leaves_the_batch_as_it_was() -> None:
     assert all(torch.equal(a, b) for a, b in zip(before, (structure.numbers, text.vectors, text.mask), strict=True))
 
 
-def test_dropping_a_modality_reaches_the_fused_branch_alone() -> None:
-    torch.manual_seed(0)
-    net = MultimodalNet(TrainParams(**PARAMS), 8)
-    structure, text = batches()
-    none = torch.zeros(4, dtype=torch.bool)
-    nothing = {"atoms": torch.zeros(10, dtype=torch.bool), "sentences": torch.zeros_like(text.mask)}
-    from model.nets.network import Hidden
+def hides(structure: list[bool], text: list[bool]) -> Hidden:
+    """What is hidden of the four crystals; of atoms and sentences nothing."""
+    return Hidden(atoms=torch.zeros(10, dtype=torch.bool), sentences=torch.zeros_like(batches()[1].mask),
+                  structure=torch.tensor(structure), text=torch.tensor(text))
 
-    base = net(structure, text)
-    dropped = net(structure, text, Hidden(**nothing, structure=none, text=torch.tensor([True, False, False, False])))
-    assert torch.equal(dropped.structure, base.structure)
-    assert torch.equal(dropped.text, base.text)
-    changed = (dropped.fused - base.fused).abs() > 1e-7
-    assert changed.tolist() == [True, False, False, False]
+
+@pytest.mark.parametrize("fusion", READ_BOTH)
+def test_dropping_a_modality_reaches_the_fused_branch_alone(fusion: str) -> None:
+    net = opened(fusion=fusion)
+    base = net(*batches())
+    first, second, nothing = ([row == place for row in range(4)] for place in (0, 1, -1))
+    for hidden, expected in ((hides(nothing, first), first), (hides(second, nothing), second)):
+        dropped = net(*batches(), hidden)
+        assert torch.equal(dropped.structure, base.structure)
+        assert torch.equal(dropped.text, base.text)
+        assert ((dropped.fused - base.fused).abs() > 1e-6).tolist() == expected
+
+
+@pytest.mark.parametrize("fusion", ["structure_only", "text_only"])
+def test_a_network_of_one_view_is_never_trained_without_it(fusion: str) -> None:
+    net, everything = opened(fusion=fusion), [True] * 4
+    assert torch.equal(net(*batches(), hides(everything, everything)).fused, net(*batches()).fused)
 
 
 def test_joint_loss_weighs_branches_and_skips_missing_texts() -> None:
-    from model.nets.network import Prediction
-
     prediction = Prediction(torch.tensor([1.0, 2.0]), torch.tensor([0.0, 0.0]), torch.tensor([9.0, 3.0]), None)
     target, has_text = torch.tensor([1.0, 1.0]), torch.tensor([False, True])
     loss = joint_loss(prediction, target, has_text, LossWeights(fused=1.0, structure=0.5, text=0.25))
@@ -127,12 +148,11 @@ def test_weight_decay_spares_vectors() -> None:
         assert decays[id(p)] == (0.0 if p.dim() < 2 else 0.1), name
 
 
-@pytest.mark.parametrize("fusion", ["sum", "concat", "gated", "cross_attention"])
+@pytest.mark.parametrize("fusion", READ_BOTH)
 def test_a_fused_branch_that_never_lacks_text_does_not_predict_without(fusion: str) -> None:
     """Crystal 2 has no text: with `drop_text` 0 the structure head predicts for it, or nobody."""
-    def predicted(**params: Any) -> Any:
-        torch.manual_seed(0)
-        return MultimodalNet(TrainParams(fusion=fusion, **params, **PARAMS), 8).eval()(*batches())
+    def predicted(**params: Any) -> Prediction:
+        return opened(fusion=fusion, **params)(*batches())
 
     dropping, never = predicted(), predicted(masking={"drop_text": 0.0})
     assert dropping.fused[2] != dropping.structure[2]
@@ -144,7 +164,102 @@ def test_a_fused_branch_that_never_lacks_text_does_not_predict_without(fusion: s
         torch.testing.assert_close(other.fused[others], dropping.fused[others], rtol=0, atol=0)
 
 
+def test_text_alone_says_nothing_without_text_whatever_is_dropped() -> None:
+    learns, nobody = (opened(fusion="text_only", loss={"structure": weight})(*batches()) for weight in (0.5, 0.0))
+    assert learns.fused[2] == learns.structure[2]
+    assert torch.isnan(nobody.fused).tolist() == [False, False, True, False]
+
+
 def test_structure_alone_misses_no_text() -> None:
-    net = MultimodalNet(TrainParams(fusion="structure_only", masking={"drop_text": 0.0}, loss={"structure": 0.0},
-                                    **PARAMS), 8).eval()
+    net = opened(fusion="structure_only", masking={"drop_text": 0.0}, loss={"structure": 0.0})
+    assert bool(torch.isfinite(net(*batches()).fused).all())
+
+
+@settings(max_examples=30, deadline=None)
+@given(drop_structure=SHARES, drop_text=SHARES, structure=SHARES, text=SHARES, seed=st.integers(0, 2**16))
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_a_branch_predicts_what_it_has_learned(fusion: str, drop_structure: float, drop_text: float, structure: float,
+                                               text: float, seed: int) -> None:
+    """A crystal with both views, one without structure, one without text, one without either."""
+    net = opened(fusion=fusion, masking={"drop_structure": drop_structure, "drop_text": drop_text},
+                 loss={"structure": structure, "text": text})
+    values = torch.randn(2, 4, 3, 16, generator=torch.Generator().manual_seed(seed))
+    atoms = Tokens(values[0], torch.tensor([True, False, True, False])[:, None].expand(4, 3))
+    words = Tokens(values[1], torch.tensor([True, True, False, False])[:, None].expand(4, 3))
+    raw = net.head_fused(net.fusion(atoms, words).vector)
+    prediction = net.fuse(atoms, words)
+    nobody, both = torch.full((4,), torch.nan), fusion in READ_BOTH
+    without_structure = raw if fusion == "text_only" or (both and drop_structure > 0) else \
+        prediction.text if text > 0 else nobody
+    without_text = raw if fusion == "structure_only" or (both and drop_text > 0) else \
+        prediction.structure if structure > 0 else nobody
+    expected = torch.stack([raw[0], without_structure[1], without_text[2], nobody[3]])
+    torch.testing.assert_close(prediction.fused, expected, rtol=0, atol=1e-6, equal_nan=True)
+
+
+@pytest.mark.parametrize("fusion", READ_BOTH)
+def test_training_begins_at_the_structure(fusion: str) -> None:
+    """Of a network as made, the text changes no fused prediction; the fused loss alone teaches the text branch."""
+    torch.manual_seed(0)
+    net = MultimodalNet(TrainParams(fusion=fusion, **PARAMS), 8)
+    optimizer = torch.optim.AdamW(net.parameters(), 1e-2)
+    structure, text = batches()
+
+    def heard() -> float:
+        other = collate_texts(texts([1, 2, None, 5]), 8)
+        with torch.no_grad():
+            return float((net(structure, text).fused - net(structure, other).fused).abs().max())
+
+    def step() -> float:
+        optimizer.zero_grad()
+        (net(structure, text).fused - torch.linspace(-1, 1, 4)).abs().mean().backward()
+        optimizer.step()
+        gradient = net.text_branch.project.weight.grad
+        assert gradient is not None
+        return float(gradient.abs().max())
+
+    assert heard() < 1e-6
+    assert step() == 0
+    assert heard() > 1e-5
+    assert step() > 1e-6
+
+
+def encoder_gradients(net: MultimodalNet, loss: Tensor) -> list[Tensor]:
+    net.zero_grad()
+    loss.backward()
+    return [weight.grad.clone() for part in (net.encoder, net.head_structure) for weight in part.parameters()
+            if weight.grad is not None]
+
+
+@pytest.mark.parametrize("fusion", [*READ_BOTH, "text_only"])
+@pytest.mark.parametrize("drop_text", [0.0, 0.1])
+def test_gradients_apart_leave_the_structure_branch_to_its_own_loss(fusion: str, drop_text: float) -> None:
+    """With `drop_text` 0 the structure branch predicts in the fused one's place for crystal 2, which has no text."""
+    target, has_text = torch.linspace(-1, 1, 4), batches()[1].mask.any(1)
+    same = {}
+    for how in ("apart", "joint"):
+        net = opened(fusion=fusion, gradients=how, masking={"drop_text": drop_text})
+        hidden = hides([False, True, False, False], [False, False, False, True])
+        prediction = net(*batches(), hidden)
+        whole = encoder_gradients(net, joint_loss(prediction, target, has_text, LossWeights()))
+        own = encoder_gradients(net, 0.5 * (net(*batches(), hidden).structure - target).abs().mean())
+        assert len(whole) == len(own) > 10
+        same[how] = all(torch.equal(a, b) for a, b in zip(whole, own, strict=True))
+        assert torch.equal(opened(fusion=fusion, masking={"drop_text": drop_text})(*batches(), hidden).fused,
+                           prediction.fused)
+    assert same == {"apart": True, "joint": False}
+
+
+@pytest.mark.parametrize(("params", "message"), [
+    ({"loss": {"structure": 0.0}}, r"gradients apart needs loss\.structure above 0"),
+    ({"fusion": "structure_only"}, "gradients apart would leave fusion structure_only an encoder"),
+])
+def test_gradients_apart_need_a_structure_branch_that_learns(params: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TrainParams(gradients="apart", **params)
+
+
+def test_cross_attention_is_as_deep_as_its_section_says() -> None:
+    net = opened(fusion="cross_attention", cross_attention={"layers": 3, "directions": "both"})
+    assert (len(net.fusion.atoms_ask), len(net.fusion.text_asks)) == (3, 2)
     assert bool(torch.isfinite(net(*batches()).fused).all())
