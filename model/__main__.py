@@ -67,12 +67,15 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     html: Annotated[Path | None, typer.Option(help="Also write explanations to this HTML page.")] = None,
     blocks: Annotated[Blocks, typer.Option(help="A CIF is one crystal, or each block with sites is.")] = "one",
+    confidence: Annotated[float, typer.Option(help="How often an interval is to hold the true value.")] = 0.9,
 ) -> None:
     """Predict the trained property for crystal files. If one cannot be used, the others are predicted: exit code 2."""
     from model import checkpoint
     from model import predict as prediction
     from model.report import pages
 
+    if not 0 < confidence < 1:
+        raise UserError(f"--confidence {confidence:g}: a number between 0 and 1, such as 0.9")
     trained = checkpoint.load(root)
     if html is not None and not html.absolute().parent.is_dir():
         raise UserError(f"--html: the folder of {html} does not exist")
@@ -80,7 +83,7 @@ def predict(
         raise UserError("--html: the model was trained without text, so there is nothing to explain")
     results: list[Any] = []
     try:
-        prediction.predict_files(trained, files, html is not None, results.append, blocks == "all")
+        prediction.predict_files(trained, files, html is not None, results.append, blocks == "all", confidence)
     finally:  # an error of the machine at a later file does not lose the earlier ones
         if as_json and results:
             print(json.dumps([_as_dict(result, trained.params.target, trained.config.unit) for result in results],
@@ -113,10 +116,12 @@ def _print_table(results: list[Any], target: str, unit: str) -> None:
 
     used = [result for result in results if not result.error]
     if used:
-        names = ["file", "formula", "space group", f"{target} / {unit}" if unit else target, "structure", "text"]
-        rows = [[result.file, result.formula, result.space_group, number(result.value), number(result.structure_only),
+        names = ["file", "formula", "space group", f"{target} / {unit}" if unit else target,
+                 f"{used[0].confidence:.0%} interval", "structure", "text"]
+        rows = [[result.file, result.formula, result.space_group, number(result.value),
+                 f"{number(result.low)} to {number(result.high)}", number(result.structure_only),
                  number(result.text_only)] for result in used]
-        numbers = [False, False, False, True, True, True]
+        numbers = [False, False, False, True, True, True, True]
         if any(result.outside for result in used):
             names, numbers = [*names, "outside the training data"], [*numbers, False]
             rows = [[*row, in_words(result.outside)] for row, result in zip(rows, used, strict=True)]

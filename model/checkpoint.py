@@ -8,7 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
@@ -20,7 +22,9 @@ from features.text_encoder.weights import pick_device
 from model.coverage import Coverage
 from model.identity import Identity
 from model.nets.ensemble import Ensemble
+from model.nets.network import Prediction
 from model.params import TrainParams
+from model.uncertainty import Calibration
 
 FORMAT = 4
 """Raised when the file, or what the network makes of its weights, changes its meaning."""
@@ -47,6 +51,8 @@ class Config:
     target_std: float
     unit: str
     """Unit of the untransformed target."""
+    calibration: dict[str, Any]
+    """What the validation crystals say about the errors (`model.uncertainty`), in the learned unit."""
     split_sizes: dict[str, int]
     parameters: int
     history: list[list[dict[str, float]]]
@@ -66,6 +72,7 @@ class Trained:
     params: TrainParams
     identity: Identity
     coverage: Coverage
+    calibration: Calibration
     device: torch.device
 
     @property
@@ -76,6 +83,12 @@ class Trained:
     def natural(self, z: torch.Tensor) -> torch.Tensor:
         """From units of the standard deviation to the transformed target."""
         return z.double().cpu() * self.config.target_std + self.config.target_mean
+
+    def spread(self, prediction: Prediction) -> NDArray[np.float64]:
+        """`[crystals]`, standard deviation over the networks, in the learned unit; zeros for a single one."""
+        values: NDArray[np.float64] = (torch.zeros_like(prediction.fused) if prediction.spread is None
+                                       else prediction.spread).double().cpu().numpy()
+        return values * self.config.target_std
 
 
 def path_of(root: Path) -> Path:
@@ -112,10 +125,11 @@ def load(root: Path, device: str | None = None) -> Trained:
         net = Ensemble(params, config.text_dim)
         net.load_state_dict(weights)
         identity, coverage = Identity.from_dict(config.identity), Coverage.from_dict(config.coverage)
+        calibration = Calibration.from_dict(config.calibration)
     except (json.JSONDecodeError, SafetensorError, RuntimeError, TypeError, KeyError) as error:
         raise UserError(f"{path} is damaged and cannot be read ({error}); train again with `dvc repro`") from None
     where = torch.device(pick_device(device or params.device))
-    return Trained(net.to(where).eval(), config, params, identity, coverage, where)
+    return Trained(net.to(where).eval(), config, params, identity, coverage, calibration, where)
 
 
 def _config_digest(config: Config) -> str:

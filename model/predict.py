@@ -29,6 +29,7 @@ from model.input import loader
 from model.input.batch import Crystals, StructureBatch, Text, collate_texts
 from model.input.words import collate_words
 from model.records import Explanation
+from model.uncertainty import CONFIDENCE
 
 ID = "file"
 """What the one crystal of a file is called while its features are made."""
@@ -44,6 +45,11 @@ class FileResult:
     space_group: str | None = None
     value: float | None = None
     """Fused prediction in the target's own unit."""
+    low: float | None = None
+    high: float | None = None
+    """Ends of its interval, infinite where too few crystals validated for one."""
+    confidence: float | None = None
+    """How often an interval is to hold the true value, of crystals like those of the training."""
     structure_only: float | None = None
     text_only: float | None = None
     text: str | None = None
@@ -60,12 +66,13 @@ class FileResult:
 
 def predict_files(trained: Trained, files: list[Path], with_explanations: bool = False,
                   finished: Callable[[FileResult], None] = lambda _result: None,
-                  every_block: bool = False) -> list[FileResult]:
+                  every_block: bool = False, confidence: float = CONFIDENCE) -> list[FileResult]:
     """Predict for each file; a bad one gives an `error` and never stops the others.
 
-    `FILE#BLOCK` is one block of a CIF; with `every_block` each block with sites is predicted by itself. `finished` gets
-    each result as it is made, so that nothing is lost if an error of the machine stops the rest. Raises `UserError` if
-    the features that the model was trained on cannot be made here.
+    Each prediction has an interval of the given confidence. `FILE#BLOCK` is one block of a CIF; with `every_block` each
+    block with sites is predicted by itself. `finished` gets each result as it is made, so that nothing is lost if an
+    error of the machine stops the rest. Raises `UserError` if the features that the model was trained on cannot be made
+    here.
     """
     require_reproducible(trained.identity)
     results = []
@@ -78,7 +85,7 @@ def predict_files(trained: Trained, files: list[Path], with_explanations: bool =
             finished(results[-1])
             continue
         for name, text in crystals:
-            results.append(_predict_crystal(trained, name, text, with_explanations))
+            results.append(_predict_crystal(trained, name, text, with_explanations, confidence))
             finished(results[-1])
     return results
 
@@ -89,15 +96,15 @@ def _failed(name: str, error: RowError) -> FileResult:
     return FileResult(name, error=f"{why.error}: {why.message}")
 
 
-def _predict_crystal(trained: Trained, name: str, text: str, with_explanation: bool) -> FileResult:
+def _predict_crystal(trained: Trained, name: str, text: str, with_explanation: bool, confidence: float) -> FileResult:
     try:
         with row_errors():
-            return _predict(trained, name, text, with_explanation)
+            return _predict(trained, name, text, with_explanation, confidence)
     except RowError as error:
         return _failed(name, error)
 
 
-def _predict(trained: Trained, name: str, text: str, with_explanation: bool) -> FileResult:
+def _predict(trained: Trained, name: str, text: str, with_explanation: bool, confidence: float) -> FileResult:
     entry = dict.fromkeys(materials.SOURCE_SCHEMA.names)
     form = format_of(Path(name).name, text)
     material = _row(trained, "ingest", entry | {"structure": text, "format": form, "properties": "{}"})
@@ -117,16 +124,18 @@ def _predict(trained: Trained, name: str, text: str, with_explanation: bool) -> 
         collate_texts([_text(words) if words else None], trained.config.text_dim)
     with torch.no_grad():
         prediction = trained.net(crystals.to(trained.device), texts.to(trained.device))
-    fused, structure_only, text_only = (
-        float(loader.untransform(trained.natural(z).numpy(), trained.params.transform)[0])
-        for z in (prediction.fused, prediction.structure, prediction.text))
+    learned = [trained.natural(z).numpy() for z in (prediction.fused, prediction.structure, prediction.text)]
+    ends = trained.calibration.interval(learned[0], trained.spread(prediction), confidence)
+    fused, structure_only, text_only, low, high = (float(loader.untransform(values, trained.params.transform)[0])
+                                                   for values in (*learned, *ends))
     outside = trained.coverage.outside(material)
     explanation = None
     if with_explanation and description is not None and words is not None:
         explanation = explain(trained, Path(name).name, crystals, reader(trained)(description), None,
                               in_words(outside))
     return FileResult(
-        name, formula=material["reduced_formula"], space_group=material["space_group"], value=fused,
+        name, formula=material["reduced_formula"], space_group=material["space_group"], value=fused, low=low,
+        high=high, confidence=confidence,
         structure_only=structure_only if trained.params.learns("structure") else None,
         text_only=text_only if words is not None and trained.params.learns("text") else None,
         text=description["text"] if description else None, note=note,

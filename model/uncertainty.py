@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
+CONFIDENCE = 0.9
+"""Of the intervals that predictions carry, unless another one is asked for."""
 ROUNDING = 1e-9
 """(n + 1) · confidence is a whole number where it is one but for the rounding of floats."""
 

@@ -14,6 +14,7 @@ from model.input import loader
 from model.input.batch import Ints
 from model.input.loader import Dataset
 from model.params import KINDS, EvaluateParams, Kind
+from model.uncertainty import CONFIDENCE
 
 Floats = NDArray[np.float64]
 
@@ -82,12 +83,27 @@ def measure(trained: Trained, test: Dataset, predicted: dict[str, Floats], param
         "test_natural": interval(natural(predicted["fused"]), "mae"),
         "baseline": baseline,
         "confidence": params.confidence,
+        "intervals": covered(trained, test, predicted),
         "split": trained.config.split_sizes,
         "parameters": trained.config.parameters,
         "networks": {kind: trained.net.kinds.count(kind) for kind in trained.net.kinds},
         "weights": dict(zip(KINDS, trained.net.weights.tolist(), strict=True)),
         "pretrained_on": pretrained_on(trained),
     }
+
+
+def covered(trained: Trained, test: Dataset, predicted: dict[str, Floats]) -> dict[str, float | None]:
+    """How many test crystals the intervals hold, and how wide these are, in the learned unit.
+
+    Too few validation crystals for the confidence make intervals without ends, which have no width.
+    """
+    low, high = trained.calibration.interval(predicted["fused"], predicted["spread"], CONFIDENCE)
+    return {"confidence": CONFIDENCE, "coverage": float(((low <= test.targets) & (test.targets <= high)).mean()),
+            "mean_width": _finite((high - low).mean()), "median_width": _finite(np.median(high - low))}
+
+
+def _finite(value: np.floating[Any]) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def pretrained_on(trained: Trained) -> str | None:

@@ -29,6 +29,7 @@ from model.input.loader import Dataset
 from model.params import EvaluateParams
 from model.publish import publish
 from model.report import pages
+from model.uncertainty import CONFIDENCE
 
 PREDICTIONS = pa.schema([
     column("material_id", pa.string(), "identifier"),
@@ -37,11 +38,15 @@ PREDICTIONS = pa.schema([
     column("transform", pa.string(), "none or log10: what the model predicts"),
     column("y_true", pa.float64(), "transformed target"),
     column("y_fused", pa.float64(), "transformed prediction of the fused branch"),
+    column("y_low", pa.float64(), f"lower end of its {CONFIDENCE:.0%} interval"),
+    column("y_high", pa.float64(), "upper end of it"),
     column("y_structure_only", pa.float64(), "the same of the structure branch; null if it did not learn"),
     column("y_text_only", pa.float64(), "the same of the text branch; null if it did not learn"),
     column("pretrained_on", pa.string(), "what a pretrained part of the model had learned from; null if there is none"),
     column("value_true", pa.float64(), "target in its own unit"),
     column("value_fused", pa.float64(), "prediction of the fused branch in the target's own unit"),
+    column("value_low", pa.float64(), "lower end of its interval in the target's own unit"),
+    column("value_high", pa.float64(), "upper end of it in the target's own unit"),
 ])
 
 
@@ -79,6 +84,8 @@ def evaluate(root: Path) -> None:
 def _rows(trained: Trained, splits: dict[str, Dataset],
           predicted: dict[str, dict[str, Floats]]) -> list[dict[str, Any]]:
     name, learns = trained.params.transform, trained.params.learns
+    ends = {split: trained.calibration.interval(made["fused"], made["spread"], CONFIDENCE)
+            for split, made in predicted.items()}
 
     def back(value: float) -> float:
         return float(loader.untransform(np.array([value]), name)[0])
@@ -91,11 +98,15 @@ def _rows(trained: Trained, splits: dict[str, Dataset],
             "transform": name,
             "y_true": float(dataset.targets[row]),
             "y_fused": float(predicted[split]["fused"][row]),
+            "y_low": float(ends[split][0][row]),
+            "y_high": float(ends[split][1][row]),
             "y_structure_only": float(predicted[split]["structure"][row]) if learns("structure") else None,
             "y_text_only": float(predicted[split]["text"][row]) if learns("text") else None,
             "pretrained_on": pretrained_on(trained),
             "value_true": back(dataset.targets[row]),
             "value_fused": back(predicted[split]["fused"][row]),
+            "value_low": back(ends[split][0][row]),
+            "value_high": back(ends[split][1][row]),
         }
         for split, dataset in splits.items() for row, material_id in enumerate(dataset.ids)
     ]

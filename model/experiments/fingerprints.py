@@ -64,8 +64,8 @@ def of(root: Path, matrix: Matrix, cell: Cell, population: Population) -> Finger
         runtime = set(type(params).model_fields) - set(params.deciding())
         # a default is part of the code: a new parameter leaves the cells that do not name it as they are
         asked["train"] = params.model_dump(mode="json", exclude_defaults=True, exclude=runtime)
-        identity = _network_tables(root, params.encoder, ("tokenize" if params.text == "words" else "embed") if params.with_text
-                                   else None)
+        reads = "tokenize" if params.text == "words" else "embed"
+        identity = _network_tables(root, params.encoder, reads if params.with_text else None)
     else:
         asked["facts"] = arm.facts
         identity = _tables(root, ("ingest", "split", "tensorize", *(["describe"] if arm.reads_text else [])))

@@ -29,6 +29,7 @@ from model.params import KINDS, TrainParams
 from model.training.fit import Fitted, deterministic, fit
 from model.training.parallel import Team, team
 from model.training.resume import Resume
+from model.uncertainty import Calibration
 
 
 def train(root: Path) -> None:
@@ -55,9 +56,9 @@ def _train(root: Path, params: TrainParams, group: Team, device: torch.device) -
             say(f"train: network {number + 1} of {len(model.nets)}, {kind}")
         fitted.append(fit(one, splits, device, group, resumes[-1]))
         model.nets[number] = fitted[-1].net
-    weigh(model, splits["validation"], fitted[0], device)
     if not group.leads:
         return
+    weigh(model, splits["validation"], fitted[0], device)
     curves = [[{name: value for name, value in epoch.items() if name != "seconds"} for epoch in one.history]
               for one in fitted]
     _write_curve(Paths(root).model / "learning_curve.csv", mean_curve(model.kinds, curves))
@@ -69,6 +70,7 @@ def _train(root: Path, params: TrainParams, group: Team, device: torch.device) -
         text_dim=training.text_dim,
         target_mean=fitted[0].mean,
         target_std=fitted[0].std,
+        calibration=calibrated(model, splits["validation"], fitted[0], device).to_dict(),
         unit=PROPERTIES.get(params.target, ("", None))[1] or "",
         split_sizes={name: len(split) for name, split in splits.items()},
         parameters=sum(p.numel() for p in model.parameters()),
@@ -93,6 +95,14 @@ def weigh(model: Ensemble, validation: Dataset, fitted: Fitted, device: torch.de
         return
     learned = dict(zip(kinds, blend.weights(by_kind, goal), strict=True))
     model.weights.copy_(torch.tensor([learned.get(kind, 0.0) for kind in KINDS]))
+
+
+def calibrated(model: Ensemble, validation: Dataset, fitted: Fitted, device: torch.device) -> Calibration:
+    """How far predictions of the whole model are off on the validation crystals, beside what its networks differ by."""
+    made = predict(model, validation, device)
+    known = np.isfinite(made["fused"])
+    return Calibration.of(made["fused"][known] * fitted.std + fitted.mean, made["spread"][known] * fitted.std,
+                          validation.targets[known])
 
 
 def _write_curve(path: Path, curve: Curve) -> None:

@@ -22,7 +22,7 @@ from model.checkpoint import Trained
 from model.evaluation import stage as evaluation
 from model.explanation import stage as explanation
 from model.identity import Identity
-from model.training import train
+from model.training import fit, train
 from pipelines.engine import stages
 from tests.conftest import CRYSTALS, set_params
 from tests.model.small import described, no_text, small_project
@@ -56,7 +56,7 @@ def state_of(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         raise AboutToTrainError
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, "_loop", loop)
+        patch.setattr(fit, "_loop", loop)
         with pytest.raises(AboutToTrainError):
             train.train(root)
     return Path(paths[0])

@@ -1,5 +1,7 @@
 """Pieces of a text that are left out: which characters are one piece, and that nothing else goes with it."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -41,7 +43,7 @@ def test_each_token_is_in_one_row_and_no_rows_overlap(name: str) -> None:
     text = ALL[name]
     tokens = tokenize(text, tag(text))
     spans, row_of = mentions(tokens)
-    assert all(one[1] <= other[0] for one, other in zip(spans, spans[1:], strict=False))
+    assert all(one[1] <= other[0] for one, other in itertools.pairwise(spans))
     assert set(row_of.tolist()) == set(range(len(spans)))
     for token, row in zip(tokens, row_of, strict=True):
         assert spans[row][0] <= token.start < token.end <= spans[row][1]
