@@ -1,5 +1,7 @@
 """Pieces of a text that are left out: which characters are one piece, and that nothing else goes with it."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -41,7 +43,7 @@ def test_each_token_is_in_one_row_and_no_rows_overlap(name: str) -> None:
     text = ALL[name]
     tokens = tokenize(text, tag(text))
     spans, row_of = mentions(tokens)
-    assert all(one[1] <= other[0] for one, other in zip(spans, spans[1:], strict=False))
+    assert all(one[1] <= other[0] for one, other in itertools.pairwise(spans))
     assert set(row_of.tolist()) == set(range(len(spans)))
     for token, row in zip(tokens, row_of, strict=True):
         assert spans[row][0] <= token.start < token.end <= spans[row][1]
@@ -63,7 +65,7 @@ def test_copies_side_by_side_are_those_one_by_one() -> None:
     many = said.without(range(2, 7))
     assert many.mask.shape == (5, len(said.tagged))
     for place, row in enumerate(range(2, 7)):
-        (one,) = (said.without(range(row, row + 1)),)
+        one = said.without(range(row, row + 1))
         mine = many.sentence // len(said.tagged) == place
         assert many.ids[mine].tolist() == one.ids.tolist()
         assert (many.sentence[mine] % len(said.tagged)).tolist() == one.sentence.tolist()
