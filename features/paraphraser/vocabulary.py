@@ -93,8 +93,8 @@ NORMAL_FORM: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]],
     (re.compile("-coordinated"), "-coordinate"),
 )
 """What is replaced by what, one after the other, until numbers are digits, elements are symbols, and units and hyphens
-are written in one way. No pattern finds an empty piece, and no piece found begins or ends beside the word it stands
-for, so that who follows characters through the replacements knows where each word came from."""
+are written in one way. No pattern finds an empty piece or a blank behind a word, so that a token of the result leads
+back to whole words of the text (`features.words.traced`)."""
 
 
 def normalise(text: str) -> str:

@@ -82,7 +82,17 @@ def test_a_model_that_reads_words(trained: Path, tmp_path: Path) -> None:
     assert weights(root) == before
     evaluation.evaluate(root)
     explanation.explain_stage(root)
-    assert len(tables.read(root, "attributions")) == 0
+    rows = tables.read(root, "attributions").to_pylist()
+    texts = {row["material_id"]: row["text"] for row in tables.read(root, "descriptions").to_pylist()}
+    predicted = {row["material_id"]: row["y_fused"] for row in tables.read(root, "predictions").to_pylist()}
+    page = (Paths(root).results / "explanations.html").read_text()
+    for material_id in {row["material_id"] for row in rows}:
+        mine = [row for row in rows if row["material_id"] == material_id]
+        assert {row["kind"] for row in mine} == {"modality", "region", "sentence", "token"}
+        assert all(texts[material_id][row["start"]:row["end"]] == row["label"] for row in mine if row["end"])
+        assert sum(row["attention"] for row in mine if row["kind"] == "sentence") == pytest.approx(1.0, abs=1e-5)
+        assert f"predicted {predicted[material_id]:.4f}" in page
+    assert "six equivalent" in {" ".join(row["label"].split()[:2]) for row in rows if row["kind"] == "token"}
     assert "mae_shuffled_text" in json.loads((Paths(root).results / "metrics.json").read_text())["test"]
     assert set(checkpoint.load(root).identity.tables) == {"ingest", "split", "tensorize", "describe", "tokenize"}
 
@@ -100,7 +110,9 @@ def test_words_of_a_file_are_those_of_the_table(trained: Path, tmp_path: Path, m
     result = predict.predict_files(model, [CRYSTALS / "mp-149.cif"], with_explanations=True)[0]
     assert result.value == pytest.approx(10 ** row["y_fused"], rel=1e-5)
     assert result.text_only == pytest.approx(10 ** row["y_text_only"], rel=1e-5)
-    assert result.explanation is None
+    assert result.explanation is not None
+    assert result.explanation.predicted == pytest.approx(row["y_fused"], rel=1e-5)
+    assert "six equivalent Si(1)" in {piece["label"] for piece in result.explanation.rows}
     described(monkeypatch, no_text)
     assert predict.predict_files(model, [CRYSTALS / "mp-149.cif"])[0].note is not None
 

@@ -1,5 +1,8 @@
 """Every row of an explanation again, by the whole network on a text that lacks the piece."""
 
+import html
+import re
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -16,6 +19,8 @@ from model.input.batch import StructureBatch
 from model.input.words import collate_words
 from model.nets.network import MultimodalNet
 from model.params import TrainParams
+from model.records import Explanation
+from model.report import pages
 from tests.features.texts import SRTIO3
 from tests.model.nets.batches import batch_of
 
@@ -109,7 +114,7 @@ def test_how_many_come_at_once_changes_nothing(crystal: StructureBatch, monkeypa
         assert row["change"] == pytest.approx(other["change"], abs=2e-6)
 
 
-def test_what_cannot_be_predicted_is_left_out(crystal: StructureBatch) -> None:
+def test_what_cannot_be_predicted_is_left_out(crystal: StructureBatch, tmp_path: Path) -> None:
     """A network of which no branch has learned to predict without text, and a text of one sentence."""
     trained = made(masking={"drop_text": 0.0}, loss={"structure": 0.0})
     text = "SrTiO3 crystallizes in the cubic Pm-3m space group."
@@ -117,3 +122,23 @@ def test_what_cannot_be_predicted_is_left_out(crystal: StructureBatch) -> None:
     assert [(row["kind"], row["label"]) for row in result.rows] == [
         ("modality", "structure"), ("region", "semiglobal"), ("region", "local"),
         ("token", "SrTiO3"), ("token", "cubic"), ("token", "Pm-3m")]
+    assert visible(page_of(result, tmp_path)) == text
+
+
+def test_the_page_shades_each_mention_and_loses_no_character(crystal: StructureBatch, tmp_path: Path) -> None:
+    result = explain(made(), "mp-5229", crystal, said(), None, "")
+    page = page_of(result, tmp_path)
+    assert visible(page) == SRTIO3
+    shaded = [html.unescape(words) for words in re.findall('<span style="[^"]*" title="change.*?>(.*?)</span>', page)]
+    assert shaded == [row["label"] for row in result.rows if row["kind"] == "token"]
+
+
+def page_of(result: Explanation, folder: Path) -> str:
+    pages.write_explanations(folder / "page.html", "k_vrh", "cross_attention", "GPa", [result])
+    return (folder / "page.html").read_text()
+
+
+def visible(page: str) -> str:
+    """The description as the page shows it."""
+    (text,) = re.findall('<p class="text">(.*?)</p>', page, re.DOTALL)
+    return html.unescape(re.sub("<[^>]*>", "", text))
