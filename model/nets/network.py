@@ -153,7 +153,7 @@ class MultimodalNet(nn.Module):
 
         A fused branch that never lacks a view while training does not predict for a crystal that does: the other
         view's branch predicts, or if that does not learn either, nobody, and the fused prediction is not a number.
-        Without both views it always is none. What `hidden` takes from a crystal is not lacking but trained.
+        With neither view it never is one. What `hidden` takes from a crystal is no lack: from it the branch learns.
         """
         shown_atoms, shown_words = atoms, words
         if hidden is not None and self.fuses_both:  # from one view alone there is nothing to learn without it
