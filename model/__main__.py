@@ -117,9 +117,9 @@ def _print_table(results: list[Any], target: str, unit: str) -> None:
     used = [result for result in results if not result.error]
     if used:
         names = ["file", "formula", "space group", f"{target} / {unit}" if unit else target,
-                 f"{used[0].confidence:.0%} interval", "structure", "text"]
+                 f"{used[0].confidence:.0%} within", "structure", "text"]
         rows = [[result.file, result.formula, result.space_group, number(result.value),
-                 f"{number(result.low)} to {number(result.high)}", number(result.structure_only),
+                 f"{number(result.low)}–{number(result.high)}", number(result.structure_only),
                  number(result.text_only)] for result in used]
         numbers = [False, False, False, True, True, True, True]
         if any(result.outside for result in used):

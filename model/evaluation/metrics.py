@@ -59,7 +59,8 @@ def measure(trained: Trained, test: Dataset, predicted: dict[str, Floats], param
     called = names(trained)
     for branch, key in called.items():
         if trained.params.learns(branch):
-            scores |= interval(np.abs(predicted[branch] - test.targets), key)
+            errors = np.abs(predicted[branch] - test.targets)
+            scores |= interval(errors[np.isfinite(errors)], key)  # by text there is none for a crystal without
     right = np.abs(predicted["fused"] - test.targets)
     if called["structure"] in scores and trained.params.with_text:
         scores |= interval(right - np.abs(predicted["structure"] - test.targets),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from model.identity import require_same
 from model.inference import load_splits
 from model.input import loader
 from model.input.loader import Dataset
-from model.params import EvaluateParams
+from model.params import EvaluateParams, Kind
 from model.publish import publish
 from model.report import pages
 from model.uncertainty import CONFIDENCE
@@ -41,7 +42,8 @@ PREDICTIONS = pa.schema([
     column("y_low", pa.float64(), f"lower end of its {CONFIDENCE:.0%} interval"),
     column("y_high", pa.float64(), "upper end of it"),
     column("y_structure_only", pa.float64(), "the same of the structure branch; null if it did not learn"),
-    column("y_text_only", pa.float64(), "the same of the text branch; null if it did not learn"),
+    column("y_text_only", pa.float64(), "the same of the text branch; null if it did not learn, and for a "
+           "crystal without text"),
     column("pretrained_on", pa.string(), "what a pretrained part of the model had learned from; null if there is none"),
     column("value_true", pa.float64(), "target in its own unit"),
     column("value_fused", pa.float64(), "prediction of the fused branch in the target's own unit"),
@@ -87,6 +89,10 @@ def _rows(trained: Trained, splits: dict[str, Dataset],
     ends = {split: trained.calibration.interval(made["fused"], made["spread"], CONFIDENCE)
             for split, made in predicted.items()}
 
+    def of_branch(split: str, branch: Kind, row: int) -> float | None:
+        value = float(predicted[split][branch][row])
+        return value if learns(branch) and math.isfinite(value) else None
+
     def back(value: float) -> float:
         return float(loader.untransform(np.array([value]), name)[0])
 
@@ -100,8 +106,8 @@ def _rows(trained: Trained, splits: dict[str, Dataset],
             "y_fused": float(predicted[split]["fused"][row]),
             "y_low": float(ends[split][0][row]),
             "y_high": float(ends[split][1][row]),
-            "y_structure_only": float(predicted[split]["structure"][row]) if learns("structure") else None,
-            "y_text_only": float(predicted[split]["text"][row]) if learns("text") else None,
+            "y_structure_only": of_branch(split, "structure", row),
+            "y_text_only": of_branch(split, "text", row),
             "pretrained_on": pretrained_on(trained),
             "value_true": back(dataset.targets[row]),
             "value_fused": back(predicted[split]["fused"][row]),

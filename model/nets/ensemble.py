@@ -49,7 +49,7 @@ class Ensemble(nn.Module):
         """From the tokens of each network to predictions.
 
         A network that cannot predict for a crystal (one of text alone, without a text) is left out, and its weight
-        goes to the others. *Structure* is the mean over the networks of structure alone where there are any, else that
+        goes to the others; a crystal without a text has no prediction by text. *Structure* is the mean over the networks of structure alone where there are any, else that
         of the structure branches of the others; *text* likewise.
         """
         every = [net.fuse(a, w) for net, a, w in zip(self.networks(), atoms, words, strict=True)]
@@ -58,11 +58,12 @@ class Ensemble(nn.Module):
         # one that counts for nothing still predicts where no other does; beside a weight, 1e-12 is nothing in float32
         weight = torch.where(by_kind.isnan(), 0.0, self.weights[:, None] + 1e-12)
         blended = (by_kind.nan_to_num() * weight).sum(0) / weight.sum(0)
+        by_text = by_kind[2] if "text" in self.kinds else torch.stack([one.text for one in every]).nanmean(0)
         attention = [one.attention for one in every if one.attention is not None]
         return Prediction(
             blended,
             by_kind[1] if "structure" in self.kinds else torch.stack([one.structure for one in every]).nanmean(0),
-            by_kind[2] if "text" in self.kinds else torch.stack([one.text for one in every]).nanmean(0),
+            torch.where(words[0].present, by_text, torch.nan),
             torch.stack(attention).mean(0) if attention else None,
             _spread(fused))
 

@@ -130,6 +130,14 @@ class MultimodalNet(nn.Module):
         self.fuses_both, self.apart = params.fuses_both, params.gradients == "apart"
         self.head_fused, self.head_structure, self.head_text = Head(dim), Head(dim), Head(dim)
 
+    def clipped_together(self) -> list[list[nn.Parameter]]:
+        """Parameters whose gradients are clipped to one norm: those of branches that learn apart are not."""
+        if not self.apart:
+            return [list(self.parameters())]
+        structure = [*self.encoder.parameters(), *self.head_structure.parameters()]
+        mine = {id(parameter) for parameter in structure}
+        return [structure, [parameter for parameter in self.parameters() if id(parameter) not in mine]]
+
     def forward(self, structure: StructureBatch, text: TextBatch | WordBatch,
                 hidden: Hidden | None = None) -> Prediction:
         """Predict; with `hidden`, as a training step sees the crystals."""

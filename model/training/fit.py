@@ -139,7 +139,8 @@ class _Run:
             loss.backward()
             total += loss.detach() * crystals
         self.group.sum_gradients(self.net)
-        nn.utils.clip_grad_norm_(self.net.parameters(), self.params.gradient_norm)
+        for parameters in self.net.clipped_together():
+            nn.utils.clip_grad_norm_(parameters, self.params.gradient_norm)
         self.optimizer.step()
         self.schedule.step()
         if self.averaged is not None:

@@ -39,7 +39,8 @@ from tests.model.small import SMALL, described, no_text, small_project
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = small_project(tmp_path_factory.mktemp("trained"), without_text=("mp-30",))
+    # fast enough for the gates to the text to open in four epochs
+    root = small_project(tmp_path_factory.mktemp("trained"), without_text=("mp-30",), train={"learning_rate": 0.005})
     train.train(root)
     evaluation.evaluate(root)
     explanation.explain_stage(root)
@@ -185,7 +186,7 @@ def test_a_crystal_without_text_is_kept(trained: Path) -> None:
 def test_the_best_checkpoint_is_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a validation error that is lowest in epoch 2, the saved weights are those of a run of 2 epochs."""
     root = small_project(tmp_path / "long", train={"epochs": 5, "patience": 2})
-    real = train.predict
+    real = fit.predict
     calls = {"n": 0}
 
     def staged(net: Any, dataset: Dataset, device: Any, **how: Any) -> Any:
@@ -194,11 +195,11 @@ def test_the_best_checkpoint_is_restored(tmp_path: Path, monkeypatch: pytest.Mon
         offset = {1: 5.0, 2: 0.0}.get(calls["n"], 9.0)
         return {name: values * 0 + offset for name, values in result.items()}
 
-    monkeypatch.setattr(train, "predict", staged)
+    monkeypatch.setattr(fit, "predict", staged)
     train.train(root)
     stopped_after = calls["n"]
     best = weights(root)
-    monkeypatch.setattr(train, "predict", real)
+    monkeypatch.setattr(fit, "predict", real)
     set_params(root, train={"epochs": 2, "patience": 5})
     monkeypatch.setattr(fit, "_loop", _last_instead_of_best(fit._loop))
     train.train(root)
@@ -252,7 +253,8 @@ def test_the_shuffled_control_gives_each_crystal_anothers_text(trained: Path) ->
     model = checkpoint.load(trained)
     splits = loader.load(trained, "k_vrh", "log10", IMAGES)
     net = copy.deepcopy(model.net)
-    net.fusion, net.head_fused = fusion.TextOnly(16), net.head_text
+    (one,) = net.networks()
+    one.fusion, one.head_fused = fusion.TextOnly(), one.head_text
     blind = replace(model, net=net)
     test, params = splits["test"], EvaluateParams(shuffles=3, seed=5)
     rng = np.random.default_rng(params.seed)

@@ -17,12 +17,13 @@ from model.explanation.methods import explain
 from model.explanation.variants import OfWords
 from model.input.batch import StructureBatch
 from model.input.words import collate_words
-from model.nets.network import MultimodalNet
+from model.nets.ensemble import Ensemble
 from model.params import TrainParams
 from model.records import Explanation
 from model.report import pages
 from tests.features.texts import SRTIO3
 from tests.model.nets.batches import batch_of
+from tests.model.nets.gates import opened
 
 MEAN, STD = 1.5, 0.5
 SMALL = {"text": "words", "words": {"dim": 16, "heads": 2, "across": 2},
@@ -32,9 +33,10 @@ SMALL = {"text": "words", "words": {"dim": 16, "heads": 2, "across": 2},
 def made(**params: Any) -> Trained:
     """A network as it begins, large enough in what it says to tell its inputs apart."""
     torch.manual_seed(0)
-    net = MultimodalNet(TrainParams.model_validate({**SMALL, **params}), 1).eval()
-    return Trained(net, cast(Any, SimpleNamespace(target_mean=MEAN, target_std=STD)), TrainParams(), cast(Any, None),
-                   cast(Any, None), torch.device("cpu"))
+    net = Ensemble(TrainParams.model_validate({**SMALL, **params}), 1).eval()
+    opened(net)
+    config, nothing = cast(Any, SimpleNamespace(target_mean=MEAN, target_std=STD)), cast(Any, None)
+    return Trained(net, config, TrainParams(), nothing, nothing, nothing, torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +55,7 @@ def value(trained: Trained, crystal: StructureBatch, without: tuple[int, int] = 
     tokens = [token for token in tokenize(SRTIO3, tagged, "(Cubic) Perovskite")
               if not without[0] <= token.start < without[1]]
     with torch.no_grad():
-        words = trained.net.text_branch(collate_words(columns(tokens, tagged)), hidden and torch.tensor([hidden]))
+        words = trained.net.text_tokens(collate_words(columns(tokens, tagged)), hidden and torch.tensor([hidden]))
         fused = trained.net.fuse(trained.net.structure_tokens(crystal), words).fused
     return float(fused[0]) * STD + MEAN
 
@@ -92,11 +94,12 @@ def test_a_change_is_what_the_prediction_loses(fusion: str, crystal: StructureBa
 def test_a_sentence_that_is_left_out_is_heard_by_no_other(crystal: StructureBatch) -> None:
     """Masking its vector alone would leave in the others what they heard of it."""
     trained, tagged = made(fusion="gated"), tag(SRTIO3)
-    branch, hidden = trained.net.text_branch, torch.zeros(1, len(tagged), dtype=torch.bool)
+    branch, hidden = trained.net.networks()[0].text_branch, torch.zeros(1, len(tagged), dtype=torch.bool)
     hidden[0, 0] = True
     with torch.no_grad():
         before, after = branch(said().copies(1)), branch(said().copies(1), hidden)
-        masked = trained.net.fuse(trained.net.structure_tokens(crystal), type(before)(before.values, after.mask)).fused
+        words = [type(before)(before.values, after.mask)]
+        masked = trained.net.fuse(trained.net.structure_tokens(crystal), words).fused
     assert ((before.values[0, 1:] - after.values[0, 1:]).abs().amax(dim=1) > 1e-5).all()
     result = explain(trained, "mp-5229", crystal, said(), None, "")
     first = next(row for row in result.rows if row["kind"] == "sentence")
