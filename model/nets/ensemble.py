@@ -49,8 +49,9 @@ class Ensemble(nn.Module):
         """From the tokens of each network to predictions.
 
         A network that cannot predict for a crystal (one of text alone, without a text) is left out, and its weight
-        goes to the others; a crystal without a text has no prediction by text. *Structure* is the mean over the networks of structure alone where there are any, else that
-        of the structure branches of the others; *text* likewise.
+        goes to the others; a crystal without a text has no prediction by text. *Structure* is the mean over the
+        networks of structure alone where there are any, else that of the structure branches of the others; *text*
+        likewise.
         """
         every = [net.fuse(a, w) for net, a, w in zip(self.networks(), atoms, words, strict=True)]
         fused = torch.stack([one.fused for one in every])
