@@ -6,15 +6,13 @@ reference. Its error is the mean over all sets of n of its seeds (`blending.py`)
 
 from __future__ import annotations
 
-import csv
 import functools
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from model.experiments import sheets
 from model.experiments.blending import Blend, Part
 from model.experiments.intervals import Resamples, detectable
 from model.experiments.matrix import NO_CONTROL, Cell, Matrix
@@ -70,6 +68,11 @@ class Line:
     def members(self) -> int:
         """Number of networks."""
         return sum(part.count for part in self.parts)
+
+    @property
+    def is_arm_itself(self) -> bool:
+        """Whether nothing has been taken from it."""
+        return self.name.control == NO_CONTROL
 
     def folds(self) -> list[int]:
         """Folds in which every part has networks enough; none if there are too few."""
@@ -162,32 +165,4 @@ def _row(found: Finds, line: Line) -> Row:
 
 def as_csv(rows: Sequence[Row]) -> str:
     """The content of `docs/experiments.csv`."""
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(row.cells() for row in rows)
-    return table.getvalue()
-
-
-def differing(text: str, other: str, key_columns: Sequence[str] = KEY) -> list[str]:
-    """In words, where two files do not say the same; the last digit may be rounded otherwise."""
-    old, new = (list(csv.DictReader(io.StringIO(one))) for one in (text, other))
-
-    def key(row: dict[str, Any]) -> tuple[str, ...]:
-        return tuple(row.get(name) or "" for name in key_columns)
-
-    there = {key(row): row for row in old}
-    now = {key(row): row for row in new}
-    result = [f"{' '.join(one)}: only in {'the file' if one in there else 'the stored predictions'}"
-              for one in sorted(there.keys() ^ now.keys())]
-    for one in sorted(there.keys() & now.keys()):
-        result += [f"{' '.join(one)}: {name} is {there[one].get(name)} in the file and {value} from the predictions"
-                   for name, value in now[one].items() if not _same(there[one].get(name) or "", value)]
-    return result
-
-
-def _same(text: str, other: str) -> bool:
-    try:
-        return abs(float(text) - float(other)) < 1.5e-5
-    except ValueError:
-        return text == other
+    return sheets.written(COLUMNS, [row.cells() for row in rows])

@@ -9,15 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from features.errors import UserError
-from features.paths import Paths
-from features.store.files import write_text
 from model.experiments import cell as cells
 from model.experiments import check, fingerprints
 from model.experiments.cell import Bench
 from model.experiments.matrix import Cell
+from model.experiments.reports import Report
 from model.experiments.results import Finished, Results
 from model.experiments.run import accept, alone, pending, run
-from model.experiments.summary import as_csv, summarise
 from pipelines.engine import stages
 from tests.conftest import set_params
 from tests.model.experiments.tiny import CONTENT, matrix
@@ -33,7 +31,7 @@ def finished(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     on = Bench(root, matrix(folds=3), "abc")
     done = run(on)
     assert (done.finished, done.failed, done.left) == (27, 0, 0)
-    write_text(Paths(root).experiments_summary, as_csv(summarise(Results(root), on.matrix)))
+    Report.of(root, on.matrix).write(root)
     return on
 
 
@@ -176,6 +174,6 @@ def test_check_catches_predictions_that_the_cell_does_not_make(copied: Bench) ->
         results.write(path, [replace(one, predicted=one.predicted + np.float32(0.01)) for one in results.read(path)])
     with pytest.raises(UserError, match="is not what the stored predictions say"):
         check.check(copied)
-    write_text(Paths(copied.root).experiments_summary, as_csv(summarise(results, copied.matrix)))
+    Report.of(copied.root, copied.matrix).write(copied.root)
     with pytest.raises(UserError, match=r"run again, predicts otherwise, by up to 0\.01"):
         check.check(copied)
