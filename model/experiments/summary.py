@@ -14,7 +14,7 @@ import numpy as np
 
 from model.experiments import sheets
 from model.experiments.blending import Blend, Part
-from model.experiments.intervals import Resamples, detectable
+from model.experiments.intervals import Resampled, Resamples, detectable, measure
 from model.experiments.matrix import NO_CONTROL, Cell, Matrix
 from model.experiments.results import Results
 from model.experiments.runs import Ground, Runs, common
@@ -93,6 +93,8 @@ class Finds:
     """The crystals of some folds."""
     resamples: Callable[[tuple[int, ...]], Resamples]
     """Resamples of the crystals of some folds."""
+    reference: Callable[[tuple[int, ...], int], Resampled]
+    """Errors in some folds of so many networks of the reference."""
 
     def lines(self) -> list[Line]:
         """All lines that there are networks enough for, in the order of the matrix."""
@@ -129,12 +131,22 @@ def finds(results: Results, matrix: Matrix) -> list[Finds]:
                                           if (one.cell.arm, one.cell.control) == (arm, control)
                                           and one.crystals == population.digest})
                     for arm, described_arm in matrix.arms.items() for control in (NO_CONTROL, *described_arm.controls)}
-            found.append(Finds(matrix, dataset, target, runs, ground, _resampler(ground, matrix.bootstrap)))
+            found.append(_finds(matrix, dataset, target, runs, ground))
     return found
 
 
-def _resampler(ground: Callable[[tuple[int, ...]], Ground], number: int) -> Callable[[tuple[int, ...]], Resamples]:
-    return functools.cache(lambda folds: Resamples.of(ground(folds), number))
+def _finds(matrix: Matrix, dataset: str, target: str, runs: Mapping[tuple[str, str], Runs],
+           ground: Callable[[tuple[int, ...]], Ground]) -> Finds:
+    @functools.cache
+    def resamples(folds: tuple[int, ...]) -> Resamples:
+        return Resamples.of(ground(folds), matrix.bootstrap)
+
+    @functools.cache
+    def reference(folds: tuple[int, ...], members: int) -> Resampled:
+        part = Part(runs[matrix.reference, NO_CONTROL], members)
+        return resamples(folds).resampled(Blend(ground(folds), [part]))
+
+    return Finds(matrix, dataset, target, runs, ground, resamples, reference)
 
 
 def summarise(results: Results, matrix: Matrix) -> list[Row]:
@@ -145,16 +157,18 @@ def summarise(results: Results, matrix: Matrix) -> list[Row]:
 def _row(found: Finds, line: Line) -> Row:
     matrix, name = found.matrix, line.name
     folds = tuple(line.folds())
-    error = found.resamples(folds).measure(Blend(found.ground(folds), line.parts, line.learned), None,
-                                           matrix.confidence)
+
+    def errors(folds: tuple[int, ...]) -> Resampled:
+        return found.resamples(folds).resampled(Blend(found.ground(folds), line.parts, line.learned))
+
+    ours = errors(folds)
+    error = measure(ours, None, matrix.confidence)
     minus, seen = None, None
-    reference = Part(found.runs[matrix.reference, NO_CONTROL], line.members)
     if (name.arm, name.control) != (matrix.reference, NO_CONTROL):
-        against = Line(name, [*line.parts, reference])
+        against = Line(name, [*line.parts, Part(found.runs[matrix.reference, NO_CONTROL], line.members)])
         if shared := tuple(against.folds()):
-            ground = found.ground(shared)
-            difference = found.resamples(shared).measure(Blend(ground, line.parts, line.learned),
-                                                         Blend(ground, [reference]), matrix.confidence)
+            difference = measure(ours if shared == folds else errors(shared), found.reference(shared, line.members),
+                                 matrix.confidence)
             minus = (difference.value, difference.low, difference.high)
             seen = detectable(difference.deviation, matrix.confidence)
     used = [part.runs.by_cell[seed, fold] for part in line.parts for seed in part.runs.seeds(folds) for fold in folds]
