@@ -30,6 +30,8 @@ class DataSet(Section):
     params: dict[str, dict[str, Any]] | None = None
     """Sections of a `params.yaml` below `data/experiments/NAME/`, over those of the project; none: the project's own
     tables."""
+    arms: list[str] | None = Field(default=None, min_length=1)
+    """The arms that are run; none: all. A mixture is left out where an arm of its parts is."""
 
 
 class Target(Section):
@@ -114,6 +116,7 @@ class Matrix(Section):
         _known("reference", [self.reference], self.arms)
         for name, dataset in self.datasets.items():
             _known(f"datasets.{name}.targets", dataset.targets, self.targets)
+            _known(f"datasets.{name}.arms", dataset.arms or [], self.arms)
         for name, arm in self.arms.items():
             _known(f"arms.{name}.controls", arm.controls, self.controls)
             if arm.controls and not arm.reads_text:
@@ -133,6 +136,16 @@ class Matrix(Section):
         if odd:
             raise ValueError(f"{odd[0]}: names have letters, digits and _ only, since they stand in names of files")
         return self
+
+    def arms_of(self, dataset: str) -> dict[str, Arm]:
+        """The arms that are run on a data set, in the order of the matrix."""
+        asked = self.datasets[dataset].arms
+        return {name: arm for name, arm in self.arms.items() if asked is None or name in asked}
+
+    def mixtures_of(self, dataset: str) -> dict[str, Mixture]:
+        """The mixtures whose parts are all run on a data set."""
+        arms = self.arms_of(dataset)
+        return {name: mixture for name, mixture in self.mixtures.items() if arms.keys() >= mixture.parts.keys()}
 
     def seeds_of(self, arm: str) -> int:
         """How many networks (or fits) of an arm there are in each fold."""
@@ -216,7 +229,7 @@ def cells(matrix: Matrix, only: Sequence[str] = ()) -> list[Cell]:
 def _all(matrix: Matrix) -> Iterator[Cell]:
     for dataset, described in matrix.datasets.items():
         for target in described.targets:
-            for arm, one in matrix.arms.items():
+            for arm, one in matrix.arms_of(dataset).items():
                 for control in (NO_CONTROL, *one.controls):
                     for seed in range(matrix.seeds_of(arm)):
                         for fold in range(matrix.folds):

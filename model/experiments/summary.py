@@ -89,6 +89,8 @@ class Finds:
     target: str
     runs: Mapping[tuple[str, str], Runs]
     """By (arm, control)."""
+    dedicated: Runs
+    """Of the reference."""
     ground: Callable[[tuple[int, ...]], Ground]
     """The crystals of some folds."""
     resamples: Callable[[tuple[int, ...]], Resamples]
@@ -103,7 +105,7 @@ class Finds:
             name = Cell(self.dataset, self.target, arm, control, 0, 0)
             seeds = len(one.seeds(one.folds)) if one.folds else 0
             lines += [Line(name, [Part(one, members)]) for members in range(1, seeds + 1)]
-        for mixture, described in self.matrix.mixtures.items():
+        for mixture, described in self.matrix.mixtures_of(self.dataset).items():
             for control in (NO_CONTROL, *self.matrix.controls):
                 if control != NO_CONTROL and not any((arm, control) in self.runs for arm in described.parts):
                     continue
@@ -130,23 +132,25 @@ def finds(results: Results, matrix: Matrix) -> list[Finds]:
             runs = {(arm, control): Runs({(one.cell.seed, one.cell.fold): one for one in mine
                                           if (one.cell.arm, one.cell.control) == (arm, control)
                                           and one.crystals == population.digest})
-                    for arm, described_arm in matrix.arms.items() for control in (NO_CONTROL, *described_arm.controls)}
+                    for arm, described_arm in matrix.arms_of(dataset).items()
+                    for control in (NO_CONTROL, *described_arm.controls)}
             found.append(_finds(matrix, dataset, target, runs, ground))
     return found
 
 
 def _finds(matrix: Matrix, dataset: str, target: str, runs: Mapping[tuple[str, str], Runs],
            ground: Callable[[tuple[int, ...]], Ground]) -> Finds:
+    dedicated = runs.get((matrix.reference, NO_CONTROL), Runs({}))  # a data set may be without
+
     @functools.cache
     def resamples(folds: tuple[int, ...]) -> Resamples:
         return Resamples.of(ground(folds), matrix.bootstrap)
 
     @functools.cache
     def reference(folds: tuple[int, ...], members: int) -> Resampled:
-        part = Part(runs[matrix.reference, NO_CONTROL], members)
-        return resamples(folds).resampled(Blend(ground(folds), [part]))
+        return resamples(folds).resampled(Blend(ground(folds), [Part(dedicated, members)]))
 
-    return Finds(matrix, dataset, target, runs, ground, resamples, reference)
+    return Finds(matrix, dataset, target, runs, dedicated, ground, resamples, reference)
 
 
 def summarise(results: Results, matrix: Matrix) -> list[Row]:
@@ -165,7 +169,7 @@ def _row(found: Finds, line: Line) -> Row:
     error = measure(ours, None, matrix.confidence)
     minus, seen = None, None
     if (name.arm, name.control) != (matrix.reference, NO_CONTROL):
-        against = Line(name, [*line.parts, Part(found.runs[matrix.reference, NO_CONTROL], line.members)])
+        against = Line(name, [*line.parts, Part(found.dedicated, line.members)])
         if shared := tuple(against.folds()):
             difference = measure(ours if shared == folds else errors(shared), found.reference(shared, line.members),
                                  matrix.confidence)

@@ -42,7 +42,17 @@ def test_a_selection() -> None:
         cells(matrix(), ["arm=fusd"])
 
 
+def test_arms_of_a_data_set() -> None:
+    some = matrix(datasets={"tiny": {"targets": ["k_vrh"], "arms": ["ridge_words", "dedicated"]},
+                            "whole": {"targets": ["k_vrh"]}})
+    run = {dataset: {cell.arm for cell in cells(some) if cell.dataset == dataset} for dataset in ("tiny", "whole")}
+    assert run == {"tiny": {"dedicated", "ridge_words"}, "whole": {"dedicated", "fused", "ridge_words"}}
+    assert (list(some.mixtures_of("tiny")), list(some.mixtures_of("whole"))) == ([], ["mixed"])
+
+
 @pytest.mark.parametrize(("changes", "said"), [
+    ({"datasets": {"tiny": {"targets": ["k_vrh"], "arms": ["dedicatd"]}}},
+     "datasets.tiny.arms: there is no 'dedicatd'; did you mean 'dedicated'?"),
     ({"reference": "dedicate"}, "there is no 'dedicate'; did you mean 'dedicated'?"),
     ({"datasets": {"tiny": {"targets": ["k"]}}}, "datasets.tiny.targets: there is no 'k'"),
     ({"arms": {"dedicated": {"kind": "network", "train": {"fusion": "structure_only"}, "controls": ["formula"]}},

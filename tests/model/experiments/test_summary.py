@@ -112,3 +112,11 @@ def test_learned_weights_lower_a_worse_part(tmp_path: Path) -> None:
     for control in ("none", "shuffled_text"):
         assert rows["learned", control].mae < 0.15
         assert (rows["learned", control].members, rows["learned", control].minus is None) == (2, False)
+
+
+def test_a_data_set_with_some_arms_only(tmp_path: Path, arms: dict[tuple[str, str], np.ndarray]) -> None:
+    """What is stored of other arms does not count, nor does a mixture of them; without the reference nothing is less."""
+    results = store(tmp_path, arms)
+    few = matrix(datasets={"tiny": {"targets": ["k_vrh"], "arms": ["fused"]}})
+    rows = summarise(results, few)
+    assert {(row.arm, row.members, row.minus) for row in rows} == {("fused", 1, None), ("fused", 2, None)}
