@@ -115,7 +115,7 @@ def test_learned_weights_lower_a_worse_part(tmp_path: Path) -> None:
 
 
 def test_a_data_set_with_some_arms_only(tmp_path: Path, arms: dict[tuple[str, str], np.ndarray]) -> None:
-    """What is stored of other arms does not count, nor does a mixture of them; without the reference nothing is less."""
+    """What is stored of other arms does not count, nor does a mixture; without the reference nothing is compared."""
     results = store(tmp_path, arms)
     few = matrix(datasets={"tiny": {"targets": ["k_vrh"], "arms": ["fused"]}})
     rows = summarise(results, few)
