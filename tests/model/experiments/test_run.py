@@ -177,3 +177,27 @@ def test_check_catches_predictions_that_the_cell_does_not_make(copied: Bench) ->
     Report.of(copied.root, copied.matrix).write(copied.root, 0.95)
     with pytest.raises(UserError, match=r"run again, predicts otherwise, by up to 0\.01"):
         check.check(copied)
+
+
+def test_one_rerun_answers_for_all_targets_of_an_arm(copied: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where only code has changed; of changed tables each target is asked, for nobody knows that they were the same."""
+    two = {"k_vrh": {"transform": "log10"}, "g_vrh": {"transform": "log10"}}
+    on = replace(copied, matrix=matrix(folds=3, targets=two, datasets={"tiny": {"targets": list(two)}}))
+    only, real, again = ["arm=ridge_words"], cells.run, []
+    run(on, only=only)
+
+    def counted(on: Bench, cell: Cell, fingerprint: str | None = None) -> Finished:
+        again.append((cell.target, cell.control))
+        return real(on, cell, fingerprint)
+
+    monkeypatch.setattr(cells, "run", counted)
+    monkeypatch.setattr(fingerprints, "code_of", lambda _arm: "0" * 12)
+    assert accept(on, only) == (18, [])
+    assert sorted(control for _, control in again) == ["formula", "none", "shuffled_text"]
+    again.clear()
+    cells.forget()
+    change_footers(on.root, "structures", inputs_digest="other")
+    assert accept(on, only) == (18, [])
+    assert sorted(again) == [(target, control) for target in ("g_vrh", "k_vrh")
+                             for control in ("formula", "none", "shuffled_text")]
+    assert pending(on, only) == {}
