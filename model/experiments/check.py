@@ -12,7 +12,7 @@ from model.experiments import sheets
 from model.experiments.cell import Bench
 from model.experiments.reports import Report
 from model.experiments.results import Finished, Results
-from model.experiments.run import pending
+from model.experiments.run import pending, run_one
 
 TOLERANCE = 1e-6
 """Largest difference of a prediction where the arithmetic is another."""
@@ -54,7 +54,7 @@ def _again(on: Bench, stored: list[Finished], rng: np.random.Generator) -> None:
                         f"tables, on {' or '.join(sorted(ours))}")
     one = choices[int(rng.integers(len(choices)))]
     say(f"experiments: running {one.cell} again")
-    again = cells.run(on, one.cell)
+    again = run_one(on, one.cell)
     worst = float(np.abs(again.predicted - one.predicted).max()) if again.ids == one.ids else np.inf
     same = again.predicted.tobytes() == one.predicted.tobytes() if exact else worst <= TOLERANCE
     if not same or again.ids != one.ids:

@@ -49,6 +49,8 @@ class Arm(Section):
     words of the description."""
     train: dict[str, Any] = Field(default_factory=dict)
     """Parameters of section `train`, over those of the matrix; of networks."""
+    texts: TextsShown = "own"
+    """Which text a crystal gets, unless a control shows another; of networks that read one."""
     facts: bool = False
     """Trees also read the facts of the description."""
     seeds: int | None = Field(default=None, ge=1, le=100)
@@ -119,6 +121,10 @@ class Matrix(Section):
             _known(f"datasets.{name}.arms", dataset.arms or [], self.arms)
         for name, arm in self.arms.items():
             _known(f"arms.{name}.controls", arm.controls, self.controls)
+            if arm.texts != "own" and not (arm.kind == "network" and arm.reads_text):
+                raise ValueError(f"arms.{name}.texts is one of networks that read a text")
+            if arm.texts != "own" and any(self.controls[one].texts != "own" for one in arm.controls):
+                raise ValueError(f"arms.{name}: with texts of its own, its controls cannot show others")
             if arm.controls and not arm.reads_text:
                 raise ValueError(f"arms.{name} reads no text and so has no controls")
             for control in arm.controls:
@@ -131,6 +137,8 @@ class Matrix(Section):
             _known(f"mixtures.{name}.parts", list(mixture.parts), self.arms)
             if name in self.arms:
                 raise ValueError(f"mixtures.{name} must have a name of its own")
+        if NO_CONTROL in self.controls:
+            raise ValueError(f"controls.{NO_CONTROL} is the name of no control")
         odd = [name for names in (self.datasets, self.targets, self.arms, self.controls, self.mixtures)
                for name in names if not name.replace("_", "").isalnum()]
         if odd:
@@ -166,7 +174,14 @@ class Matrix(Section):
 
     def control(self, name: str) -> Control:
         """The control of that name; `none` changes nothing."""
-        return Control() if name == NO_CONTROL else self.controls[name]
+        return Control() if name == NO_CONTROL and name not in self.controls else self.controls[name]
+
+    def seen_by(self, arm: str) -> Matrix:
+        """What a cell is run by: the matrix whose controls show the arm's `texts` where they leave the text alone."""
+        texts = self.arms[arm].texts
+        controls = {name: control.model_copy(update={"texts": texts}) if control.texts == "own" else control
+                    for name, control in {NO_CONTROL: Control(), **self.controls}.items()}
+        return self.model_copy(update={"controls": controls})
 
 
 def _over(*layers: dict[str, Any]) -> dict[str, Any]:
