@@ -75,6 +75,14 @@ class Paths:
     def experiments_summary(self) -> Path:
         return self.root / "docs" / "experiments.csv"
 
+    @property
+    def experiments_coverage(self) -> Path:
+        return self.root / "docs" / "experiments-coverage.csv"
+
+    @property
+    def results_page(self) -> Path:
+        return self.root / "docs" / "results.md"
+
     def experiment_project(self, dataset: str) -> Path:
         """The project of a data set other than this one's own."""
         return self.data / "experiments" / dataset

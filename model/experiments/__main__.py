@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from features.errors import UserError, run_cli
-from features.paths import Paths
 from features.printing import print_table
 from features.progress import say
 
@@ -64,17 +63,18 @@ def run(
 
 @app.command()
 def report(root: Root = Path(), matrix: MatrixFile = None) -> None:
-    """Write docs/experiments.csv from the stored predictions, and print it."""
-    from features.store.files import write_text
+    """Write what follows from the stored predictions: docs/experiments.csv, which is printed,
+    docs/experiments-coverage.csv, their section of docs/results.md, and the table `experiments` for SQL."""
+    from model.experiments.coverage import outside
     from model.experiments.matrix import FILE, read
-    from model.experiments.results import Results
-    from model.experiments.summary import as_csv, summarise
+    from model.experiments.reports import Report
 
     matrix_of = read(matrix or FILE)
-    rows = summarise(Results(root), matrix_of)
+    whole = Report.of(root, matrix_of)
+    rows = whole.rows
     if not rows:
         raise UserError("no experiment has been run here: python -m model.experiments run")
-    write_text(Paths(root).experiments_summary, as_csv(rows))
+    whole.write(root, matrix_of.confidence)
 
     def signed(value: float | None) -> str:
         return "–" if value is None else f"{value:.4f}"
@@ -91,6 +91,8 @@ def report(root: Root = Path(), matrix: MatrixFile = None) -> None:
     print(f"{clear} of {len(compared)} differences are clear of zero at {matrix_of.confidence:.0%}; by chance alone "
           f"about {len(compared) * (1 - matrix_of.confidence):.1f} would be. A difference as large as the last column "
           "is seen in four of five repetitions.")
+    for line in outside(whole.covered):
+        print(line)
 
 
 @app.command()

@@ -78,6 +78,18 @@ class Blend:
         """`[sets, crystals]`, absolute errors out of fold."""
         return np.abs(self.tested() - self.ground.y)
 
+    def validated(self, fold: int) -> Floats:
+        """`[sets, validation crystals]`, predictions for the crystals that validated when `fold` was tested."""
+        return np.einsum("sk,skn->sn", self.weights[fold], self._means(self._validated(fold)))
+
+    def spread(self) -> Floats:
+        """`[sets, crystals]`, standard deviation over the predictions of a set's networks, out of fold."""
+        return self._members(self._tested).std(axis=1)
+
+    def validated_spread(self, fold: int) -> Floats:
+        """`[sets, validation crystals]`, the same of the crystals that validated."""
+        return self._members(self._validated(fold)).std(axis=1)
+
     @functools.cached_property
     def _tested(self) -> list[Floats]:
         return [part.runs.tested(self.ground) for part in self.parts]
@@ -89,3 +101,7 @@ class Blend:
         """From `[seeds, crystals]` of each part to `[sets, parts, crystals]`."""
         return np.stack([mine[choice].mean(axis=1) for mine, choice in zip(predictions, self.choices, strict=True)],
                         axis=1)
+
+    def _members(self, predictions: Sequence[Floats]) -> Floats:
+        """From `[seeds, crystals]` of each part to `[sets, members, crystals]`."""
+        return np.concatenate([mine[choice] for mine, choice in zip(predictions, self.choices, strict=True)], axis=1)

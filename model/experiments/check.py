@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from features.errors import UserError
-from features.paths import Paths
 from features.progress import say
 from features.text_encoder.weights import pick_device
 from model.experiments import cell as cells
+from model.experiments import sheets
 from model.experiments.cell import Bench
+from model.experiments.reports import Report
 from model.experiments.results import Finished, Results
-from model.experiments.run import pending
-from model.experiments.summary import as_csv, differing, summarise
+from model.experiments.run import pending, run_one
 
 TOLERANCE = 1e-6
 """Largest difference of a prediction where the arithmetic is another."""
@@ -29,12 +29,12 @@ def check(on: Bench, rng: np.random.Generator | None = None) -> None:
     stored = results.all()
     if not stored:
         raise UserError("no experiment has been run here: python -m model.experiments run")
-    path = Paths(on.root).experiments_summary
-    wrong = differing(path.read_text(encoding="utf-8") if path.exists() else "", as_csv(summarise(results, on.matrix)))
-    if wrong:
-        raise UserError(f"{path} is not what the stored predictions say ({len(wrong)} differences): {wrong[0]}; "
-                        "python -m model.experiments report writes it anew")
-    say(f"experiments: {path.name} follows from the {len(stored)} stored cells")
+    for path, content, key in Report.of(on.root, on.matrix).sheets(on.root):
+        there = path.read_text(encoding="utf-8") if path.exists() else ""
+        if wrong := sheets.differing(there, content, key):
+            raise UserError(f"{path} is not what the stored predictions say ({len(wrong)} differences): {wrong[0]}; "
+                            "python -m model.experiments report writes it anew")
+        say(f"experiments: {path.name} follows from the {len(stored)} stored cells")
     _again(on, stored, rng or np.random.default_rng())
 
 
@@ -54,7 +54,7 @@ def _again(on: Bench, stored: list[Finished], rng: np.random.Generator) -> None:
                         f"tables, on {' or '.join(sorted(ours))}")
     one = choices[int(rng.integers(len(choices)))]
     say(f"experiments: running {one.cell} again")
-    again = cells.run(on, one.cell)
+    again = run_one(on, one.cell)
     worst = float(np.abs(again.predicted - one.predicted).max()) if again.ids == one.ids else np.inf
     same = again.predicted.tobytes() == one.predicted.tobytes() if exact else worst <= TOLERANCE
     if not same or again.ids != one.ids:

@@ -54,7 +54,7 @@ class Fingerprint:
 
 def of(root: Path, matrix: Matrix, cell: Cell, population: Population) -> Fingerprint:
     """The fingerprint of a cell as things are now; `root` is the project of its data set."""
-    arm, control = matrix.arms[cell.arm], matrix.control(cell.control)
+    arm, control = matrix.arms[cell.arm], matrix.seen_by(cell.arm).control(cell.control)
     asked: dict[str, Any] = {
         "dataset": cell.dataset, "target": cell.target, "transform": matrix.targets[cell.target].transform,
         "seed": cell.seed, "fold": cell.fold, "validation": matrix.validation, "kind": arm.kind, "texts": control.texts,

@@ -52,24 +52,40 @@ class Resamples:
         times = drawn.astype(np.float64)
         return cls(group, times, times @ sizes)
 
-    def measure(self, ours: Blend, theirs: Blend | None, confidence: float) -> Measured:
-        """Mean absolute error over crystals and sets of seeds, or its difference from that of `theirs`."""
-        rng = np.random.default_rng(1)
-        value, drawn = self._drawn(ours, rng)
-        if theirs is not None:
-            other, others = self._drawn(theirs, rng)
-            value, drawn = value - other, drawn - others
-        tail = (1 - confidence) / 2
-        low, high = np.quantile(drawn, [tail, 1 - tail])
-        return Measured(value, float(low), float(high), float(drawn.std()))
-
-    def _drawn(self, blend: Blend, rng: np.random.Generator) -> tuple[float, Floats]:
-        """The error, and `[resamples]` of it with resampled sets of seeds."""
+    def resampled(self, blend: Blend) -> Resampled:
+        """The errors of all sets of seeds of a blend."""
         errors = blend.errors()
         by_group = np.stack([np.bincount(self.group, one) for one in errors])
-        resampled = (self.times @ by_group.T) / self.crystals[:, None]
-        chosen = rng.integers(0, len(errors), (len(self.times), blend.disjoint))
-        return float(errors.mean()), np.take_along_axis(resampled, chosen, axis=1).mean(axis=1)
+        return Resampled(float(errors.mean()), (self.times @ by_group.T) / self.crystals[:, None], blend.disjoint)
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """Mean absolute errors of all sets of seeds."""
+
+    value: float
+    """Over all crystals and sets."""
+    errors: Floats
+    """`[resamples, sets]`, on resampled crystals."""
+    disjoint: int
+    """How many sets without a common seed there are."""
+
+    def drawn(self, rng: np.random.Generator) -> Floats:
+        """`[resamples]`, the mean over resampled sets."""
+        chosen = rng.integers(0, self.errors.shape[1], (len(self.errors), self.disjoint))
+        result: Floats = np.take_along_axis(self.errors, chosen, axis=1).mean(axis=1)
+        return result
+
+
+def measure(ours: Resampled, theirs: Resampled | None, confidence: float) -> Measured:
+    """Mean absolute error over crystals and sets of seeds, or its difference from that of `theirs`."""
+    rng = np.random.default_rng(1)
+    value, drawn = ours.value, ours.drawn(rng)
+    if theirs is not None:
+        value, drawn = value - theirs.value, drawn - theirs.drawn(rng)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    return Measured(value, float(low), float(high), float(drawn.std()))
 
 
 def detectable(deviation: float, confidence: float) -> float:

@@ -30,6 +30,8 @@ class DataSet(Section):
     params: dict[str, dict[str, Any]] | None = None
     """Sections of a `params.yaml` below `data/experiments/NAME/`, over those of the project; none: the project's own
     tables."""
+    arms: list[str] | None = Field(default=None, min_length=1)
+    """The arms that are run; none: all. A mixture is left out where an arm of its parts is."""
 
 
 class Target(Section):
@@ -47,6 +49,8 @@ class Arm(Section):
     words of the description."""
     train: dict[str, Any] = Field(default_factory=dict)
     """Parameters of section `train`, over those of the matrix; of networks."""
+    texts: TextsShown = "own"
+    """Which text a crystal gets, unless a control shows another; of networks that read one."""
     facts: bool = False
     """Trees also read the facts of the description."""
     seeds: int | None = Field(default=None, ge=1, le=100)
@@ -114,8 +118,13 @@ class Matrix(Section):
         _known("reference", [self.reference], self.arms)
         for name, dataset in self.datasets.items():
             _known(f"datasets.{name}.targets", dataset.targets, self.targets)
+            _known(f"datasets.{name}.arms", dataset.arms or [], self.arms)
         for name, arm in self.arms.items():
             _known(f"arms.{name}.controls", arm.controls, self.controls)
+            if arm.texts != "own" and not (arm.kind == "network" and arm.reads_text):
+                raise ValueError(f"arms.{name}.texts is one of networks that read a text")
+            if arm.texts != "own" and any(self.controls[one].texts != "own" for one in arm.controls):
+                raise ValueError(f"arms.{name}: with texts of its own, its controls cannot show others")
             if arm.controls and not arm.reads_text:
                 raise ValueError(f"arms.{name} reads no text and so has no controls")
             for control in arm.controls:
@@ -128,11 +137,23 @@ class Matrix(Section):
             _known(f"mixtures.{name}.parts", list(mixture.parts), self.arms)
             if name in self.arms:
                 raise ValueError(f"mixtures.{name} must have a name of its own")
+        if NO_CONTROL in self.controls:
+            raise ValueError(f"controls.{NO_CONTROL} is the name of no control")
         odd = [name for names in (self.datasets, self.targets, self.arms, self.controls, self.mixtures)
                for name in names if not name.replace("_", "").isalnum()]
         if odd:
             raise ValueError(f"{odd[0]}: names have letters, digits and _ only, since they stand in names of files")
         return self
+
+    def arms_of(self, dataset: str) -> dict[str, Arm]:
+        """The arms that are run on a data set, in the order of the matrix."""
+        asked = self.datasets[dataset].arms
+        return {name: arm for name, arm in self.arms.items() if asked is None or name in asked}
+
+    def mixtures_of(self, dataset: str) -> dict[str, Mixture]:
+        """The mixtures whose parts are all run on a data set."""
+        arms = self.arms_of(dataset)
+        return {name: mixture for name, mixture in self.mixtures.items() if arms.keys() >= mixture.parts.keys()}
 
     def seeds_of(self, arm: str) -> int:
         """How many networks (or fits) of an arm there are in each fold."""
@@ -153,7 +174,14 @@ class Matrix(Section):
 
     def control(self, name: str) -> Control:
         """The control of that name; `none` changes nothing."""
-        return Control() if name == NO_CONTROL else self.controls[name]
+        return Control() if name == NO_CONTROL and name not in self.controls else self.controls[name]
+
+    def seen_by(self, arm: str) -> Matrix:
+        """What a cell is run by: the matrix whose controls show the arm's `texts` where they leave the text alone."""
+        texts = self.arms[arm].texts
+        controls = {name: control.model_copy(update={"texts": texts}) if control.texts == "own" else control
+                    for name, control in {NO_CONTROL: Control(), **self.controls}.items()}
+        return self.model_copy(update={"controls": controls})
 
 
 def _over(*layers: dict[str, Any]) -> dict[str, Any]:
@@ -216,7 +244,7 @@ def cells(matrix: Matrix, only: Sequence[str] = ()) -> list[Cell]:
 def _all(matrix: Matrix) -> Iterator[Cell]:
     for dataset, described in matrix.datasets.items():
         for target in described.targets:
-            for arm, one in matrix.arms.items():
+            for arm, one in matrix.arms_of(dataset).items():
                 for control in (NO_CONTROL, *one.controls):
                     for seed in range(matrix.seeds_of(arm)):
                         for fold in range(matrix.folds):

@@ -113,42 +113,60 @@ def _results(on: Bench, workers: int,
 
 def _attempt(on: Bench, cell: Cell, fingerprint: str) -> Finished | UserError:
     try:
-        return cells.run(on, cell, fingerprint)
+        return run_one(on, cell, fingerprint)
     except UserError as error:
         return error
+
+
+def run_one(on: Bench, cell: Cell, fingerprint: str | None = None) -> Finished:
+    """Run one cell, with the texts of its arm. Raises what `cell.run` does."""
+    return cells.run(replace(on, matrix=on.matrix.seen_by(cell.arm)), cell, fingerprint)
 
 
 def accept(on: Bench, only: Sequence[str] = ()) -> tuple[int, list[str]]:
     """Take stale cells over as they are, where one of them, run again, gives the same bytes.
 
-    Of each file, the cells that were made by other code or from tables with other footers, for the same crystals and
-    parameters, are one question: a cell trains on, stops by or tests all crystals of its data set, so one that comes
-    out the same to the last bit says that nothing that it reads or runs has changed its values. Returns how many cells
-    were taken over, and in words what differs.
+    Cells of an arm and control of a data set that were made by other code or from tables with other footers, for the
+    same crystals and parameters, are one question: a cell trains on, stops by or tests all crystals of its data set, so
+    one that comes out the same to the last bit says that nothing that it reads or runs has changed its values. Returns
+    how many cells were taken over, and in words what differs.
     """
     results, taken, differing = Results(on.root), 0, []
     with alone(on.root):
         todo = pending(on, only)
-        for path in sorted(results.folder.glob("*.parquet")):
-            stored = results.read(path)
-            stale = [one for one in stored if one.cell in todo
-                     and one.crystals == on.population(one.cell.dataset, one.cell.target).digest
-                     and Fingerprint.parse(one.fingerprint).asked == Fingerprint.parse(todo[one.cell]).asked]
-            for made in sorted({one.fingerprint.split(".", 1)[1] for one in stale}):
-                alike = [one for one in stale if one.fingerprint.split(".", 1)[1] == made]
-                say(f"experiments: running {alike[0].cell} again")
-                again = cells.run(on, alike[0].cell)
-                if again.predicted.tobytes() != alike[0].predicted.tobytes():
-                    worst = float(abs(again.predicted - alike[0].predicted).max())
-                    differing.append(f"{alike[0].cell} comes out otherwise, by up to {worst:.2g}"
-                                     + ("" if again.arithmetic == alike[0].arithmetic else
-                                        f", on {again.arithmetic} instead of {alike[0].arithmetic}"))
-                    continue
-                renewed = {one.cell: replace(one, fingerprint=todo[one.cell]) for one in alike}
-                stored = [renewed.get(one.cell, one) for one in stored]
-                results.write(path, stored)
-                taken += len(alike)
+        questions: dict[tuple[str, ...], list[Finished]] = {}
+        for one in results.all():
+            if one.cell in todo and one.crystals == on.population(one.cell.dataset, one.cell.target).digest \
+                    and Fingerprint.parse(one.fingerprint).asked == Fingerprint.parse(todo[one.cell]).asked:
+                questions.setdefault(_question(on, one, todo[one.cell]), []).append(one)
+        for first, *others in questions.values():
+            say(f"experiments: running {first.cell} again")
+            again = run_one(on, first.cell)
+            if again.digest != first.digest:
+                worst = max(float(abs(again.predicted - first.predicted).max()),
+                            float(abs(again.validated - first.validated).max()))
+                differing.append(f"{first.cell} comes out otherwise, by up to {worst:.2g}"
+                                 + ("" if again.arithmetic == first.arithmetic else
+                                    f", on {again.arithmetic} instead of {first.arithmetic}"))
+                continue
+            alike = {one.cell for one in (first, *others)}
+            for path in sorted({results.path(cell) for cell in alike}):
+                results.write(path, [replace(one, fingerprint=todo[one.cell]) if one.cell in alike else one
+                                     for one in results.read(path)])
+            taken += len(alike)
     return taken, differing
+
+
+def _question(on: Bench, stored: Finished, now: str) -> tuple[str, ...]:
+    """What a stale cell shares with those that one rerun answers for.
+
+    The digest of tables holds the targets too, so that of other tables than today's only cells of one target are known
+    to have been made from the same ones. Where the tables are today's, targets that are transformed alike are one
+    question: they run the same code on the same tables.
+    """
+    cell, made = stored.cell, Fingerprint.parse(stored.fingerprint)
+    shared = (cell.dataset, cell.arm, cell.control, on.matrix.targets[cell.target].transform, made.code)
+    return shared if made.tables == Fingerprint.parse(now).tables else (*shared, cell.target, made.tables)
 
 
 @contextmanager

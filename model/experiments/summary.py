@@ -6,17 +6,15 @@ reference. Its error is the mean over all sets of n of its seeds (`blending.py`)
 
 from __future__ import annotations
 
-import csv
 import functools
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from model.experiments import sheets
 from model.experiments.blending import Blend, Part
-from model.experiments.intervals import Resamples, detectable
+from model.experiments.intervals import Resampled, Resamples, detectable, measure
 from model.experiments.matrix import NO_CONTROL, Cell, Matrix
 from model.experiments.results import Results
 from model.experiments.runs import Ground, Runs, common
@@ -71,6 +69,11 @@ class Line:
         """Number of networks."""
         return sum(part.count for part in self.parts)
 
+    @property
+    def is_arm_itself(self) -> bool:
+        """Whether nothing has been taken from it."""
+        return self.name.control == NO_CONTROL
+
     def folds(self) -> list[int]:
         """Folds in which every part has networks enough; none if there are too few."""
         folds = common([part.runs for part in self.parts])
@@ -86,10 +89,14 @@ class Finds:
     target: str
     runs: Mapping[tuple[str, str], Runs]
     """By (arm, control)."""
+    dedicated: Runs
+    """Of the reference."""
     ground: Callable[[tuple[int, ...]], Ground]
     """The crystals of some folds."""
     resamples: Callable[[tuple[int, ...]], Resamples]
     """Resamples of the crystals of some folds."""
+    reference: Callable[[tuple[int, ...], int], Resampled]
+    """Errors in some folds of so many networks of the reference."""
 
     def lines(self) -> list[Line]:
         """All lines that there are networks enough for, in the order of the matrix."""
@@ -98,7 +105,7 @@ class Finds:
             name = Cell(self.dataset, self.target, arm, control, 0, 0)
             seeds = len(one.seeds(one.folds)) if one.folds else 0
             lines += [Line(name, [Part(one, members)]) for members in range(1, seeds + 1)]
-        for mixture, described in self.matrix.mixtures.items():
+        for mixture, described in self.matrix.mixtures_of(self.dataset).items():
             for control in (NO_CONTROL, *self.matrix.controls):
                 if control != NO_CONTROL and not any((arm, control) in self.runs for arm in described.parts):
                     continue
@@ -125,13 +132,25 @@ def finds(results: Results, matrix: Matrix) -> list[Finds]:
             runs = {(arm, control): Runs({(one.cell.seed, one.cell.fold): one for one in mine
                                           if (one.cell.arm, one.cell.control) == (arm, control)
                                           and one.crystals == population.digest})
-                    for arm, described_arm in matrix.arms.items() for control in (NO_CONTROL, *described_arm.controls)}
-            found.append(Finds(matrix, dataset, target, runs, ground, _resampler(ground, matrix.bootstrap)))
+                    for arm, described_arm in matrix.arms_of(dataset).items()
+                    for control in (NO_CONTROL, *described_arm.controls)}
+            found.append(_finds(matrix, dataset, target, runs, ground))
     return found
 
 
-def _resampler(ground: Callable[[tuple[int, ...]], Ground], number: int) -> Callable[[tuple[int, ...]], Resamples]:
-    return functools.cache(lambda folds: Resamples.of(ground(folds), number))
+def _finds(matrix: Matrix, dataset: str, target: str, runs: Mapping[tuple[str, str], Runs],
+           ground: Callable[[tuple[int, ...]], Ground]) -> Finds:
+    dedicated = runs.get((matrix.reference, NO_CONTROL), Runs({}))  # a data set may be without
+
+    @functools.cache
+    def resamples(folds: tuple[int, ...]) -> Resamples:
+        return Resamples.of(ground(folds), matrix.bootstrap)
+
+    @functools.cache
+    def reference(folds: tuple[int, ...], members: int) -> Resampled:
+        return resamples(folds).resampled(Blend(ground(folds), [Part(dedicated, members)]))
+
+    return Finds(matrix, dataset, target, runs, dedicated, ground, resamples, reference)
 
 
 def summarise(results: Results, matrix: Matrix) -> list[Row]:
@@ -142,16 +161,18 @@ def summarise(results: Results, matrix: Matrix) -> list[Row]:
 def _row(found: Finds, line: Line) -> Row:
     matrix, name = found.matrix, line.name
     folds = tuple(line.folds())
-    error = found.resamples(folds).measure(Blend(found.ground(folds), line.parts, line.learned), None,
-                                           matrix.confidence)
+
+    def errors(folds: tuple[int, ...]) -> Resampled:
+        return found.resamples(folds).resampled(Blend(found.ground(folds), line.parts, line.learned))
+
+    ours = errors(folds)
+    error = measure(ours, None, matrix.confidence)
     minus, seen = None, None
-    reference = Part(found.runs[matrix.reference, NO_CONTROL], line.members)
     if (name.arm, name.control) != (matrix.reference, NO_CONTROL):
-        against = Line(name, [*line.parts, reference])
+        against = Line(name, [*line.parts, Part(found.dedicated, line.members)])
         if shared := tuple(against.folds()):
-            ground = found.ground(shared)
-            difference = found.resamples(shared).measure(Blend(ground, line.parts, line.learned),
-                                                         Blend(ground, [reference]), matrix.confidence)
+            difference = measure(ours if shared == folds else errors(shared), found.reference(shared, line.members),
+                                 matrix.confidence)
             minus = (difference.value, difference.low, difference.high)
             seen = detectable(difference.deviation, matrix.confidence)
     used = [part.runs.by_cell[seed, fold] for part in line.parts for seed in part.runs.seeds(folds) for fold in folds]
@@ -162,32 +183,4 @@ def _row(found: Finds, line: Line) -> Row:
 
 def as_csv(rows: Sequence[Row]) -> str:
     """The content of `docs/experiments.csv`."""
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(row.cells() for row in rows)
-    return table.getvalue()
-
-
-def differing(text: str, other: str, key_columns: Sequence[str] = KEY) -> list[str]:
-    """In words, where two files do not say the same; the last digit may be rounded otherwise."""
-    old, new = (list(csv.DictReader(io.StringIO(one))) for one in (text, other))
-
-    def key(row: dict[str, Any]) -> tuple[str, ...]:
-        return tuple(row.get(name) or "" for name in key_columns)
-
-    there = {key(row): row for row in old}
-    now = {key(row): row for row in new}
-    result = [f"{' '.join(one)}: only in {'the file' if one in there else 'the stored predictions'}"
-              for one in sorted(there.keys() ^ now.keys())]
-    for one in sorted(there.keys() & now.keys()):
-        result += [f"{' '.join(one)}: {name} is {there[one].get(name)} in the file and {value} from the predictions"
-                   for name, value in now[one].items() if not _same(there[one].get(name) or "", value)]
-    return result
-
-
-def _same(text: str, other: str) -> bool:
-    try:
-        return abs(float(text) - float(other)) < 1.5e-5
-    except ValueError:
-        return text == other
+    return sheets.written(COLUMNS, [row.cells() for row in rows])

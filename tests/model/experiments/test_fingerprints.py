@@ -21,6 +21,7 @@ EXCUSED = {
     "model.training.parallel": "several processes, of which a cell has one",
     "model.training.resume": "going on, which no cell does",
     "model.experiments.matrix": "what is asked for, which is in the fingerprint itself",
+    "model.blend": "weights of predictions that are stored already",
     "model.experiments.results": "cells on disk",
     "model.experiments.fingerprints": "this",
     "model": "no code", "model.training": "no code", "model.experiments": "no code",
@@ -57,6 +58,11 @@ def test_what_was_asked_for(project: Path) -> None:
     assert of(one, train={**CONTENT["train"], "accumulate": 2}) != of(one)
     assert of(one, validation=0.2) != of(one)
     assert of(one, bootstrap=100, seeds=5) == of(one)
+    pooled = {**CONTENT["arms"], "fused": {"kind": "network", "train": {"fusion": "gated"}, "texts": "document"}}
+    control = {"arms": {**CONTENT["arms"], "fused": {**CONTENT["arms"]["fused"], "controls": ["one"]}},
+               "controls": {**CONTENT["controls"], "one": {"texts": "document"}}}
+    # an arm's own texts make the cell that the control of these texts makes
+    assert of(one, arms=pooled) == of(Cell("tiny", "k_vrh", "fused", "one", 0, 0), **control) != of(one)
 
 
 def test_only_what_reads_the_text_depends_on_its_tables(project: Path) -> None:

@@ -42,7 +42,34 @@ def test_a_selection() -> None:
         cells(matrix(), ["arm=fusd"])
 
 
+def test_arms_of_a_data_set() -> None:
+    some = matrix(datasets={"tiny": {"targets": ["k_vrh"], "arms": ["ridge_words", "dedicated"]},
+                            "whole": {"targets": ["k_vrh"]}})
+    run = {dataset: {cell.arm for cell in cells(some) if cell.dataset == dataset} for dataset in ("tiny", "whole")}
+    assert run == {"tiny": {"dedicated", "ridge_words"}, "whole": {"dedicated", "fused", "ridge_words"}}
+    assert (list(some.mixtures_of("tiny")), list(some.mixtures_of("whole"))) == ([], ["mixed"])
+
+
+def test_an_arm_with_texts_of_its_own() -> None:
+    """It shows them under every control that leaves the text alone, and other arms do not."""
+    arms = {**CONTENT["arms"], "one": {"kind": "network", "train": {"fusion": "concat"}, "texts": "document",
+                                       "controls": ["short"]}}
+    whole = matrix(arms=arms, controls={**CONTENT["controls"], "short": {"train": {"epochs": 2}}})
+    shown = whole.seen_by("one")
+    assert [shown.control(name).texts for name in ("none", "short", "shuffled_text")] == ["document"] * 2 + ["anothers"]
+    assert [whole.seen_by("fused").control(name).texts for name in ("none", "short")] == ["own", "own"]
+    assert shown.train_params(Cell("tiny", "k_vrh", "one", "short", 0, 0)).epochs == 2
+    assert [cell.control for cell in cells(shown, ["arm=one", "seed=0", "fold=0"])] == ["none", "short"]
+
+
 @pytest.mark.parametrize(("changes", "said"), [
+    ({"arms": {**CONTENT["arms"], "trees": {"kind": "trees", "texts": "document"}}},
+     "arms.trees.texts is one of networks that read a text"),
+    ({"arms": {**CONTENT["arms"], "one": {"kind": "network", "texts": "document", "controls": ["shuffled_text"]}}},
+     "arms.one: with texts of its own, its controls cannot show others"),
+    ({"controls": {**CONTENT["controls"], "none": {}}}, "controls.none is the name of no control"),
+    ({"datasets": {"tiny": {"targets": ["k_vrh"], "arms": ["dedicatd"]}}},
+     "datasets.tiny.arms: there is no 'dedicatd'; did you mean 'dedicated'?"),
     ({"reference": "dedicate"}, "there is no 'dedicate'; did you mean 'dedicated'?"),
     ({"datasets": {"tiny": {"targets": ["k"]}}}, "datasets.tiny.targets: there is no 'k'"),
     ({"arms": {"dedicated": {"kind": "network", "train": {"fusion": "structure_only"}, "controls": ["formula"]}},

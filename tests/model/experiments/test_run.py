@@ -9,15 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from features.errors import UserError
-from features.paths import Paths
-from features.store.files import write_text
 from model.experiments import cell as cells
 from model.experiments import check, fingerprints
 from model.experiments.cell import Bench
 from model.experiments.matrix import Cell
+from model.experiments.reports import Report
 from model.experiments.results import Finished, Results
 from model.experiments.run import accept, alone, pending, run
-from model.experiments.summary import as_csv, summarise
 from pipelines.engine import stages
 from tests.conftest import set_params
 from tests.model.experiments.tiny import CONTENT, matrix
@@ -33,7 +31,7 @@ def finished(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     on = Bench(root, matrix(folds=3), "abc")
     done = run(on)
     assert (done.finished, done.failed, done.left) == (27, 0, 0)
-    write_text(Paths(root).experiments_summary, as_csv(summarise(Results(root), on.matrix)))
+    Report.of(root, on.matrix).write(root, 0.95)
     return on
 
 
@@ -176,6 +174,30 @@ def test_check_catches_predictions_that_the_cell_does_not_make(copied: Bench) ->
         results.write(path, [replace(one, predicted=one.predicted + np.float32(0.01)) for one in results.read(path)])
     with pytest.raises(UserError, match="is not what the stored predictions say"):
         check.check(copied)
-    write_text(Paths(copied.root).experiments_summary, as_csv(summarise(results, copied.matrix)))
+    Report.of(copied.root, copied.matrix).write(copied.root, 0.95)
     with pytest.raises(UserError, match=r"run again, predicts otherwise, by up to 0\.01"):
         check.check(copied)
+
+
+def test_one_rerun_answers_for_all_targets_of_an_arm(copied: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where only code has changed; of changed tables each target is asked, for nobody knows that they were the same."""
+    two = {"k_vrh": {"transform": "log10"}, "g_vrh": {"transform": "log10"}}
+    on = replace(copied, matrix=matrix(folds=3, targets=two, datasets={"tiny": {"targets": list(two)}}))
+    only, real, again = ["arm=ridge_words"], cells.run, []
+    run(on, only=only)
+
+    def counted(on: Bench, cell: Cell, fingerprint: str | None = None) -> Finished:
+        again.append((cell.target, cell.control))
+        return real(on, cell, fingerprint)
+
+    monkeypatch.setattr(cells, "run", counted)
+    monkeypatch.setattr(fingerprints, "code_of", lambda _arm: "0" * 12)
+    assert accept(on, only) == (18, [])
+    assert sorted(control for _, control in again) == ["formula", "none", "shuffled_text"]
+    again.clear()
+    cells.forget()
+    change_footers(on.root, "structures", inputs_digest="other")
+    assert accept(on, only) == (18, [])
+    assert sorted(again) == [(target, control) for target in ("g_vrh", "k_vrh")
+                             for control in ("formula", "none", "shuffled_text")]
+    assert pending(on, only) == {}

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from model.experiments.folds import Population
-from model.experiments.summary import COLUMNS, as_csv, differing, summarise
+from model.experiments.sheets import differing
+from model.experiments.summary import COLUMNS, KEY, as_csv, summarise
 from tests.model.experiments.stored import FOLDS, POPULATION, noise, store
 from tests.model.experiments.tiny import matrix
 
@@ -92,11 +93,11 @@ def test_the_file_has_the_columns_and_is_compared(tmp_path: Path, arms: dict[tup
     text = as_csv(summarise(store(tmp_path, arms), matrix()))
     rows = list(csv.DictReader(io.StringIO(text)))
     assert tuple(rows[0]) == COLUMNS
-    assert differing(text, text) == []
+    assert differing(text, text, KEY) == []
     mae_of = rows[2]["mae"]
-    assert differing(text.replace(mae_of, f"{float(mae_of) + 1e-5:.5f}"), text) == []
-    assert len(differing(text.replace(mae_of, f"{float(mae_of) + 3e-5:.5f}"), text)) == 1
-    assert "only in the stored predictions" in differing("\n".join(text.splitlines()[:-1]), text)[0]
+    assert differing(text.replace(mae_of, f"{float(mae_of) + 1e-5:.5f}"), text, KEY) == []
+    assert len(differing(text.replace(mae_of, f"{float(mae_of) + 3e-5:.5f}"), text, KEY)) == 1
+    assert "only in the stored predictions" in differing("\n".join(text.splitlines()[:-1]), text, KEY)[0]
 
 
 def test_learned_weights_lower_a_worse_part(tmp_path: Path) -> None:
@@ -111,3 +112,11 @@ def test_learned_weights_lower_a_worse_part(tmp_path: Path) -> None:
     for control in ("none", "shuffled_text"):
         assert rows["learned", control].mae < 0.15
         assert (rows["learned", control].members, rows["learned", control].minus is None) == (2, False)
+
+
+def test_a_data_set_with_some_arms_only(tmp_path: Path, arms: dict[tuple[str, str], np.ndarray]) -> None:
+    """What is stored of other arms does not count, nor does a mixture; without the reference nothing is compared."""
+    results = store(tmp_path, arms)
+    few = matrix(datasets={"tiny": {"targets": ["k_vrh"], "arms": ["fused"]}})
+    rows = summarise(results, few)
+    assert {(row.arm, row.members, row.minus) for row in rows} == {("fused", 1, None), ("fused", 2, None)}

@@ -1,0 +1,77 @@
+"""The section of `docs/results.md` that follows from `docs/experiments.csv` and `docs/experiments-coverage.csv`."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from statistics import NormalDist, median
+
+from features.errors import UserError
+from model.experiments import sheets
+from model.experiments.intervals import detectable
+
+BEGIN = "<!-- experiments: written by `python -m model.experiments report` -->"
+END = "<!-- experiments: end -->"
+NONE_YET = "No experiment has been run yet: `python -m model.experiments run`."
+
+
+def replaced(page: str, summary: str, coverage: str, confidence: float) -> str:
+    """The page with its section anew. Raises `UserError` if it has not one marker of each kind, in order."""
+    if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(BEGIN) > page.index(END):
+        raise UserError(f"docs/results.md needs the lines {BEGIN} and {END} once, around what is written there")
+    before, after = page.split(BEGIN)[0], page.split(END)[1]
+    return f"{before}{BEGIN}\n\n{section(summary, coverage, confidence)}\n\n{END}{after}"
+
+
+def section(summary: str, coverage: str, confidence: float) -> str:
+    """Markdown between the markers, from the content of both files; `confidence` is that of the intervals."""
+    rows, covered = sheets.read(summary), sheets.read(coverage)
+    if not rows:
+        return NONE_YET
+    blocks = []
+    for (dataset, target), mine in itertools.groupby(rows, key=lambda row: (row["dataset"], row["target"])):
+        errors = list(mine)
+        blocks.append(f"### {dataset}, {target}\n\n"
+                      f"Mean absolute error out of fold, of the transformed target, intervals of {confidence:.0%}; "
+                      f"{errors[0]['folds']} folds, {errors[0]['n_train']} crystals trained in the mean.")
+        blocks.append(_table(["arm", "control", "members", "MAE", "minus dedicated"], [
+            [row["arm"], row["control"], row["members"], _with_interval(row, "mae", "low", "high"),
+             _with_interval(row, "minus_dedicated", "minus_low", "minus_high")] for row in errors], numbers=3))
+        if power := _power(errors, confidence):
+            blocks.append(power)
+        overall = [row for row in covered if (row["dataset"], row["target"], row["by"]) == (dataset, target, "all")]
+        if overall:
+            blocks.append(_table(["intervals of", "members", "promised", "hold", "mean width"], [
+                [row["arm"], row["members"], f"{float(row['confidence']):.0%}", f"{float(row['coverage']):.1%}",
+                 f"{float(row['mean_width']):.3f}"] for row in overall], numbers=4))
+    return "\n\n".join([*blocks, _multiplicity(rows, confidence)])
+
+
+def _with_interval(row: dict[str, str], value: str, low: str, high: str) -> str:
+    return f"{float(row[value]):.4f} [{float(row[low]):.4f}, {float(row[high]):.4f}]" if row[value] else ""
+
+
+def _power(rows: Sequence[dict[str, str]], confidence: float) -> str:
+    """What could have been seen. The standard error is that of a normal distribution with the interval's width."""
+    tail = NormalDist().inv_cdf(1 - (1 - confidence) / 2)
+    seen = [detectable((float(row["minus_high"]) - float(row["minus_low"])) / 2 / tail, confidence)
+            for row in rows if row["minus_dedicated"]]
+    if not seen:
+        return ""
+    return (f"Power: four of five repetitions would show a difference of {median(seen):.4f}, in the median over the "
+            f"{len(seen)} lines ({min(seen):.4f} to {max(seen):.4f}).")
+
+
+def _multiplicity(rows: Sequence[dict[str, str]], confidence: float) -> str:
+    compared = [row for row in rows if row["minus_dedicated"]]
+    below = sum(float(row["minus_high"]) < 0 for row in compared)
+    above = sum(float(row["minus_low"]) > 0 for row in compared)
+    return (f"Multiplicity: of {len(compared)} differences {below + above} are clear of zero ({below} below, {above} "
+            f"above); if there were none, about {len(compared) * (1 - confidence):.1f} would be by chance. Lines share "
+            "crystals and networks, so that they are not as many independent tests.")
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: int) -> str:
+    """A Markdown table whose last so many columns are numbers."""
+    rule = ["---"] * (len(head) - numbers) + ["---:"] * numbers
+    return "\n".join(f"| {' | '.join(row)} |" for row in [head, rule, *rows])
