@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import platform
 import subprocess
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from model.experiments import baselines, fingerprints, networks
 from model.experiments.folds import Population
 from model.experiments.matrix import Cell, Matrix
 from model.experiments.results import Finished
+from model.training.side_by_side import one_thread
 
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 """Environment of a process that runs cells."""
@@ -79,7 +78,7 @@ def run(bench: Bench, cell: Cell, fingerprint: str | None = None) -> Finished:
     parts = population.parts(cell.fold, matrix.validation)
     groups = dict(zip(population.ids, population.groups, strict=True))
     arm, texts = matrix.arms[cell.arm], matrix.control(cell.control).texts
-    with _one_thread():
+    with one_thread():
         if arm.kind == "network":
             params = matrix.train_params(cell)
             device = pick_device(params.device)
@@ -103,19 +102,6 @@ def arithmetic(device: str = "cpu") -> str:
     """What decides how numbers are rounded here."""
     kind = torch.cuda.get_device_name() if device.startswith("cuda") else torch.backends.cpu.get_cpu_capability()
     return f"{platform.machine()} {kind} 1 thread"
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    from threadpoolctl import threadpool_limits
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def commit_of(folder: Path) -> str:

@@ -13,7 +13,6 @@ from features.code import code_digest
 from features.errors import UserError
 from features.params import load_section
 from features.paths import Paths
-from features.progress import say
 from features.store.files import write_text
 from features.text_encoder.weights import pick_device
 from features.views.materials import PROPERTIES
@@ -26,9 +25,10 @@ from model.inference import load_splits, predict
 from model.input.loader import Dataset
 from model.nets.ensemble import Ensemble
 from model.params import KINDS, TrainParams
-from model.training.fit import Fitted, deterministic, fit
+from model.training.fit import Fitted, deterministic
 from model.training.parallel import Team, team
 from model.training.resume import Resume
+from model.training.side_by_side import fit_all
 from model.uncertainty import Calibration
 
 
@@ -47,15 +47,13 @@ def _train(root: Path, params: TrainParams, group: Team, device: torch.device) -
         raise UserError(f"train.batch_size {params.batch_size} cannot be shared by {group.processes} processes")
     identity, coverage = Identity.of(root, params), Coverage.of(root, training.ids)
     model = Ensemble(params, training.text_dim)
-    fitted, resumes = [], []
-    for number, (kind, one) in enumerate(params.networks()):
-        # a network that is finished leaves its last state until all are, so that a killed run goes on with the next
-        resumes.append(Resume(root, {"train": one.deciding(), "device": device.type, "processes": group.processes,
-                                     "identity": identity.to_dict(), "code": code_digest("features", "model")}))
-        if len(model.nets) > 1 and group.leads:
-            say(f"train: network {number + 1} of {len(model.nets)}, {kind}")
-        fitted.append(fit(one, splits, device, group, resumes[-1]))
-        model.nets[number] = fitted[-1].net
+    # a network that is finished leaves its last state until all are, so that a killed run goes on with the next
+    resumes = [Resume(root, {"train": one.deciding(), "device": device.type, "processes": group.processes,
+                             "identity": identity.to_dict(), "code": code_digest("features", "model")})
+               for _, one in params.networks()]
+    fitted = fit_all(root, params, splits, device, group, resumes)
+    for number, one in enumerate(fitted):
+        model.nets[number] = one.net
     if not group.leads:
         return
     weigh(model, splits["validation"], fitted[0], device)
