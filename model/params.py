@@ -72,6 +72,10 @@ class WordsParams(Section):
     """Layers in which tokens hear from their sentence."""
     across: int = Field(default=1, ge=0, le=8)
     """Layers in which sentences hear from each other."""
+    numbers: bool = True
+    """Whether the numbers of the tokens are read; without, a length is only known to be one."""
+    most: int | None = Field(default=None, ge=1)
+    """So many tokens of a text are read, from its beginning; null: all."""
 
     @model_validator(mode="after")
     def _heads_share_the_width(self) -> WordsParams:

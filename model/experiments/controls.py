@@ -14,9 +14,12 @@ from features.errors import UserError
 from features.sentences import REGIONS, Sentence
 from features.store import tables
 from features.views.text_embeddings import EmbedParams, half
+from features.words.tokenizer import columns, tokenize
+from model.experiments import vectors
 from model.experiments.matrix import TextsShown
 from model.input.batch import Ints, Texts
 from model.input.loader import Dataset
+from model.input.words import COLUMNS, Words
 
 
 def anothers(groups: Sequence[str], seed: Sequence[int]) -> Ints:
@@ -44,19 +47,23 @@ def shown(root: Path, dataset: Dataset, texts: TextsShown, groups: dict[str, str
         if len(dataset.bounds) > 1:
             raise UserError("texts are shuffled within one window: raise train.loader.window in the matrix")
         return dataset.showing(texts_of=anothers([groups[i] for i in dataset.ids], seed))
+    if dataset.words and texts != "formula_and_space_group":
+        raise UserError(f"a network that reads words cannot be shown {texts}, which is vectors")
     if texts == "random":
         return dataset.showing(texts=_random(root, dataset))
     if texts == "document":
         return dataset.showing(texts=_documents(root, dataset))
-    return dataset.showing(texts=_formulas(root, dataset))
+    if texts == "facts":
+        return dataset.showing(texts=_facts(root, dataset))
+    return dataset.showing(texts=_formula_words(root, dataset) if dataset.words else _formulas(root, dataset))
 
 
 def formula_sentences(root: Path, ids: Sequence[str]) -> dict[str, str]:
     """A sentence with formula, crystal system and space group of each crystal, by its id."""
-    columns = ["material_id", "reduced_formula", "crystal_system", "space_group"]
+    names = ["material_id", "reduced_formula", "crystal_system", "space_group"]
     return {row["material_id"]: f"{row['reduced_formula']} crystallizes in the {row['crystal_system']} "
                                 f"{row['space_group']} space group."
-            for row in tables.read(root, "materials", columns, ids).to_pylist()}
+            for row in tables.read(root, "materials", names, ids).to_pylist()}
 
 
 def _random(root: Path, dataset: Dataset) -> Texts:
@@ -65,11 +72,11 @@ def _random(root: Path, dataset: Dataset) -> Texts:
     They tell crystals apart and mean nothing; no region is told, and how many sentences there are stays.
     """
     counts = {row["material_id"]: len(row["regions"]) for row in _variant_0(root, dataset, "regions")}
-    vectors = []
+    drawn = []
     for i in dataset.ids:
         rng = np.random.default_rng(int.from_bytes(hashlib.sha256(i.encode()).digest()[:8], "big"))
-        vectors.append(rng.standard_normal((counts.get(i, 0), dataset.text_dim), np.float32))
-    return _texts(vectors, dataset.text_dim)
+        drawn.append(rng.standard_normal((counts.get(i, 0), dataset.text_dim), np.float32))
+    return _texts(drawn, dataset.text_dim)
 
 
 def _documents(root: Path, dataset: Dataset) -> Texts:
@@ -91,13 +98,45 @@ def _formulas(root: Path, dataset: Dataset) -> Texts:
                    for one, there in zip(encoded, dataset.n_texts, strict=True)], dataset.text_dim)
 
 
+def _formula_words(root: Path, dataset: Dataset) -> Words:
+    """The same sentence as tokens."""
+    said = formula_sentences(root, dataset.ids)
+    empty: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+    return Words.of([_tokens(said[i]) if there else empty
+                     for i, there in zip(dataset.ids, dataset.n_texts, strict=True)])
+
+
+def _tokens(sentence: str) -> dict[str, list[Any]]:
+    tagged = [Sentence(0, len(sentence), "global")]
+    return columns(tokenize(sentence, tagged), tagged)
+
+
+def _facts(root: Path, dataset: Dataset) -> Texts:
+    """What trees read of a description, as one vector: numbers in the place of what an encoder makes of the words.
+
+    Each is scaled to about 1 by a logarithm that keeps its sign, and the vector filled up with zeros.
+    """
+    facts = vectors.facts(root)
+    if vectors.number_of_facts() > dataset.text_dim:
+        raise UserError(f"{vectors.number_of_facts()} facts do not fit into vectors of {dataset.text_dim} numbers")
+
+    def row(i: str) -> Any:
+        value = facts[i]
+        scaled = np.sign(value) * np.log1p(np.abs(value))
+        return np.pad(scaled, (0, dataset.text_dim - len(value))).astype(np.float32)[None]
+
+    nothing = np.zeros((0, dataset.text_dim), np.float32)
+    return _texts([row(i) if i in facts and there else nothing
+                   for i, there in zip(dataset.ids, dataset.n_texts, strict=True)], dataset.text_dim)
+
+
 def _variant_0(root: Path, dataset: Dataset, column: str) -> list[dict[str, Any]]:
     rows = tables.read(root, "text_embeddings", ["material_id", "variant", column], dataset.ids).to_pylist()
     return [row for row in rows if row["variant"] == 0]
 
 
-def _texts(vectors: list[Any], dim: int) -> Texts:
+def _texts(sentences: list[Any], dim: int) -> Texts:
     """One text for each crystal, all of one region; one without vectors is none."""
-    flat = np.concatenate([np.zeros((0, dim), np.float32), *vectors])
+    flat = np.concatenate([np.zeros((0, dim), np.float32), *sentences])
     return Texts(flat, np.full(len(flat), REGIONS.index("global"), np.int64),
-                 np.cumsum([0, *(len(one) for one in vectors)]))
+                 np.cumsum([0, *(len(one) for one in sentences)]))

@@ -24,8 +24,8 @@ from model.experiments.matrix import Arm, Cell, Matrix
 from model.identity import Identity, table_identity
 
 PACKAGE = Path(model.__file__).parent
-NETWORK_CODE = ("nets", "input", "training/train.py", "inference.py", "params.py", "experiments/folds.py",
-                "experiments/controls.py", "experiments/networks.py", "experiments/cell.py")
+NETWORK_CODE = ("nets", "input", "training/fit.py", "inference.py", "params.py", "experiments/folds.py",
+                "experiments/controls.py", "experiments/vectors.py", "experiments/networks.py", "experiments/cell.py")
 BASELINE_CODE = ("experiments/folds.py", "experiments/controls.py", "experiments/baselines.py",
                  "experiments/vectors.py", "experiments/words.py", "experiments/cell.py")
 """Files and folders below `model/` that make a prediction."""

@@ -17,7 +17,7 @@ from model import blend
 from model.params import TrainParams
 
 Kind = Literal["network", "trees", "boosting", "ridge_words"]
-TextsShown = Literal["own", "anothers", "random", "formula_and_space_group", "document"]
+TextsShown = Literal["own", "anothers", "random", "formula_and_space_group", "document", "facts"]
 NO_CONTROL = "none"
 FILE = Path(__file__).with_name("matrix.yaml")
 
@@ -128,7 +128,7 @@ class Matrix(Section):
             if arm.controls and not arm.reads_text:
                 raise ValueError(f"arms.{name} reads no text and so has no controls")
             for control in arm.controls:
-                if arm.kind != "network" and (self.controls[control].texts in ("random", "document")
+                if arm.kind != "network" and (self.controls[control].texts in ("random", "document", "facts")
                                               or self.controls[control].train):
                     raise ValueError(f"arms.{name}.controls: {control} is one of networks, {name} is none")
                 if arm.kind in ("trees", "boosting") and self.controls[control].texts == "formula_and_space_group":

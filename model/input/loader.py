@@ -77,12 +77,12 @@ class Dataset:
         self.bounds = _windows(part, params.window)
         self._only_window: Window | None = None
         self._texts_of: Ints | None = None
-        self._texts: Texts | None = None
+        self._texts: Texts | Words | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def showing(self, texts_of: Ints | None = None, texts: Texts | None = None) -> Dataset:
+    def showing(self, texts_of: Ints | None = None, texts: Texts | Words | None = None) -> Dataset:
         """The same crystals, which show other texts from now on.
 
         Args:

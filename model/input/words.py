@@ -38,6 +38,13 @@ class WordBatch(TensorGroup):
     regions: Tensor
     """`[crystals, sentences]`, index into `features.sentences.REGIONS`."""
 
+    def first(self, most: int) -> Self:
+        """Without the tokens of each text after the first `most`."""
+        crystal = self.sentence // self.mask.shape[1]
+        counts = torch.bincount(crystal, minlength=len(self.mask))
+        place = torch.arange(len(self.ids), device=self.ids.device) - (counts.cumsum(0) - counts)[crystal]
+        return self.only(place < most)
+
     def only(self, stays: Tensor) -> Self:
         """Without the tokens where `stays` (`[tokens]`) is False; a sentence that then has none is none."""
         sentence = self.sentence[stays]

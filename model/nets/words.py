@@ -9,6 +9,7 @@ Nothing is padded but sentences, and what a crystal's tokens say does not depend
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,7 @@ class WordsBranch(nn.Module):
     def __init__(self, params: WordsParams, dim: int) -> None:
         super().__init__()
         width = params.dim
+        self.most, self.numbers = params.most, params.numbers
         self.embed = TokenEmbedding(width)
         self.within = nn.ModuleList([WithinSentence(width, params.heads) for _ in range(params.within)])
         self.pool = SentencePool(width, params.heads)
@@ -43,6 +45,10 @@ class WordsBranch(nn.Module):
 
     def forward(self, batch: WordBatch, hidden: Tensor | None = None) -> Tokens:
         """`hidden`: `[crystals, sentences]`, True where no other sentence may hear of this one."""
+        if self.most is not None:
+            batch = batch.first(self.most)
+        if not self.numbers:
+            batch = replace(batch, values=torch.full_like(batch.values, torch.nan))
         sentences = batch.mask.numel()
         x = self.embed(batch)
         for layer in self.within:
@@ -68,8 +74,8 @@ class TokenEmbedding(nn.Module):
         self.identity = nn.Embedding(SIZE, width)
         nn.init.normal_(self.identity.weight, std=0.1)
         self.kind = nn.Embedding(len(KINDS), width)
-        self.register_buffer("properties", torch.from_numpy(standardised()))
-        self.register_buffer("radii", torch.from_numpy(covalent_radii()))
+        self.register_buffer("properties", torch.from_numpy(standardised()), persistent=False)
+        self.register_buffer("radii", torch.from_numpy(covalent_radii()), persistent=False)
         self.element = nn.Sequential(nn.Linear(self.properties.shape[1], width), nn.SiLU(), nn.Linear(width, width))
         self.register_buffer("scales", torch.linspace(math.log(SMALLEST), math.log(LARGEST), 24), persistent=False)
         self.register_buffer("lengths", torch.linspace(1.0, 4.0, 25), persistent=False)

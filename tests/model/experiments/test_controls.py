@@ -13,6 +13,7 @@ from model.experiments.folds import PARTS, Population
 from model.inference import load_splits
 from model.input.loader import Dataset
 from model.params import TrainParams
+from pipelines.runner import stages
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +109,7 @@ def test_random_vectors_are_the_crystals_own(project: Path, population: Populati
     assert not set(one) & set(texts_of(dataset)) - {b""}
 
 
-@pytest.mark.parametrize("texts", ["formula_and_space_group", "document"])
+@pytest.mark.parametrize("texts", ["formula_and_space_group", "document", "facts"])
 def test_one_vector_for_a_text(project: Path, population: Population, texts: str) -> None:
     dataset = datasets(project, population)["train"]
     shown = texts_of(controls.shown(project, dataset, texts, {}, (0,)))  # type: ignore[arg-type]
@@ -118,6 +119,18 @@ def test_one_vector_for_a_text(project: Path, population: Population, texts: str
 def test_a_formula_says_nothing_else(project: Path) -> None:
     said = controls.formula_sentences(project, ["mp-149"])
     assert said == {"mp-149": "Si crystallizes in the cubic Fd-3m space group."}
+
+
+def test_a_formula_as_words(project: Path, population: Population) -> None:
+    stages.run("tokenize", project, "serial")
+    dataset = load_splits(project, TrainParams(text="words", fusion="text_only"), population.parts(0, 0.3))["train"]
+    (own,), (shown,) = (one.batches([np.arange(len(dataset))]) for one in (
+        dataset, controls.shown(project, dataset, "formula_and_space_group", {}, (0,))))
+    assert bool((shown.text.mask.any(1) == own.text.mask.any(1)).all())
+    assert shown.text.mask.shape[1] == 1
+    assert 0 < len(shown.text.ids) < len(own.text.ids)
+    with pytest.raises(UserError, match="a network that reads words cannot be shown facts, which is vectors"):
+        controls.shown(project, dataset, "facts", {}, (0,))
 
 
 def test_words_of_another_crystal(project: Path, population: Population) -> None:

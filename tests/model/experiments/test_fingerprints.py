@@ -17,6 +17,7 @@ REPO = Path(__file__).parents[3]
 EXCUSED = {
     "model.checkpoint": "a model on disk, which no cell writes",
     "model.coverage": "the same",
+    "model.uncertainty": "intervals of a model on disk",
     "model.identity": "what a table was made from, which is in the fingerprint itself",
     "model.training.parallel": "several processes, of which a cell has one",
     "model.training.resume": "going on, which no cell does",

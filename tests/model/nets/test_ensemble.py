@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 
 from model.nets.ensemble import Ensemble
@@ -78,3 +79,11 @@ def test_a_network_of_an_ensemble_is_trained_as_it_would_be_alone() -> None:
         ("text", TrainParams.model_validate({"fusion": "text_only", "seed": 7, **alone}))]
     with pytest.raises(ValueError, match="one network at least"):
         TrainParams.model_validate({"members": {"fused": 0}})
+
+
+def test_networks_that_read_words_share_no_memory_on_disk() -> None:
+    """safetensors refuses tensors that are one and the same, as tables of the elements are that all networks read."""
+    params = TrainParams.model_validate({"members": {"fused": 0, "structure": 2, "text": 2}, "text": "words", **PARAMS})
+    net = Ensemble(params, 1)
+    again = safetensors.torch.load(safetensors.torch.save(net.state_dict()))
+    Ensemble(params, 1).load_state_dict(again)

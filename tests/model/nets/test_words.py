@@ -25,7 +25,7 @@ def row(text: str) -> dict[str, Any]:
     return result
 
 
-def branch(**params: int) -> WordsBranch:
+def branch(**params: int | bool) -> WordsBranch:
     torch.manual_seed(0)
     return WordsBranch(WordsParams(**{"dim": 16, "heads": 2, **params}), 24).double()
 
@@ -72,6 +72,26 @@ def test_what_is_hidden_is_heard_by_nobody() -> None:
     changed = net(batch_of(text.replace("six", "four")), hidden)
     torch.testing.assert_close(shown.mean(), changed.mean(), rtol=0, atol=0)
     assert not torch.equal(shown.mean(), said(net, text)[None])
+
+
+def test_without_numbers_a_length_is_only_known_to_be_one() -> None:
+    net, deaf = branch(), branch(numbers=False)
+    other = MOS2.replace("2.41 Å", "2.46 Å")
+    torch.testing.assert_close(said(deaf, MOS2), said(deaf, other), rtol=0, atol=0)
+    assert not torch.equal(said(deaf, MOS2), said(net, MOS2))
+
+
+def test_of_each_text_the_first_tokens_are_read() -> None:
+    batch = batch_of(*TEXTS)
+    counts = [len(row(text)["token_ids"]) for text in TEXTS]
+    first = batch.first(10)
+    assert len(first.ids) == sum(min(10, count) for count in counts)
+    for place, text in enumerate(TEXTS):
+        mine = first.sentence // first.mask.shape[1] == place
+        assert first.ids[mine].tolist() == row(text)["token_ids"][:10]
+    whole = branch()(batch)
+    torch.testing.assert_close(branch(most=max(counts))(batch).mean(), whole.mean(), rtol=0, atol=0)
+    assert not torch.equal(branch(most=10)(batch).mean(), whole.mean())
 
 
 def test_a_crystal_without_text() -> None:
