@@ -13,7 +13,7 @@ from model.experiments.folds import PARTS, Population
 from model.inference import load_splits
 from model.input.loader import Dataset
 from model.params import TrainParams
-from pipelines.runner import stages
+from pipelines.engine import stages
 
 
 @pytest.fixture(scope="module")
