@@ -70,8 +70,11 @@ class Population:
 
     @functools.cached_property
     def digest(self) -> str:
-        """Which crystals, groups, folds and targets these are."""
-        content = "\n".join(f"{i} {group} {fold} {y!r}" for i, group, fold, y in
+        """Which crystals, groups, folds and targets these are.
+
+        Of a target nine digits: in its last ones a logarithm differs between processors.
+        """
+        content = "\n".join(f"{i} {group} {fold} {y:.9g}" for i, group, fold, y in
                             zip(self.ids, self.groups, self.fold.tolist(), self.y.tolist(), strict=True))
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
