@@ -19,6 +19,7 @@ from features.errors import UserError
 from features.paths import Paths
 from features.progress import say
 from features.store.files import remove_drafts
+from features.text_encoder.weights import pick_device
 from model.experiments import cell as cells
 from model.experiments.cell import Bench
 from model.experiments.fingerprints import Fingerprint
@@ -139,7 +140,9 @@ def accept(on: Bench, only: Sequence[str] = ()) -> tuple[int, list[str]]:
             if one.cell in todo and one.crystals == on.population(one.cell.dataset, one.cell.target).digest \
                     and Fingerprint.parse(one.fingerprint).asked == Fingerprint.parse(todo[one.cell]).asked:
                 questions.setdefault(_question(on, one, todo[one.cell]), []).append(one)
-        for first, *others in questions.values():
+        here = {cells.arithmetic(device) for device in ("cpu", pick_device("auto"))}
+        for mine in questions.values():
+            first, *others = sorted(mine, key=lambda one: one.arithmetic not in here)  # bytes depend on the processor
             say(f"experiments: running {first.cell} again")
             again = run_one(on, first.cell)
             if again.digest != first.digest:
