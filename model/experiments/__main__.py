@@ -64,7 +64,7 @@ def run(
 @app.command()
 def report(root: Root = Path(), matrix: MatrixFile = None) -> None:
     """Write what follows from the stored predictions: docs/experiments.csv, which is printed,
-    docs/experiments-coverage.csv, their section of docs/results.md, and the table `experiments` for SQL."""
+    docs/experiments-coverage.csv, the sections of docs/results.md and README.md, and the table `experiments`."""
     from model.experiments.coverage import outside
     from model.experiments.matrix import FILE, read
     from model.experiments.reports import Report
@@ -74,7 +74,7 @@ def report(root: Root = Path(), matrix: MatrixFile = None) -> None:
     rows = whole.rows
     if not rows:
         raise UserError("no experiment has been run here: python -m model.experiments run")
-    whole.write(root, matrix_of.confidence)
+    whole.write(root, matrix_of)
 
     def signed(value: float | None) -> str:
         return "–" if value is None else f"{value:.4f}"

@@ -103,6 +103,8 @@ class Matrix(Section):
     confidence: float = Field(gt=0.5, lt=1)
     reference: str
     """The arm that the others are compared with."""
+    headline: str
+    """The arm or mixture that the README reports."""
     train: dict[str, Any]
     """Parameters of section `train` of every network; what is absent is the default of the code, not that of
     `params.yaml`."""
@@ -116,6 +118,7 @@ class Matrix(Section):
     @model_validator(mode="after")
     def _names_are_known(self) -> Matrix:
         _known("reference", [self.reference], self.arms)
+        _known("headline", [self.headline], self.arms | self.mixtures)
         for name, dataset in self.datasets.items():
             _known(f"datasets.{name}.targets", dataset.targets, self.targets)
             _known(f"datasets.{name}.arms", dataset.arms or [], self.arms)

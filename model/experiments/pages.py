@@ -1,4 +1,5 @@
-"""The section of `docs/results.md` that follows from `docs/experiments.csv` and `docs/experiments-coverage.csv`."""
+"""What follows from `docs/experiments.csv` and `docs/experiments-coverage.csv`: a section of docs/results.md, one of
+the README."""
 
 from __future__ import annotations
 
@@ -9,18 +10,44 @@ from statistics import NormalDist, median
 from features.errors import UserError
 from model.experiments import sheets
 from model.experiments.intervals import detectable
+from model.experiments.matrix import NO_CONTROL
 
 BEGIN = "<!-- experiments: written by `python -m model.experiments report` -->"
 END = "<!-- experiments: end -->"
+SHUFFLED = "shuffled_text"
+"""The control that the README shows beside."""
 NONE_YET = "No experiment has been run yet: `python -m model.experiments run`."
 
 
-def replaced(page: str, summary: str, coverage: str, confidence: float) -> str:
-    """The page with its section anew. Raises `UserError` if it has not one marker of each kind, in order."""
+def replaced(page: str, name: str, content: str) -> str:
+    """The page with what stands between the markers anew: `content`, Markdown.
+
+    Raises `UserError`, which says `name`, if the page has not one marker of each kind, in order.
+    """
     if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(BEGIN) > page.index(END):
-        raise UserError(f"docs/results.md needs the lines {BEGIN} and {END} once, around what is written there")
+        raise UserError(f"{name} needs the lines {BEGIN} and {END} once, around what is written there")
     before, after = page.split(BEGIN)[0], page.split(END)[1]
-    return f"{before}{BEGIN}\n\n{section(summary, coverage, confidence)}\n\n{END}{after}"
+    return f"{before}{BEGIN}\n\n{content}\n\n{END}{after}"
+
+
+def headline(summary: str, arm: str, reference: str, confidence: float) -> str:
+    """Markdown for the README, from the content of the summary: one arm against as many networks of the reference."""
+    rows = {(row["dataset"], row["target"], row["arm"], row["control"], row["members"]): row
+            for row in sheets.read(summary)}
+    lines = []
+    for (dataset, target, name, control, members), row in rows.items():
+        if (name, control) == (arm, NO_CONTROL) and row["minus_dedicated"]:
+            wrong = rows.get((dataset, target, arm, SHUFFLED, members))
+            lines.append([dataset, target, f"{float(rows[dataset, target, reference, NO_CONTROL, members]['mae']):.4f}",
+                          f"{float(row['mae']):.4f}", _with_interval(row, "minus_dedicated", "minus_low", "minus_high"),
+                          _with_interval(wrong, "minus_dedicated", "minus_low", "minus_high") if wrong else ""])
+    if not lines:
+        return NONE_YET
+    table = _table(["data set", "target", "structure alone", "with text", "difference", "with another crystal's text"],
+                   lines, numbers=4)
+    one = next(row for (_, _, name, *_), row in rows.items() if name == arm)
+    return (f"Mean absolute errors out of fold, {one['folds']} folds by formula, {one['members']} networks on either "
+            f"side, differences paired with intervals of {confidence:.0%}:\n\n{table}")
 
 
 def section(summary: str, coverage: str, confidence: float) -> str:

@@ -35,15 +35,21 @@ class Report:
         return [(paths.experiments_summary, summary.as_csv(self.rows), summary.KEY),
                 (paths.experiments_coverage, coverage.as_csv(self.covered), coverage.KEY)]
 
-    def write(self, root: Path, confidence: float) -> None:
-        """Write the files, the table `experiments` and, where there is such a page, the section of docs/results.md."""
+    def write(self, root: Path, matrix: Matrix) -> None:
+        """Write the files, the table `experiments` and, where there are such pages, what they say of experiments."""
         (_, summed, _), (_, covered, _) = sheets = self.sheets(root)
-        page = Paths(root).results_page
         # made before anything is written: a page without its markers leaves all as it was
-        text = pages.replaced(page.read_text(encoding="utf-8"), summed, covered, confidence) if page.exists() else None
+        written = [(path, pages.replaced(path.read_text(encoding="utf-8"), path.relative_to(root).as_posix(), content))
+                   for path, content in contents(root, matrix, summed, covered) if path.exists()]
         for path, content, _ in sheets:
             write_text(path, content)
         published.publish(root, self.rows)
         catalog.refresh(root)
-        if text is not None:
-            write_text(page, text)
+        for path, text in written:
+            write_text(path, text)
+
+
+def contents(root: Path, matrix: Matrix, summary: str, coverage: str) -> list[tuple[Path, str]]:
+    """Each page with what it says of experiments, from the content of both files."""
+    return [(Paths(root).results_page, pages.section(summary, coverage, matrix.confidence)),
+            (root / "README.md", pages.headline(summary, matrix.headline, matrix.reference, matrix.confidence))]

@@ -9,7 +9,7 @@ from features.errors import UserError
 from features.paths import Paths
 from features.store import tables
 from model.experiments import matrix as matrices
-from model.experiments import pages, published
+from model.experiments import pages, published, reports
 from model.experiments.reports import Report
 from tests.model.experiments.stored import noise, store
 from tests.model.experiments.tiny import matrix
@@ -29,6 +29,14 @@ tiny,k_vrh,fused,2,chemistry,oxide,100,0.9,0.91000,0.80000
 """
 
 
+def test_the_headline_by_hand() -> None:
+    text = pages.headline(SUMMARY, "fused", "dedicated", 0.95)
+    assert "5 folds by formula, 1 networks on either side" in text
+    assert text.count("\n| tiny") == 1
+    assert "| tiny | k_vrh | 0.3000 | 0.2000 | -0.1000 [-0.1196, -0.0804] | 0.0100 [-0.0096, 0.0296] |" in text
+    assert pages.headline("", "fused", "dedicated", 0.95) == pages.NONE_YET
+
+
 def test_the_section_by_hand() -> None:
     text = pages.section(SUMMARY, COVERAGE, 0.95)
     assert "| fused | none | 1 | 0.2000 [0.1800, 0.2200] | -0.1000 [-0.1196, -0.0804] |" in text
@@ -42,29 +50,28 @@ def test_the_section_by_hand() -> None:
 
 def test_all_else_on_the_page_stays() -> None:
     page = f"# Before\n\n{pages.BEGIN}\nwas here\n{pages.END}\n\n# After\n"
-    once = pages.replaced(page, SUMMARY, COVERAGE, 0.95)
-    assert once.startswith("# Before\n\n<!--")
-    assert once.endswith("-->\n\n# After\n")
-    assert "was here" not in once
-    assert pages.replaced(once, SUMMARY, COVERAGE, 0.95) == once
+    once = pages.replaced(page, "docs/results.md", "is here")
+    assert once == f"# Before\n\n{pages.BEGIN}\n\nis here\n\n{pages.END}\n\n# After\n"
+    assert pages.replaced(once, "docs/results.md", "is here") == once
     for bad in ("", page + page, f"{pages.END}\n{pages.BEGIN}"):
         with pytest.raises(UserError, match=r"docs/results.md needs the lines"):
-            pages.replaced(bad, SUMMARY, COVERAGE, 0.95)
+            pages.replaced(bad, "docs/results.md", "is here")
 
 
 def test_the_committed_page_follows_from_the_committed_files() -> None:
     paths = Paths(REPO)
     summary, coverage = (path.read_text(encoding="utf-8") if path.exists() else ""
                          for path in (paths.experiments_summary, paths.experiments_coverage))
-    page = paths.results_page.read_text(encoding="utf-8")
-    assert page == pages.replaced(page, summary, coverage, matrices.read().confidence)
+    for path, content in reports.contents(REPO, matrices.read(), summary, coverage):
+        page = path.read_text(encoding="utf-8")
+        assert page == pages.replaced(page, path.name, content)
 
 
 def test_sql_sees_the_summary(tmp_path: Path) -> None:
     results = store(tmp_path, {("dedicated", "none"): noise(2, 0.3, 0), ("fused", "none"): noise(2, 0.2, 1)})
     report = Report.of(tmp_path, matrix())
     Paths(tmp_path).results_page.write_text(f"{pages.BEGIN}\n{pages.END}\n")
-    report.write(tmp_path, 0.95)
+    report.write(tmp_path, matrix())
     rows = query(tmp_path, "select arm, members, mae, minus_dedicated from experiments where arm = 'fused'").to_pylist()
     expected = [row for row in report.rows if row.arm == "fused"]
     assert [(row["members"], row["mae"], row["minus_dedicated"]) for row in rows] == [

@@ -31,7 +31,7 @@ def finished(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     on = Bench(root, matrix(folds=3), "abc")
     done = run(on)
     assert (done.finished, done.failed, done.left) == (27, 0, 0)
-    Report.of(root, on.matrix).write(root, 0.95)
+    Report.of(root, on.matrix).write(root, on.matrix)
     return on
 
 
@@ -174,7 +174,7 @@ def test_check_catches_predictions_that_the_cell_does_not_make(copied: Bench) ->
         results.write(path, [replace(one, predicted=one.predicted + np.float32(0.01)) for one in results.read(path)])
     with pytest.raises(UserError, match="is not what the stored predictions say"):
         check.check(copied)
-    Report.of(copied.root, copied.matrix).write(copied.root, 0.95)
+    Report.of(copied.root, copied.matrix).write(copied.root, copied.matrix)
     with pytest.raises(UserError, match=r"run again, predicts otherwise, by up to 0\.01"):
         check.check(copied)
 

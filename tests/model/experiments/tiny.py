@@ -7,7 +7,8 @@ from typing import Any
 from model.experiments.matrix import Matrix
 
 CONTENT: dict[str, Any] = {
-    "folds": 5, "seeds": 2, "validation": 0.3, "bootstrap": 200, "confidence": 0.95, "reference": "dedicated",
+    "folds": 5, "seeds": 2, "validation": 0.3, "bootstrap": 200, "confidence": 0.95,
+    "reference": "dedicated", "headline": "dedicated",
     "train": {"crystalformer": {"dim": 16, "heads": 2, "layers": 1}, "epochs": 1, "batch_size": 8, "warmup_steps": 2},
     "datasets": {"tiny": {"targets": ["k_vrh"]}},
     "targets": {"k_vrh": {"transform": "log10"}},
