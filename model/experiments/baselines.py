@@ -23,6 +23,8 @@ from model.experiments.words import words
 Floats = NDArray[np.float64]
 PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0)
 TREES = 500
+CELL = 8
+"""How many numbers of `vectors.compositions` are those of the cell: the last."""
 ASKED = ("validation", "test")
 
 
@@ -59,7 +61,8 @@ def _speaker(ids: Sequence[str], texts: TextsShown, groups: Mapping[str, str], s
 
 
 def _vectors(root: Path, arm: Arm, ids: Sequence[str], spoken: Sequence[str]) -> Floats:
-    own = np.stack([vectors.compositions(root)[i] for i in ids])
+    known = vectors.compositions(root)
+    own = np.stack([known[i] for i in ids] if arm.cell else [known[i][:-CELL] for i in spoken])
     if not arm.facts:
         return own
     missing = np.full(vectors.number_of_facts(), vectors.MISSING)

@@ -67,7 +67,7 @@ def of(root: Path, matrix: Matrix, cell: Cell, population: Population) -> Finger
         reads = "tokenize" if params.text == "words" else "embed"
         identity = _network_tables(root, params.encoder, reads if params.with_text else None)
     else:
-        asked["facts"] = arm.facts
+        asked |= {"facts": arm.facts, "cell": arm.cell}
         identity = _tables(root, ("ingest", "split", "tensorize", *(["describe"] if arm.reads_text else [])))
     return Fingerprint(_digest(asked), _digest([identity, population.digest]), code_of(arm))
 

@@ -53,6 +53,9 @@ class Arm(Section):
     """Which text a crystal gets, unless a control shows another; of networks that read one."""
     facts: bool = False
     """Trees also read the facts of the description."""
+    cell: bool = True
+    """Trees read density, volume per atom and cell. Without, they know only what a description says: formula and, with
+    `facts`, facts, of whatever text a control shows."""
     seeds: int | None = Field(default=None, ge=1, le=100)
     """Number of seeds, if it is another than the matrix's."""
     controls: list[str] = Field(default_factory=list)
@@ -62,7 +65,7 @@ class Arm(Section):
     def reads_text(self) -> bool:
         """Whether anything of the description reaches the prediction."""
         return self.train.get("fusion") != "structure_only" if self.kind == "network" \
-            else self.facts or self.kind == "ridge_words"
+            else self.facts or not self.cell or self.kind == "ridge_words"
 
 
 class Control(Section):
@@ -128,6 +131,8 @@ class Matrix(Section):
                 raise ValueError(f"arms.{name}.texts is one of networks that read a text")
             if arm.texts != "own" and any(self.controls[one].texts != "own" for one in arm.controls):
                 raise ValueError(f"arms.{name}: with texts of its own, its controls cannot show others")
+            if arm.kind not in ("trees", "boosting") and not arm.cell:
+                raise ValueError(f"arms.{name}.cell is one of trees and boosting")
             if arm.controls and not arm.reads_text:
                 raise ValueError(f"arms.{name} reads no text and so has no controls")
             for control in arm.controls:
