@@ -8,7 +8,7 @@ import itertools
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-MOST = 3
+MOST = 4
 """Kinds of predictions at most: the grid grows with a power of their number."""
 EQUAL = 1e-9
 """Errors that differ by less are the same."""
@@ -29,7 +29,7 @@ def weights(predictions: ArrayLike, y: ArrayLike, step: float = 0.05) -> NDArray
         `[..., kinds]`.
 
     Raises:
-        ValueError: for more than three kinds, another step, or a set without a crystal that all kinds predict.
+        ValueError: for more than four kinds, another step, or a set without a crystal that all kinds predict.
     """
     predicted = np.asarray(predictions, np.float64)
     grid = simplex(predicted.shape[-2], step)

@@ -22,6 +22,7 @@ from model.input.loader import Dataset
 from model.nets import encoders
 from model.nets.ensemble import Ensemble
 from model.nets.network import MultimodalNet
+from model.nets.trees import TextTrees
 from model.params import TrainParams
 
 EVALUATION_BATCH = 64
@@ -49,8 +50,8 @@ def load_splits(root: Path, params: TrainParams, split_of: Mapping[str, str] | N
 
 
 @torch.no_grad()
-def predict(net: MultimodalNet | Ensemble, dataset: Dataset, device: torch.device, texts_of: Ints | None = None,
-            share: tuple[int, int] = (0, 1)) -> dict[str, NDArray[np.float64]]:
+def predict(net: MultimodalNet | TextTrees | Ensemble, dataset: Dataset, device: torch.device,
+            texts_of: Ints | None = None, share: tuple[int, int] = (0, 1)) -> dict[str, NDArray[np.float64]]:
     """Predictions of the three branches in units of the standard deviation, in the order of the data set.
 
     Of an ensemble there is also `spread`, the standard deviation over its networks in the same unit.

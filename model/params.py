@@ -11,6 +11,11 @@ from features.params import RUNTIME, Section
 Kind = Literal["fused", "structure", "text"]
 KINDS: tuple[Kind, ...] = ("fused", "structure", "text")
 """Of branches, and of the networks of a model."""
+MemberKind = Literal["fused", "structure", "text", "trees"]
+MEMBERS: tuple[MemberKind, ...] = (*KINDS, "trees")
+"""Of what a model is the weighted mean of."""
+READERS: tuple[MemberKind, ...] = ("text", "trees")
+"""Members that read the text alone."""
 EncoderName = Literal["crystalformer", "comformer", "cgcnn", "chgnet"]
 FusionName = Literal["sum", "concat", "gated", "film", "cross_attention", "structure_only", "text_only"]
 
@@ -136,8 +141,8 @@ class Masking(Section):
 
 
 class Members(Section):
-    """Section `train.members`: how many networks the model is the weighted mean of, each trained alone with a seed of
-    its own. Structure and text networks together are late fusion."""
+    """Section `train.members`: how many networks, and trees, the model is the weighted mean of, each trained alone with
+    a seed of its own. Those of the structure and those of the text together are late fusion."""
 
     fused: int = Field(default=1, ge=0, le=100)
     """Networks of structure and text together, as `train.fusion` says."""
@@ -145,12 +150,36 @@ class Members(Section):
     """Networks of the structure alone."""
     text: int = Field(default=0, ge=0, le=100)
     """Networks of the text alone."""
+    trees: int = Field(default=0, ge=0, le=100)
+    """Boosted trees on statistics of the text's words and numbers (`train.trees`); `train.text` must be words."""
 
     @model_validator(mode="after")
     def _somebody_predicts(self) -> Members:
         if self.fused + self.structure + self.text == 0:
             raise ValueError("there must be one network at least")
         return self
+
+    @property
+    def readers(self) -> int:
+        """Members that read the text alone."""
+        return self.text + self.trees
+
+
+class TreesParams(Section):
+    """Section `train.trees`: gradient boosting (`model/training/trees.py`)."""
+
+    trees: int = Field(default=500, ge=1, le=10_000)
+    """Regression trees, at most; the validation crystals choose how many, and the loss."""
+    depth: int = Field(default=4, ge=1, le=10)
+    """Of a tree."""
+    learning_rate: float = Field(default=0.05, gt=0, le=1)
+    """What a tree adds of what it has learned."""
+    subsample: float = Field(default=0.5, gt=0, le=1)
+    """Share of the training crystals that a tree sees."""
+    features: float = Field(default=0.3, gt=0, le=1)
+    """Share of the statistics that a node of a tree may ask for."""
+    leaf: int = Field(default=5, ge=1)
+    """Training crystals of a leaf, at least."""
 
 
 class LoaderParams(Section):
@@ -195,6 +224,8 @@ class TrainParams(Section):
     and numbers (table `text_tokens`), whose meaning is then learned from the training crystals alone."""
     words: WordsParams = WordsParams()
     """Size of the text branch of that name."""
+    trees: TreesParams = TreesParams()
+    """Size of the members of that name."""
     loss: LossWeights = LossWeights()
     """Weights of the branches."""
     gradients: Literal["joint", "apart"] = "joint"
@@ -252,12 +283,12 @@ class TrainParams(Section):
     def with_text(self) -> bool:
         """Whether any branch that learns reads the text."""
         mine = self.members.fused > 0 and (self.fusion != "structure_only" or self.loss.text > 0)
-        return mine or self.members.text > 0
+        return mine or self.members.readers > 0
 
     @property
     def reads_text(self) -> bool:
         """Whether what the model predicts depends on the text."""
-        return (self.members.fused > 0 and self.fusion != "structure_only") or self.members.text > 0
+        return (self.members.fused > 0 and self.fusion != "structure_only") or self.members.readers > 0
 
     @property
     def with_structure(self) -> bool:
@@ -289,7 +320,7 @@ class TrainParams(Section):
     @property
     def without_structure(self) -> Literal["fused", "text"] | None:
         """The same for a crystal of whose structure nothing is shown, as explanations ask."""
-        if self.members.text > 0:
+        if self.members.readers > 0:
             return "text"
         if self.members.fused == 0:
             return None
@@ -302,7 +333,7 @@ class TrainParams(Section):
 
         What the model as a whole predicts is called fused.
         """
-        own: int = getattr(self.members, branch)
+        own: int = self.members.readers if branch == "text" else getattr(self.members, branch)
         weight: float = getattr(self.loss, branch)
         return branch == "fused" or own > 0 or (self.members.fused > 0 and weight > 0)
 
@@ -312,6 +343,12 @@ class TrainParams(Section):
         if self.fusion == "cross_attention" and dim % self.crystalformer.heads:
             raise ValueError(f"cross-attention has crystalformer.heads = {self.crystalformer.heads} heads, and "
                              f"{self.encoder}.dim = {dim} is no multiple of it")
+        return self
+
+    @model_validator(mode="after")
+    def _trees_read_words(self) -> TrainParams:
+        if self.members.trees and self.text != "words":
+            raise ValueError("members.trees read words and numbers: set text to words")
         return self
 
     @model_validator(mode="after")

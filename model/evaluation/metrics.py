@@ -13,7 +13,7 @@ from model.inference import predict
 from model.input import loader
 from model.input.batch import Ints
 from model.input.loader import Dataset
-from model.params import KINDS, EvaluateParams, Kind
+from model.params import MEMBERS, EvaluateParams, Kind
 from model.uncertainty import CONFIDENCE
 
 Floats = NDArray[np.float64]
@@ -24,7 +24,7 @@ def names(trained: Trained) -> dict[Kind, str]:
     members = trained.params.members
     return {"fused": "mae",
             "structure": "mae_structure_networks" if members.structure else "mae_own_structure_branch",
-            "text": "mae_text_networks" if members.text else "mae_own_text_branch"}
+            "text": "mae_text_networks" if members.readers else "mae_own_text_branch"}
 
 
 def predict_all(trained: Trained, dataset: Dataset, texts_of: Ints | None = None) -> dict[str, Floats]:
@@ -88,7 +88,7 @@ def measure(trained: Trained, test: Dataset, predicted: dict[str, Floats], param
         "split": trained.config.split_sizes,
         "parameters": trained.config.parameters,
         "networks": {kind: trained.net.kinds.count(kind) for kind in trained.net.kinds},
-        "weights": dict(zip(KINDS, trained.net.weights.tolist(), strict=True)),
+        "weights": dict(zip(MEMBERS, trained.net.weights.tolist(), strict=True)),
         "pretrained_on": pretrained_on(trained),
     }
 

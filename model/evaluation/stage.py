@@ -68,8 +68,8 @@ def evaluate(root: Path) -> None:
     rows = _rows(trained, splits, predictions)
     publish(root, "predictions", PREDICTIONS, ("material_id",), rows)
     _write_parity(folder / "parity.csv", rows)
-    pages.write_evaluation(folder / "report.html", metrics, rows,
-                           mean_curve(trained.net.kinds, trained.config.history), names(trained))
+    curve = mean_curve([kind for kind, _ in trained.params.networks()], trained.config.history)
+    pages.write_evaluation(folder / "report.html", metrics, rows, curve, names(trained))
     catalog.refresh(root)
     test, base = metrics["test"], metrics["baseline"]
     others = "".join(f"{label} {test[key]:.4f}, " for key, label in (

@@ -19,12 +19,12 @@ from model.experiments import controls, vectors
 from model.experiments.folds import PARTS, Predicted
 from model.experiments.matrix import Arm, TextsShown
 from model.experiments.words import words
+from model.params import TreesParams
+from model.training.boosting import boosted
 
 Floats = NDArray[np.float64]
 PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0)
 TREES = 500
-CELL = 8
-"""How many numbers of `vectors.compositions` are those of the cell: the last."""
 ASKED = ("validation", "test")
 
 
@@ -61,8 +61,7 @@ def _speaker(ids: Sequence[str], texts: TextsShown, groups: Mapping[str, str], s
 
 
 def _vectors(root: Path, arm: Arm, ids: Sequence[str], spoken: Sequence[str]) -> Floats:
-    known = vectors.compositions(root)
-    own = np.stack([known[i] for i in ids] if arm.cell else [known[i][:-CELL] for i in spoken])
+    own = np.stack([vectors.compositions(root)[i] for i in ids])
     if not arm.facts:
         return own
     missing = np.full(vectors.number_of_facts(), vectors.MISSING)
@@ -92,15 +91,9 @@ def _trees(x: Mapping[str, Floats], goal: Mapping[str, Floats], seed: int) -> di
 
 
 def _boosting(x: Mapping[str, Floats], goal: Mapping[str, Floats], seed: int) -> dict[str, Floats]:
-    """Gradient boosting with as many trees as the validation crystals like best; each sees a random half."""
-    from sklearn.ensemble import GradientBoostingRegressor
-
-    model = GradientBoostingRegressor(n_estimators=TREES, learning_rate=0.05, max_depth=4, subsample=0.5,
-                                      max_features=0.3, min_samples_leaf=5, random_state=seed)
-    model.fit(x["train"], goal["train"])
-    staged = {part: list(model.staged_predict(x[part])) for part in ASKED}
-    best = int(np.argmin([np.abs(values - goal["validation"]).mean() for values in staged["validation"]]))
-    return {part: staged[part][best] for part in ASKED}
+    """Grown as the trees on texts are."""
+    model, count = boosted(x["train"], goal["train"], (x["validation"], goal["validation"]), TreesParams(), seed)
+    return {part: list(model.staged_predict(x[part]))[count - 1] for part in ASKED}
 
 
 def _ridge(texts: Mapping[str, Sequence[str]], goal: Mapping[str, Floats]) -> dict[str, Floats]:

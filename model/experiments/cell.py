@@ -17,7 +17,7 @@ from features.paths import Paths
 from features.text_encoder.weights import pick_device
 from model.experiments import baselines, fingerprints, networks
 from model.experiments.folds import Population
-from model.experiments.matrix import Cell, Matrix
+from model.experiments.matrix import OWN, Cell, Matrix
 from model.experiments.results import Finished
 from model.training.side_by_side import one_thread
 
@@ -79,10 +79,10 @@ def run(bench: Bench, cell: Cell, fingerprint: str | None = None) -> Finished:
     groups = dict(zip(population.ids, population.groups, strict=True))
     arm, texts = matrix.arms[cell.arm], matrix.control(cell.control).texts
     with one_thread():
-        if arm.kind == "network":
+        if arm.kind in OWN:
             params = matrix.train_params(cell)
             device = pick_device(params.device)
-            predicted = networks.predicted(root, params, texts, parts, groups)
+            predicted = networks.predicted(root, params, texts, parts, groups, arm.kind == "text_trees")
         else:
             device = "cpu"
             y = dict(zip(population.ids, population.y.tolist(), strict=True))

@@ -10,6 +10,7 @@ from features.text_encoder.weights import pick_device
 from model.experiments import cell as cells
 from model.experiments import sheets
 from model.experiments.cell import Bench
+from model.experiments.matrix import OWN
 from model.experiments.reports import Report
 from model.experiments.results import Finished, Results
 from model.experiments.run import pending, run_one
@@ -48,7 +49,7 @@ def _again(on: Bench, stored: list[Finished], rng: np.random.Generator) -> None:
     ours = {cells.arithmetic(device) for device in ("cpu", pick_device("auto"))}
     here = [one for one in current if one.arithmetic in ours]
     exact = bool(here)
-    choices = here or [one for one in current if on.matrix.arms[one.cell.arm].kind != "network"]
+    choices = here or [one for one in current if on.matrix.arms[one.cell.arm].kind not in OWN]
     if not choices:
         raise UserError("no stored cell can be run again here and compared: none was made by this code, from these "
                         f"tables, on {' or '.join(sorted(ours))}")

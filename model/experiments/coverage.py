@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from model.experiments import sheets
 from model.experiments.blending import Blend
-from model.experiments.matrix import Matrix
+from model.experiments.matrix import OWN, Matrix
 from model.experiments.results import Results
 from model.experiments.runs import Floats
 from model.experiments.summary import Line, finds
@@ -75,7 +75,7 @@ def coverages(results: Results, matrix: Matrix) -> list[Covered]:
 
 def _is_asked(line: Line, matrix: Matrix) -> bool:
     arm = matrix.arms.get(line.name.arm)
-    return line.is_arm_itself and line.members >= 2 and (arm is None or arm.kind == "network")
+    return line.is_arm_itself and line.members >= 2 and (arm is None or arm.kind in OWN)
 
 
 def _rows(line: Line, blend: Blend) -> Iterator[Covered]:

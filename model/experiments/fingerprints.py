@@ -20,13 +20,15 @@ import model
 from features.registry import view_of
 from features.store import tables
 from model.experiments.folds import Population
-from model.experiments.matrix import Arm, Cell, Matrix
+from model.experiments.matrix import OWN, Arm, Cell, Matrix
 from model.identity import Identity, table_identity
+from model.params import TreesParams
 
 PACKAGE = Path(model.__file__).parent
-NETWORK_CODE = ("nets", "input", "training/fit.py", "inference.py", "params.py", "experiments/folds.py",
-                "experiments/controls.py", "experiments/vectors.py", "experiments/networks.py", "experiments/cell.py")
-BASELINE_CODE = ("experiments/folds.py", "experiments/controls.py", "experiments/baselines.py",
+NETWORK_CODE = ("nets", "input", "training/fit.py", "training/boosting.py", "training/trees.py", "inference.py",
+                "params.py", "experiments/folds.py", "experiments/controls.py", "experiments/vectors.py",
+                "experiments/networks.py", "experiments/cell.py")
+BASELINE_CODE = ("training/boosting.py", "experiments/folds.py", "experiments/controls.py", "experiments/baselines.py",
                  "experiments/vectors.py", "experiments/words.py", "experiments/cell.py")
 """Files and folders below `model/` that make a prediction."""
 LENGTH = 12
@@ -59,7 +61,7 @@ def of(root: Path, matrix: Matrix, cell: Cell, population: Population) -> Finger
         "dataset": cell.dataset, "target": cell.target, "transform": matrix.targets[cell.target].transform,
         "seed": cell.seed, "fold": cell.fold, "validation": matrix.validation, "kind": arm.kind, "texts": control.texts,
     }
-    if arm.kind == "network":
+    if arm.kind in OWN:
         params = matrix.train_params(cell)
         runtime = set(type(params).model_fields) - set(params.deciding())
         # a default is part of the code: a new parameter leaves the cells that do not name it as they are
@@ -67,7 +69,7 @@ def of(root: Path, matrix: Matrix, cell: Cell, population: Population) -> Finger
         reads = "tokenize" if params.text == "words" else "embed"
         identity = _network_tables(root, params.encoder, reads if params.with_text else None)
     else:
-        asked |= {"facts": arm.facts, "cell": arm.cell}
+        asked |= {"facts": arm.facts, "trees": TreesParams().model_dump() if arm.kind == "boosting" else None}
         identity = _tables(root, ("ingest", "split", "tensorize", *(["describe"] if arm.reads_text else [])))
     return Fingerprint(_digest(asked), _digest([identity, population.digest]), code_of(arm))
 
@@ -98,12 +100,12 @@ def forget() -> None:
 
 def code_of(arm: Arm) -> str:
     """Digest of the code of a kind of arm and of its libraries' versions; comments and docstrings change nothing."""
-    return _code(arm.kind == "network")
+    return _code(arm.kind in OWN)
 
 
 @functools.cache
 def _code(network: bool) -> str:
-    libraries = ("torch", "numpy") if network else ("scikit-learn", "numpy", "matminer", "pymatgen-core")
+    libraries = ("scikit-learn", "numpy", *(("torch",) if network else ("matminer", "pymatgen-core")))
     files = {path.relative_to(PACKAGE).as_posix(): _meaning(path)
              for name in (NETWORK_CODE if network else BASELINE_CODE) for path in _files(PACKAGE / name)}
     return _digest([files, {library: version(library) for library in libraries}])

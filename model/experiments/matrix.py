@@ -16,7 +16,9 @@ from features.params import Section
 from model import blend
 from model.params import TrainParams
 
-Kind = Literal["network", "trees", "boosting", "ridge_words"]
+Kind = Literal["network", "text_trees", "trees", "boosting", "ridge_words"]
+OWN: tuple[Kind, ...] = ("network", "text_trees")
+"""What a model of this project is made of."""
 TextsShown = Literal["own", "anothers", "random", "formula_and_space_group", "document", "facts"]
 NO_CONTROL = "none"
 FILE = Path(__file__).with_name("matrix.yaml")
@@ -44,18 +46,15 @@ class Arm(Section):
     """One way to predict."""
 
     kind: Kind
-    """`network`: this project's. `trees`: extremely randomised, `boosting`: gradient boosting, both on Magpie
-    statistics of the composition, density, volume per atom and the cell. `ridge_words`: on tf-idf of words and pairs of
-    words of the description."""
+    """`network`: this project's. `text_trees`: this project's boosted trees on the text. `trees`: extremely randomised,
+    `boosting`: gradient boosting, both on Magpie statistics of the composition, density, volume per atom and the cell.
+    `ridge_words`: on tf-idf of words and pairs of words of the description."""
     train: dict[str, Any] = Field(default_factory=dict)
     """Parameters of section `train`, over those of the matrix; of networks."""
     texts: TextsShown = "own"
     """Which text a crystal gets, unless a control shows another; of networks that read one."""
     facts: bool = False
     """Trees also read the facts of the description."""
-    cell: bool = True
-    """Trees read density, volume per atom and cell. Without, they know only what a description says: formula and, with
-    `facts`, facts, of whatever text a control shows."""
     seeds: int | None = Field(default=None, ge=1, le=100)
     """Number of seeds, if it is another than the matrix's."""
     controls: list[str] = Field(default_factory=list)
@@ -64,8 +63,9 @@ class Arm(Section):
     @property
     def reads_text(self) -> bool:
         """Whether anything of the description reaches the prediction."""
-        return self.train.get("fusion") != "structure_only" if self.kind == "network" \
-            else self.facts or not self.cell or self.kind == "ridge_words"
+        if self.kind in OWN:
+            return self.train.get("fusion") != "structure_only"
+        return self.facts or self.kind == "ridge_words"
 
 
 class Control(Section):
@@ -127,16 +127,14 @@ class Matrix(Section):
             _known(f"datasets.{name}.arms", dataset.arms or [], self.arms)
         for name, arm in self.arms.items():
             _known(f"arms.{name}.controls", arm.controls, self.controls)
-            if arm.texts != "own" and not (arm.kind == "network" and arm.reads_text):
+            if arm.texts != "own" and not (arm.kind in OWN and arm.reads_text):
                 raise ValueError(f"arms.{name}.texts is one of networks that read a text")
             if arm.texts != "own" and any(self.controls[one].texts != "own" for one in arm.controls):
                 raise ValueError(f"arms.{name}: with texts of its own, its controls cannot show others")
-            if arm.kind not in ("trees", "boosting") and not arm.cell:
-                raise ValueError(f"arms.{name}.cell is one of trees and boosting")
             if arm.controls and not arm.reads_text:
                 raise ValueError(f"arms.{name} reads no text and so has no controls")
             for control in arm.controls:
-                if arm.kind != "network" and (self.controls[control].texts in ("random", "document", "facts")
+                if arm.kind not in OWN and (self.controls[control].texts in ("random", "document", "facts")
                                               or self.controls[control].train):
                     raise ValueError(f"arms.{name}.controls: {control} is one of networks, {name} is none")
                 if arm.kind in ("trees", "boosting") and self.controls[control].texts == "formula_and_space_group":

@@ -1,4 +1,4 @@
-"""One cell of a network: trained on a fold's training crystals, stopped by its validation, asked for its test."""
+"""One cell of a network, or of trees on texts: learned from a fold's training crystals, stopped by its validation."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from model.experiments.matrix import TextsShown
 from model.inference import load_splits, predict
 from model.params import TrainParams
 from model.training.fit import deterministic, fit
+from model.training.trees import grow
 
 
 def predicted(root: Path, params: TrainParams, texts: TextsShown, parts: Mapping[str, str],
-              groups: dict[str, str]) -> Predicted:
+              groups: dict[str, str], trees: bool = False) -> Predicted:
     """Transformed predictions of the fused branch.
 
     Args:
@@ -28,6 +29,7 @@ def predicted(root: Path, params: TrainParams, texts: TextsShown, parts: Mapping
         texts: which text a crystal gets, in every part.
         parts: part of each crystal by id.
         groups: reduced formula of each crystal by id.
+        trees: those on the text, in the place of a network.
     """
     deterministic()
     device = torch.device(pick_device(params.device))
@@ -35,7 +37,7 @@ def predicted(root: Path, params: TrainParams, texts: TextsShown, parts: Mapping
     if params.with_text:
         splits = {part: controls.shown(root, splits[part], texts, groups, (params.seed, number))
                   for number, part in enumerate(PARTS)}
-    fitted = fit(params, splits, device, quiet=True)
+    fitted = grow(params.trees, splits, params.seed) if trees else fit(params, splits, device, quiet=True)
 
     def values(part: str) -> dict[str, float]:
         dataset = splits[part]

@@ -1,9 +1,10 @@
 """Several networks that predict together: each has learned alone, and their predictions are averaged with weights.
 
-The networks are of up to three kinds (`model.params.Kind`): of structure and text together, of structure alone, of text
-alone. Networks of one kind count alike; how much each kind counts is learned on the validation crystals when all
-networks have been trained (`model/blend.py`). So a model of structure networks and text networks is late fusion: no
-gradient of the text ever reaches a structure network, which is the very one that is trained alone.
+They are of up to four kinds (`model.params.MemberKind`): networks of structure and text together, of structure alone,
+of text alone, and boosted trees on the text. Those of one kind count alike; how much each kind counts is learned on the
+validation crystals when all have been trained (`model/blend.py`). So a model of structure networks and what reads the
+text alone is late fusion: no gradient of the text ever reaches a structure network, which is the very one that is
+trained alone.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from model.input.batch import StructureBatch, TextBatch
 from model.input.words import WordBatch
 from model.nets.fusion import Tokens
 from model.nets.network import MultimodalNet, Prediction
-from model.params import KINDS, TrainParams
+from model.nets.trees import TextTrees
+from model.params import MEMBERS, READERS, MemberKind, TrainParams
 
 
 class Ensemble(nn.Module):
@@ -28,9 +30,12 @@ class Ensemble(nn.Module):
     def __init__(self, params: TrainParams, text_dim: int) -> None:
         super().__init__()
         networks = params.networks()
-        self.kinds = [kind for kind, _ in networks]
+        self.kinds: list[MemberKind] = [kind for kind, _ in networks]
         self.nets = nn.ModuleList([MultimodalNet(one, text_dim) for _, one in networks])
-        there = torch.tensor([float(kind in self.kinds) for kind in KINDS])
+        trees = params.members.trees
+        self.kinds += ["trees"] * trees
+        self.nets.extend(TextTrees(params.trees) for _ in range(trees))
+        there = torch.tensor([float(kind in self.kinds) for kind in MEMBERS])
         self.register_buffer("weights", there / there.sum())
 
     def forward(self, structure: StructureBatch, text: TextBatch | WordBatch) -> Prediction:
@@ -50,25 +55,30 @@ class Ensemble(nn.Module):
 
         A network that cannot predict for a crystal (one of text alone, without a text) is left out, and its weight
         goes to the others; a crystal without a text has no prediction by text. *Structure* is the mean over the
-        networks of structure alone where there are any, else that of the structure branches of the others; *text*
-        likewise.
+        networks of structure alone where there are any, else that of the structure branches of the others; *text* is
+        that of what reads the text alone, weighted, else that of the text branches.
         """
         every = [net.fuse(a, w) for net, a, w in zip(self.networks(), atoms, words, strict=True)]
         fused = torch.stack([one.fused for one in every])
-        by_kind = torch.stack([self._mean(fused, kind) for kind in KINDS])
-        # one that counts for nothing still predicts where no other does; beside a weight, 1e-12 is nothing in float32
-        weight = torch.where(by_kind.isnan(), 0.0, self.weights[:, None] + 1e-12)
-        blended = (by_kind.nan_to_num() * weight).sum(0) / weight.sum(0)
-        by_text = by_kind[2] if "text" in self.kinds else torch.stack([one.text for one in every]).nanmean(0)
+        by_kind = torch.stack([self._mean(fused, kind) for kind in MEMBERS])
+        readers = [place for place, kind in enumerate(MEMBERS) if kind in READERS and kind in self.kinds]
+        by_text = self._blended(by_kind, readers) if readers else torch.stack([one.text for one in every]).nanmean(0)
         attention = [one.attention for one in every if one.attention is not None]
         return Prediction(
-            blended,
+            self._blended(by_kind, range(len(MEMBERS))),
             by_kind[1] if "structure" in self.kinds else torch.stack([one.structure for one in every]).nanmean(0),
             torch.where(words[0].present, by_text, torch.nan),
             torch.stack(attention).mean(0) if attention else None,
             _spread(fused))
 
-    def networks(self) -> list[MultimodalNet]:
+    def _blended(self, by_kind: Tensor, places: Sequence[int]) -> Tensor:
+        """`[crystals]`, weighted mean over some kinds of `by_kind`; not a number where none of them predicts."""
+        chosen, weight = by_kind[list(places)], self.weights[list(places), None]
+        # one that counts for nothing still predicts where no other does; beside a weight, 1e-12 is nothing in float32
+        weight = torch.where(chosen.isnan(), 0.0, weight + 1e-12)
+        return (chosen.nan_to_num() * weight).sum(0) / weight.sum(0)
+
+    def networks(self) -> list[MultimodalNet | TextTrees]:
         """In the order of `kinds`."""
         return list(self.nets)  # type: ignore[arg-type]
 

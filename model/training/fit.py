@@ -23,6 +23,7 @@ from model.inference import predict
 from model.input.batch import Ints
 from model.input.loader import Batch, Dataset
 from model.nets.network import MultimodalNet, draw_hidden, joint_loss
+from model.nets.trees import TextTrees
 from model.params import TrainParams
 from model.training.parallel import ALONE, Team
 from model.training.resume import Resume
@@ -32,13 +33,13 @@ from model.training.resume import Resume
 class Fitted:
     """A trained network and what its predictions are counted in."""
 
-    net: MultimodalNet
-    """With the weights of the best epoch."""
+    net: MultimodalNet | TextTrees
+    """With the weights of the best epoch, or the best number of trees."""
     mean: float
     std: float
     """Of the training crystals' transformed targets."""
     history: list[dict[str, float]]
-    """The learning curve."""
+    """The learning curve; none of trees."""
 
 
 def fit(params: TrainParams, splits: dict[str, Dataset], device: torch.device, group: Team = ALONE,
@@ -47,7 +48,7 @@ def fit(params: TrainParams, splits: dict[str, Dataset], device: torch.device, g
     training = splits["train"]
     torch.manual_seed(params.seed)
     # statistics from the training split alone
-    mean, std = float(training.targets.mean()), float(training.targets.std()) or 1.0
+    mean, std = statistics(training)
     net = MultimodalNet(params, training.text_dim)
     first = next(training.batches(training.plan(params.batch_size, (params.seed, 0))[:1]))
     net.encoder.calibrate(first.structure)  # type: ignore[operator]
@@ -62,6 +63,11 @@ def deterministic() -> None:
     torch.use_deterministic_algorithms(True)
     # nothing here reads memory that it has not written
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def statistics(training: Dataset) -> tuple[float, float]:
+    """Mean and deviation of the transformed target; a deviation of 0 counts as 1."""
+    return float(training.targets.mean()), float(training.targets.std()) or 1.0
 
 
 class _Run:

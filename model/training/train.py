@@ -1,4 +1,4 @@
-"""Stage `train`: every network of the model, the weights of their kinds, and the file that holds it all."""
+"""Stage `train`: all members of the model, the weights of their kinds, and the file that holds it all."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ from model.identity import Identity
 from model.inference import load_splits, predict
 from model.input.loader import Dataset
 from model.nets.ensemble import Ensemble
-from model.params import KINDS, TrainParams
+from model.params import MEMBERS, TrainParams
 from model.training.fit import Fitted, deterministic
 from model.training.parallel import Team, team
 from model.training.resume import Resume
 from model.training.side_by_side import fit_all
+from model.training.trees import grow
 from model.uncertainty import Calibration
 
 
@@ -51,15 +52,17 @@ def _train(root: Path, params: TrainParams, group: Team, device: torch.device) -
     resumes = [Resume(root, {"train": one.deciding(), "device": device.type, "processes": group.processes,
                              "identity": identity.to_dict(), "code": code_digest("features", "model")})
                for _, one in params.networks()]
+    trees = [grow(params.trees, splits, params.seed + number) for number in range(params.members.trees)]
     fitted = fit_all(root, params, splits, device, group, resumes)
-    for number, one in enumerate(fitted):
+    for number, one in enumerate([*fitted, *trees]):
         model.nets[number] = one.net
     if not group.leads:
         return
     weigh(model, splits["validation"], fitted[0], device)
     curves = [[{name: value for name, value in epoch.items() if name != "seconds"} for epoch in one.history]
               for one in fitted]
-    _write_curve(Paths(root).model / "learning_curve.csv", mean_curve(model.kinds, curves))
+    of = [kind for kind, _ in params.networks()]
+    _write_curve(Paths(root).model / "learning_curve.csv", mean_curve(of, curves))
     checkpoint.save(root, model, Config(
         format=checkpoint.FORMAT,
         train=params.model_dump(mode="json"),
@@ -83,7 +86,7 @@ def weigh(model: Ensemble, validation: Dataset, fitted: Fitted, device: torch.de
 
     Crystals without a text have no prediction by text alone and do not count.
     """
-    kinds = [kind for kind in KINDS if kind in model.kinds]
+    kinds = [kind for kind in MEMBERS if kind in model.kinds]
     each = [predict(net, validation, device)["fused"] for net in model.networks()]
     by_kind = np.stack([np.mean([values for of, values in zip(model.kinds, each, strict=True) if of == kind], axis=0)
                         for kind in kinds])
@@ -92,7 +95,7 @@ def weigh(model: Ensemble, validation: Dataset, fitted: Fitted, device: torch.de
     if len(kinds) == 1 or not known.any():
         return
     learned = dict(zip(kinds, blend.weights(by_kind, goal), strict=True))
-    model.weights.copy_(torch.tensor([learned.get(kind, 0.0) for kind in KINDS]))
+    model.weights.copy_(torch.tensor([learned.get(kind, 0.0) for kind in MEMBERS]))
 
 
 def calibrated(model: Ensemble, validation: Dataset, fitted: Fitted, device: torch.device) -> Calibration:

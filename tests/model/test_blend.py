@@ -52,8 +52,8 @@ def test_many_sets_are_each_for_themselves() -> None:
 
 
 def test_what_is_not_done() -> None:
-    with pytest.raises(ValueError, match="1 to 3 kinds of predictions, not 4"):
-        weights(np.stack([Y] * 4), Y)
+    with pytest.raises(ValueError, match="1 to 4 kinds of predictions, not 5"):
+        weights(np.stack([Y] * 5), Y)
     with pytest.raises(ValueError, match=r"whole number, not 0\.3"):
         weights(np.stack([Y] * 2), Y, step=0.3)
     assert len(simplex(3, 0.05)) == 231

@@ -8,9 +8,8 @@ import pytest
 
 from features.errors import UserError
 from features.store import tables
-from model.experiments import baselines, controls, vectors
+from model.experiments import baselines, controls
 from model.experiments.folds import PARTS, Population
-from model.experiments.matrix import Arm
 from model.inference import load_splits
 from model.input.loader import Dataset
 from model.params import TrainParams
@@ -140,16 +139,3 @@ def test_words_of_another_crystal(project: Path, population: Population) -> None
     spoken = baselines._speaker(population.ids, "anothers", groups, (0, 0))
     assert all(groups[i] != groups[owner] for i, owner in zip(population.ids, spoken, strict=True))
     assert baselines._texts(project, "anothers", spoken) == [described.get(i, "") for i in spoken]
-
-
-def test_what_trees_read_of_a_text_is_all_another_crystals(project: Path, population: Population) -> None:
-    """Of a text alone the formula is part; beside the cell, which is the crystal's own, only the facts are."""
-    mine, others = population.ids[:2], population.ids[2:4]
-    text = Arm(kind="boosting", cell=False, facts=True)
-    shown = baselines._vectors(project, text, mine, others)
-    assert np.array_equal(shown, baselines._vectors(project, text, others, others))
-    assert shown.shape[1] == 132 + vectors.number_of_facts()
-    beside = baselines._vectors(project, Arm(kind="boosting", facts=True), mine, others)
-    cell, facts = beside[:, :-vectors.number_of_facts()], beside[:, -vectors.number_of_facts():]
-    assert np.array_equal(cell, baselines._vectors(project, Arm(kind="boosting"), mine, mine))
-    assert np.array_equal(facts, shown[:, 132:])

@@ -77,7 +77,7 @@ def test_an_arm_with_texts_of_its_own() -> None:
     ({"mixtures": {"fused": {"parts": {"dedicated": 1}}}}, "mixtures.fused must have a name of its own"),
     ({"mixtures": {"two": {"parts": {"dedicatd": 1}}}}, "mixtures.two.parts: there is no 'dedicatd'; did you mean"),
     ({"mixtures": {"two": {"parts": {"dedicated": 0}}}}, "mixtures.two: numbers of networks must be above 0"),
-    ({"mixtures": {"one": {"parts": {"fused": 2}, "weights": "learned"}}}, "weights are learned for 2 to 3 parts"),
+    ({"mixtures": {"one": {"parts": {"fused": 2}, "weights": "learned"}}}, "weights are learned for 2 to 4 parts"),
     ({"mixtures": {"one": {"dedicated": 1}}}, "mixtures.one.parts: Field required"),
     ({"controls": {**CONTENT["controls"], "../x": {}}}, "../x: names have letters, digits and _ only"),
     ({"seed": 3}, "seed: Extra inputs are not permitted"),

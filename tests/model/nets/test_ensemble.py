@@ -21,7 +21,7 @@ def ensemble(weights: tuple[float, float, float] | None = None, **members: int) 
     params = TrainParams.model_validate({"members": {"fused": 0, **members}, "masking": NEVER_DROPPED, **PARAMS})
     model = Ensemble(params, 8).eval()
     if weights:
-        model.weights.copy_(torch.tensor(weights))
+        model.weights.copy_(torch.tensor((*weights, 0.0)))
     return model
 
 
