@@ -22,7 +22,7 @@
    `tests/model/test_stages.py::test_the_best_checkpoint_is_restored`
 7. Crystals without text were dropped without a word, files that were missing too, and exceptions swallowed.
    `tests/model/test_stages.py::test_a_crystal_without_text_is_kept`
-   `tests/model/test_stages.py::test_bad_files_do_not_stop_good_ones`
+   `tests/model/test_results.py::test_bad_files_do_not_stop_good_ones`
    `tests/pipelines/engine/test_materialize.py::test_rows_and_rejects_are_what_was_wanted`
    `tests/faults/test_errors_of_the_machine.py::test_it_stops_the_run_and_nothing_is_kept`
    `tests/faults/test_errors_of_the_machine.py::test_any_other_is_one_reject`
@@ -34,7 +34,7 @@
    `tests/model/training/test_train.py::test_another_run_does_not_take_the_state`
 9. Paraphrases, exported attention and ablations stood in the README and nowhere else.
    `tests/features/views/test_paraphrases.py::test_rules_change_words_and_no_facts`
-   `tests/model/test_stages.py::test_a_change_is_what_the_prediction_loses`
+   `tests/model/test_results.py::test_a_change_is_what_the_prediction_loses`
    `tests/model/experiments/test_matrix.py::test_the_projects_own_matrix`
    `tests/model/experiments/test_run.py::test_wrong_text_changes_what_reads_it`
    `tests/test_readme.py::test_every_command_is_there`
