@@ -83,6 +83,13 @@ class Coverage:
         return {element: self.elements.get(element, 0) for element in elements}
 
 
+def read_crystals(root: Path, ids: Sequence[str]) -> list[dict[str, Any]]:
+    """`COLUMNS` of these crystals, in their order."""
+    rows = tables.read(root, "materials", ["material_id", *COLUMNS], ids).to_pylist()
+    of = {row["material_id"]: row for row in rows}
+    return [of[one] for one in ids]
+
+
 def in_words(outside: Sequence[Outside]) -> str:
     """All of it in one line; empty if there is nothing."""
     return "; ".join(one.message for one in outside)

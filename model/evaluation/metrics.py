@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from features.views import chgnet_atoms
 from model.checkpoint import Trained
+from model.chemistry import classes
 from model.inference import predict
 from model.input import loader
 from model.input.batch import Ints
@@ -17,6 +19,8 @@ from model.params import MEMBERS, EvaluateParams, Kind
 from model.uncertainty import CONFIDENCE
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Rows = Sequence[Mapping[str, Any]]
 
 
 def names(trained: Trained) -> dict[Kind, str]:
@@ -35,7 +39,7 @@ def predict_all(trained: Trained, dataset: Dataset, texts_of: Ints | None = None
 
 
 def measure(trained: Trained, test: Dataset, predicted: dict[str, Floats], params: EvaluateParams) -> dict[str, Any]:
-    """All metrics of the test split, with bootstrap intervals over its crystals.
+    """The errors on the test split, with bootstrap intervals over its crystals.
 
     `mae_shuffled_text` gives every crystal another one's description, at test time: a fused branch that reads its
     text must get worse. `mae_no_text` is the fused branch without any text. A model of several networks has
@@ -84,7 +88,6 @@ def measure(trained: Trained, test: Dataset, predicted: dict[str, Floats], param
         "test_natural": interval(natural(predicted["fused"]), "mae"),
         "baseline": baseline,
         "confidence": params.confidence,
-        "intervals": covered(trained, test, predicted),
         "split": trained.config.split_sizes,
         "parameters": trained.config.parameters,
         "networks": {kind: trained.net.kinds.count(kind) for kind in trained.net.kinds},
@@ -93,14 +96,39 @@ def measure(trained: Trained, test: Dataset, predicted: dict[str, Floats], param
     }
 
 
-def covered(trained: Trained, test: Dataset, predicted: dict[str, Floats]) -> dict[str, float | None]:
+def covered(trained: Trained, test: Dataset, predicted: dict[str, Floats], crystals: Rows,
+            training: Rows) -> dict[str, Any]:
     """How many test crystals the intervals hold, and how wide these are, in the learned unit.
 
-    Too few validation crystals for the confidence make intervals without ends, which have no width.
+    Over all, and `by` chemistry, number of elements, and whether the training crystals support a prediction: `inside`
+    or `outside` of what they reach (`model/coverage.py`). Each class that has a test crystal says how many it has, and
+    how many training crystals are of it. Too few validation crystals for the confidence make intervals without ends,
+    which have no width.
+
+    Args:
+        trained: the model.
+        test: the test crystals.
+        predicted: predictions for them, as `predict_all` makes them.
+        crystals: their rows of `materials`, in the same order.
+        training: the training crystals' rows.
     """
     low, high = trained.calibration.interval(predicted["fused"], predicted["spread"], CONFIDENCE)
-    return {"confidence": CONFIDENCE, "coverage": float(((low <= test.targets) & (test.targets <= high)).mean()),
-            "mean_width": _finite((high - low).mean()), "median_width": _finite(np.median(high - low))}
+    held, width = (low <= test.targets) & (test.targets <= high), high - low
+    outside = np.array([bool(trained.coverage.outside(row)) for row in crystals])
+    groups = {**classes([row["elements"] for row in crystals]),
+              "support": {name: mine for name, mine in (("inside", ~outside), ("outside", outside)) if mine.any()}}
+    trained_on = {**classes([row["elements"] for row in training]),
+                  "support": {"inside": np.full(len(training), True)}}
+
+    def of(mine: Bools, learned: Bools) -> dict[str, float | None]:
+        return {"crystals": int(mine.sum()), "training_crystals": int(learned.sum()),
+                "coverage": float(held[mine].mean()), "mean_width": _finite(width[mine].mean())}
+
+    nobody, everybody = np.full(len(training), False), np.full(len(training), True)
+    return {"confidence": CONFIDENCE, **of(np.full(len(test), True), everybody),
+            "median_width": _finite(np.median(width)),
+            "by": {by: {name: of(mine, trained_on[by].get(name, nobody)) for name, mine in group.items()}
+                   for by, group in groups.items()}}
 
 
 def _finite(value: np.floating[Any]) -> float | None:

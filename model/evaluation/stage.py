@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,10 @@ from features.paths import Paths
 from features.progress import say
 from features.store.files import write_text
 from features.view import column
-from model import checkpoint
+from model import checkpoint, coverage
 from model.checkpoint import Trained
 from model.curves import mean_curve
-from model.evaluation.metrics import Floats, measure, names, predict_all, pretrained_on
+from model.evaluation.metrics import Floats, Rows, covered, measure, names, predict_all, pretrained_on
 from model.identity import require_same
 from model.inference import load_splits
 from model.input import loader
@@ -41,6 +42,8 @@ PREDICTIONS = pa.schema([
     column("y_fused", pa.float64(), "transformed prediction of the fused branch"),
     column("y_low", pa.float64(), f"lower end of its {CONFIDENCE:.0%} interval"),
     column("y_high", pa.float64(), "upper end of it"),
+    column("outside", pa.string(), "what of the crystal no training crystal reaches, so that the interval promises "
+           "nothing; null if there is nothing"),
     column("y_structure_only", pa.float64(), "the same of the structure branch; null if it did not learn"),
     column("y_text_only", pa.float64(), "the same of the text branch; null if it did not learn, and for a "
            "crystal without text"),
@@ -61,15 +64,17 @@ def evaluate(root: Path) -> None:
     if len(splits["test"]) < 2:
         raise UserError("the test split has only one crystal, too few to test on: take more (ingest.limit)")
     predictions = {name: predict_all(trained, split) for name, split in splits.items()}
-    metrics = measure(trained, splits["test"], predictions["test"], params)
+    crystals = {name: coverage.read_crystals(root, split.ids) for name, split in splits.items()}
+    intervals = covered(trained, splits["test"], predictions["test"], crystals["test"], crystals["train"])
+    metrics = {**measure(trained, splits["test"], predictions["test"], params), "intervals": intervals}
     folder = Paths(root).results
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "metrics.json", json.dumps(metrics, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
-    rows = _rows(trained, splits, predictions)
+    rows = _rows(trained, splits, predictions, crystals)
     publish(root, "predictions", PREDICTIONS, ("material_id",), rows)
     _write_parity(folder / "parity.csv", rows)
     curve = mean_curve([kind for kind, _ in trained.params.networks()], trained.config.history)
-    pages.write_evaluation(folder / "report.html", metrics, rows, curve, names(trained))
+    pages.write_evaluation(folder / "report.html", metrics, rows, curve, list(names(trained).items()))
     catalog.refresh(root)
     test, base = metrics["test"], metrics["baseline"]
     others = "".join(f"{label} {test[key]:.4f}, " for key, label in (
@@ -78,13 +83,16 @@ def evaluate(root: Path) -> None:
         ("mae_shuffled_text", "shuffled text"), ("mae_no_text", "no text")) if key in test)
     say(f"evaluate: test MAE {test['mae']:.4f} [{test['mae_low']:.4f}, {test['mae_high']:.4f}] {metrics['unit']}, "
         f"{others}mean predictor {base['mean_mae']:.4f}")
+    beyond = intervals["by"]["support"].get("outside", {"crystals": 0})["crystals"]
+    say(f"evaluate: intervals of {CONFIDENCE:.0%} hold {intervals['coverage']:.1%} of {intervals['crystals']} test "
+        f"crystals" + (f"; {beyond} of these lie outside the training data" if beyond else ""))
     if metrics["pretrained_on"]:
         say(f"evaluate: the structure encoder is pretrained ({metrics['pretrained_on']}) and may have seen these "
             "crystals")
 
 
-def _rows(trained: Trained, splits: dict[str, Dataset],
-          predicted: dict[str, dict[str, Floats]]) -> list[dict[str, Any]]:
+def _rows(trained: Trained, splits: dict[str, Dataset], predicted: dict[str, dict[str, Floats]],
+          crystals: Mapping[str, Rows]) -> list[dict[str, Any]]:
     name, learns = trained.params.transform, trained.params.learns
     ends = {split: trained.calibration.interval(made["fused"], made["spread"], CONFIDENCE)
             for split, made in predicted.items()}
@@ -106,6 +114,7 @@ def _rows(trained: Trained, splits: dict[str, Dataset],
             "y_fused": float(predicted[split]["fused"][row]),
             "y_low": float(ends[split][0][row]),
             "y_high": float(ends[split][1][row]),
+            "outside": coverage.in_words(trained.coverage.outside(crystals[split][row])) or None,
             "y_structure_only": of_branch(split, "structure", row),
             "y_text_only": of_branch(split, "text", row),
             "pretrained_on": pretrained_on(trained),

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from model.chemistry import classes
 from model.experiments import sheets
 from model.experiments.blending import Blend
 from model.experiments.matrix import OWN, Matrix
@@ -31,16 +32,6 @@ COLUMNS = ("dataset", "target", "arm", "members", "by", "value", "crystals", "co
 KEY = ("dataset", "target", "arm", "members", "by", "value")
 """Columns that identify a line."""
 ALL = "all"
-CLASSES = {
-    "oxide": {"O"},
-    "halide": {"F", "Cl", "Br", "I", "At"},
-    "chalcogenide": {"S", "Se", "Te", "Po"},
-    "pnictide": {"N", "P", "As", "Sb", "Bi"},
-    "other with nonmetal": {"H", "B", "C", "Si", "He", "Ne", "Ar", "Kr", "Xe", "Rn"},
-}
-"""The first that has an element of the formula is its class."""
-INTERMETALLIC = "intermetallic"
-"""The class of a formula that has none of them."""
 
 
 @dataclass(frozen=True)
@@ -81,18 +72,10 @@ def _is_asked(line: Line, matrix: Matrix) -> bool:
 def _rows(line: Line, blend: Blend) -> Iterator[Covered]:
     held, width = _held(blend)
     formulas = [elements(formula) for formula in blend.ground.formulas]
-    kinds = {ALL: np.full(len(formulas), ALL), "chemistry": np.array([chemistry(one) for one in formulas]),
-             "elements": np.array([str(len(one)) for one in formulas])}
-    for by, values in kinds.items():
-        for value in sorted(set(values.tolist()), key=_place):
-            mine = values == value
+    for by, groups in {ALL: {ALL: np.full(len(formulas), True)}, **classes(formulas)}.items():
+        for value, mine in groups.items():
             yield Covered(line.name.dataset, line.name.target, line.name.arm, line.members, by, value, int(mine.sum()),
                           float(held[:, mine].mean()), float(width[:, mine].mean()))
-
-
-def _place(value: str) -> int:
-    """Where a class or a number of elements stands among its like."""
-    return int(value) if value.isdigit() else [*CLASSES, INTERMETALLIC, ALL].index(value)
 
 
 def _held(blend: Blend) -> tuple[NDArray[np.bool_], Floats]:
@@ -112,11 +95,6 @@ def _held(blend: Blend) -> tuple[NDArray[np.bool_], Floats]:
 def elements(formula: str) -> set[str]:
     """The elements of a formula."""
     return set(re.findall(r"[A-Z][a-z]?", formula))
-
-
-def chemistry(there: set[str]) -> str:
-    """The class of a crystal, from its elements: see `CLASSES`."""
-    return next((name for name, ones in CLASSES.items() if ones & there), INTERMETALLIC)
 
 
 def as_csv(rows: Sequence[Covered]) -> str:

@@ -6,7 +6,7 @@ import functools
 import io
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,6 @@ import jinja2
 from markupsafe import Markup
 
 from features.store.files import write_text
-from model.curves import Curve
-from model.params import KINDS, Kind
 from model.records import Explanation
 
 ERRORS = (("mae", "structure and text, fused"), ("mae_structure_networks", "its networks of structure alone"),
@@ -23,6 +21,10 @@ ERRORS = (("mae", "structure and text, fused"), ("mae_structure_networks", "its 
             ("mae_own_structure_branch", "its own structure branch"), ("mae_own_text_branch", "its own text branch"),
             ("mae_shuffled_text", "fused, with another crystal's text (control)"),
             ("mae_no_text", "fused, without text"))
+Branches = Sequence[tuple[str, str]]
+"""Each branch, and what its error is called in the metrics."""
+Curve = Sequence[Mapping[str, float]]
+"""For each epoch `epoch` and `validation_mae_` of each branch."""
 
 
 @functools.cache
@@ -32,11 +34,12 @@ def _environment() -> jinja2.Environment:
 
 
 def write_evaluation(path: Path, metrics: dict[str, Any], rows: list[dict[str, Any]],
-                     history: Curve, branches: Mapping[Kind, str]) -> None:
-    """Metrics with their intervals, parity plot and learning curve on one page; `branches`: what errors are called."""
+                     history: Curve, branches: Branches) -> None:
+    """Metrics with their intervals, parity plot and learning curve on one page."""
     page = _environment().get_template("report.html").render(
         metrics=metrics, branches=[branch for branch in ERRORS if branch[0] in metrics["test"]],
-        parity=_parity(metrics, rows), curve=_curve(metrics, history, branches))
+        intervals=_intervals(metrics["intervals"]), parity=_parity(metrics, rows),
+        curve=_curve(metrics, history, branches))
     write_text(path, page)
 
 
@@ -75,6 +78,14 @@ def _shaded(explanation: Explanation) -> dict[str, Any]:
             "coarse": by_kind["modality"] + by_kind["region"]}
 
 
+def _intervals(measured: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The lines of the table of intervals: what the crystals of each are called, and what was measured."""
+    by = measured["by"]
+    return [("all", measured), *by["chemistry"].items(),
+            *((f"of {number} element{'' if number == '1' else 's'}", row) for number, row in by["elements"].items()),
+            *((f"{name} the training data", row) for name, row in by["support"].items())]
+
+
 def _parity(metrics: dict[str, Any], rows: list[dict[str, Any]]) -> Markup:
     test = [row for row in rows if row["split"] == "test"]
     figure, axes = _figure()
@@ -88,11 +99,11 @@ def _parity(metrics: dict[str, Any], rows: list[dict[str, Any]]) -> Markup:
     return _svg(figure)
 
 
-def _curve(metrics: dict[str, Any], history: Curve, branches: Mapping[Kind, str]) -> Markup:
+def _curve(metrics: dict[str, Any], history: Curve, branches: Branches) -> Markup:
     figure, axes = _figure()
-    for name in KINDS:
+    for name, error in branches:
         values = [row[f"validation_mae_{name}"] for row in history]
-        if branches[name] in metrics["test"] and not all(map(math.isnan, values)):
+        if error in metrics["test"] and not all(map(math.isnan, values)):
             axes.plot([row["epoch"] for row in history], values, label=name)
     axes.set_xlabel("epoch")
     axes.set_ylabel(f"validation MAE / {metrics['unit']}")

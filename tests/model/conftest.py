@@ -1,9 +1,12 @@
-"""A small project that tests read and do not change."""
+"""Small projects that tests read and do not change."""
 
 from pathlib import Path
 
 import pytest
 
+from model.evaluation import stage as evaluation
+from model.explanation import stage as explanation
+from model.training import train as training
 from tests.model.small import small_project
 
 
@@ -11,3 +14,14 @@ from tests.model.small import small_project
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All test crystals up to their embeddings; mp-30 has no text."""
     return small_project(tmp_path_factory.mktemp("small"), without_text=("mp-30",))
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a model, its evaluation and its explanations."""
+    # fast enough for the gates to the text to open in four epochs
+    root = small_project(tmp_path_factory.mktemp("trained"), without_text=("mp-30",), train={"learning_rate": 0.005})
+    training.train(root)
+    evaluation.evaluate(root)
+    explanation.explain_stage(root)
+    return root

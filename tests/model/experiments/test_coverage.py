@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from model.experiments import coverage
-from model.experiments.coverage import COLUMNS, Covered, as_csv, chemistry, coverages, elements, outside
+from model.experiments.coverage import COLUMNS, Covered, as_csv, coverages, elements, outside
 from model.experiments.folds import Population
 from model.experiments.results import Results
 from model.experiments.runs import Ground
@@ -56,13 +56,9 @@ def test_errors_that_the_validation_does_not_have_are_said(tmp_path: Path) -> No
     assert outside(rows) == [f"tiny k_vrh dedicated, {members} {said}" for members in (2, 3)]
 
 
-@pytest.mark.parametrize(("formula", "expected"), [
-    ("LiFePO4", "oxide"), ("NaCl", "halide"), ("BiTeI", "halide"), ("ZnS", "chalcogenide"), ("GaN", "pnictide"),
-    ("Si", "other with nonmetal"), ("TiC", "other with nonmetal"), ("Ni3Al", "intermetallic"), ("Co", "intermetallic"),
-    ("Cs", "intermetallic"),
-])
-def test_chemistry(formula: str, expected: str) -> None:
-    assert chemistry(elements(formula)) == expected
+def test_elements_of_a_formula() -> None:
+    assert [elements(formula) for formula in ("LiFePO4", "Co", "CO", "Mg3(SiO4)2")] == [
+        {"Li", "Fe", "P", "O"}, {"Co"}, {"C", "O"}, {"Mg", "Si", "O"}]
 
 
 def test_every_crystal_is_in_one_class_of_each_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from model.experiments import fingerprints
 from model.experiments.fingerprints import BASELINE_CODE, NETWORK_CODE
 from model.experiments.folds import Population
 from model.experiments.matrix import Cell
+from model.experiments.reports import Report
 from tests.model.experiments.tiny import CONTENT, matrix
 
 REPO = Path(__file__).parents[3]
@@ -74,10 +75,16 @@ def test_only_what_reads_the_text_depends_on_its_tables(project: Path) -> None:
 
 
 def test_the_stage_of_dvc() -> None:
-    """It reads the tables whose identity is in fingerprints, and always asks those, and not DVC, what is missing."""
+    """It reads the tables whose identity is in fingerprints, and always asks those, and not DVC, what is missing.
+
+    The CSV files that `report` writes are its outs, kept in git.
+    """
     (stage,) = yaml.safe_load((REPO / "model" / "experiments" / "dvc.yaml").read_text())["stages"].values()
     assert stage["always_changed"] is True
     tables = {Path(dep).name for dep in stage["deps"]}
     made = {Path(out).name for one in yaml.safe_load((REPO / "dvc.yaml").read_text())["stages"].values()
             for out in one["outs"] if out.startswith("data/features/")}
-    assert {"materials", "splits", "structures", "descriptions", "text_embeddings"} <= tables <= made
+    read = {"materials", "splits", "structures", "descriptions", "text_embeddings", "text_tokens"}
+    assert read <= tables <= made
+    sheets = [path.relative_to(REPO).as_posix() for path, _, _ in Report([], []).sheets(REPO)]
+    assert stage["outs"] == [{path: {"cache": False, "persist": True}} for path in sheets]

@@ -1,0 +1,209 @@
+"""What evaluate, explain and predict say with a trained model: errors and controls, changes, files of crystals."""
+
+import copy
+import errno
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pymatgen.core import Structure
+from pymatgen.io.vasp.inputs import Poscar
+
+from features import catalog, sentences
+from features.errors import UserError
+from features.paths import Paths
+from features.store import tables
+from features.view import Batch
+from model import checkpoint, inference, predict
+from model.checkpoint import Trained
+from model.evaluation import metrics
+from model.input import loader
+from model.input.batch import IMAGES, Text, collate_texts
+from model.nets import fusion
+from model.params import EvaluateParams
+from tests.conftest import CRYSTALS
+from tests.features.formats.test_formats import extxyz
+from tests.model.small import described, no_text
+
+
+def test_metrics_hold_what_the_design_says(trained: Path) -> None:
+    """Each figure again from the predictions table, another way, and its interval from the spread of the errors."""
+    written = json.loads((Paths(trained).results / "metrics.json").read_text())
+    rows = [row for row in tables.read(trained, "predictions").to_pylist() if row["split"] == "test"]
+    true = np.array([row["y_true"] for row in rows])
+    errors = {branch: np.abs(np.array([row[f"y_{branch}"] for row in rows]) - true)
+              for branch in ("fused", "structure_only", "text_only")}
+    training = [np.log10(row["k_vrh"]) for row in tables.read(trained, "materials").to_pylist()
+                if row["material_id"] in set(loader.load(trained, "k_vrh", "log10", IMAGES)["train"].ids)]
+    expected = {"mae": errors["fused"], "mae_own_structure_branch": errors["structure_only"],
+                "mae_own_text_branch": errors["text_only"],
+                "fused_minus_own_structure_branch": errors["fused"] - errors["structure_only"]}
+    for key, values in expected.items():
+        low, middle, high = (written["test"][f"{key}{end}"] for end in ("_low", "", "_high"))
+        assert middle == pytest.approx(values.mean())
+        assert high - low == pytest.approx(2 * 1.96 * values.std() / np.sqrt(len(values)), rel=0.25)
+    assert written["baseline"]["mean_mae"] == pytest.approx(np.abs(true - np.mean(training)).mean())
+    assert sum(written["split"].values()) == 31
+    assert (written["unit"], written["natural_unit"]) == ("log10(GPa)", "GPa")
+
+
+def test_an_interval_covers_as_often_as_it_says() -> None:
+    """Of samples whose true mean is known, the interval of 90 % misses about one in ten."""
+    rng = np.random.default_rng(0)
+    params = EvaluateParams(bootstrap=400, confidence=0.9)
+    intervals = [metrics.bootstrap(rng.normal(3.0, 1.0, 60), params) for _ in range(300)]
+    assert 0.84 < np.mean([low < 3.0 < high for low, high in intervals]) < 0.94
+
+
+def test_the_shuffled_control_gives_each_crystal_anothers_text(trained: Path) -> None:
+    """With a fused branch that only reads text, its predictions are those of the crystals whose text was taken."""
+    model = checkpoint.load(trained)
+    splits = loader.load(trained, "k_vrh", "log10", IMAGES)
+    net = copy.deepcopy(model.net)
+    (one,) = net.networks()
+    one.fusion, one.head_fused = fusion.TextOnly(), one.head_text
+    blind = replace(model, net=net)
+    test, params = splits["test"], EvaluateParams(shuffles=3, seed=5)
+    rng = np.random.default_rng(params.seed)
+    own = metrics.predict_all(blind, test)
+    expected = np.mean([np.abs(own["fused"][metrics.anothers(test, rng)] - test.targets) for _ in range(3)])
+    measured = metrics.measure(blind, test, own, params)["test"]
+    assert measured["mae_shuffled_text"] == pytest.approx(expected)
+    assert measured["mae_shuffled_text"] != pytest.approx(measured["mae"])
+
+
+def test_metrics_follow_from_the_predictions_table(trained: Path) -> None:
+    metrics = json.loads((Paths(trained).results / "metrics.json").read_text())
+    query = ("select avg(abs(y_fused - y_true)) as mae, avg(abs(value_fused - value_true)) as gpa "
+             "from predictions where split = 'test'")
+    errors = catalog.query(trained, query).to_pylist()[0]
+    assert errors["mae"] == pytest.approx(metrics["test"]["mae"])
+    assert errors["gpa"] == pytest.approx(metrics["test_natural"]["mae"])
+
+
+def test_shuffling_leaves_nobody_his_own_text() -> None:
+    rng = np.random.default_rng(0)
+    for count in (2, 3, 10, 57):
+        order = metrics.derangement(count, rng)
+        assert sorted(order) == list(range(count))
+        assert all(index != given for index, given in enumerate(order))
+
+
+def test_a_change_is_what_the_prediction_loses(trained: Path) -> None:
+    """Every row of an explanation again, by the whole network on a text that really lacks the piece."""
+    model = checkpoint.load(trained)
+    rows = tables.read(trained, "attributions").to_pylist()
+    large: set[str] = set()
+    for material_id in {row["material_id"] for row in rows}:
+        large |= compared(trained, model, [row for row in rows if row["material_id"] == material_id])
+    # what is compared is more than what rounding can do
+    assert large == {"sentence", "region", "token", "modality"}
+
+
+def compared(root: Path, model: Trained, mine: list[dict[str, Any]]) -> set[str]:
+    """Which kinds of rows of one crystal's explanation have a change that rounding cannot make, if all are right."""
+    material_id, large = mine[0]["material_id"], set()
+    (described,) = tables.read(root, "descriptions", ids=[material_id]).to_pylist()
+    tagged = sentences.from_rows(described["sentences"])
+    encoded = inference.load_encoder(model).encode([described["text"]], [tagged])[0]
+    crystal = loader.read_crystals(root, [material_id], IMAGES).batch()
+    regions = np.array([sentences.REGIONS.index(tag.region) for tag in tagged])
+
+    def value(keep: Callable[[int], bool] = lambda _: True, token: int | None = None) -> float:
+        """Prediction from the sentences that `keep` names, without one token."""
+        vectors, places = [], []
+        for place in range(len(tagged)):
+            of_sentence = np.flatnonzero(encoded.sentence_of == place)
+            tokens = encoded.tokens[of_sentence[of_sentence != (-1 if token is None else token)]]
+            if keep(place) and len(tokens):
+                vectors.append(tokens.mean(axis=0, dtype=np.float64).astype(np.float16).astype(np.float32))
+                places.append(place)
+        text = Text(np.stack(vectors), regions[places]) if vectors else None
+        with torch.no_grad():
+            prediction = model.net(crystal, collate_texts([text], encoded.tokens.shape[1]))
+        return float(model.natural(prediction.fused)[0])
+
+    full = value()
+    for row in mine:
+        index = row["index"]
+        without = {"sentence": lambda i=index: value(lambda place: place != i),
+                   "region": lambda i=index: value(lambda place: regions[place] != i),
+                   "token": lambda i=index: value(token=i),
+                   "modality": lambda i=index: value(lambda _: False) if i == 1 else np.nan}[row["kind"]]()
+        if not np.isnan(without):
+            assert row["change"] == pytest.approx(full - without, abs=2e-5), row
+            if abs(row["change"]) > 1e-4:
+                large.add(row["kind"])
+    for kind in ("sentence", "token"):
+        pieces = [row for row in mine if row["kind"] == kind]
+        assert sum(row["attention"] for row in pieces) == pytest.approx(1.0, abs=1e-5)
+        assert all(described["text"][row["start"]:row["end"]] == row["label"] for row in pieces)
+    return large
+
+
+def test_explanations_are_one_page_without_outside_references(trained: Path) -> None:
+    page = (Paths(trained).results / "explanations.html").read_text()
+    assert "<script" not in page
+    assert "src=" not in page
+    assert "http" not in page
+
+
+def test_a_prediction_from_a_file_is_the_one_of_the_pipeline(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = {row["material_id"]: row for row in tables.read(trained, "predictions").to_pylist()}
+    described(monkeypatch, lambda *_: Batch(tables.read(trained, "descriptions", ids=["mp-149"]), [0], {}))
+    (result,) = predict.predict_files(checkpoint.load(trained), [CRYSTALS / "mp-149.cif"])
+    row = rows["mp-149"]
+    assert result.value == pytest.approx(row["value_fused"], rel=1e-5)
+    assert result.structure_only == pytest.approx(10 ** row["y_structure_only"], rel=1e-5)
+    assert result.text_only == pytest.approx(10 ** row["y_text_only"], rel=1e-5)
+    assert (result.formula, result.space_group) == ("Si", "Fd-3m")
+
+
+def test_bad_files_do_not_stop_good_ones(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    described(monkeypatch, no_text)
+    (tmp_path / "bad.cif").write_text("data_")
+    good = CRYSTALS / "mp-30.cif"
+    (tmp_path / "nan.cif").write_text(re.sub(r"_cell_length_a\s+\S+", "_cell_length_a nan", good.read_text()))
+    results = predict.predict_files(checkpoint.load(trained),
+                                    [tmp_path / "none.cif", good, tmp_path / "bad.cif", tmp_path / "nan.cif"])
+    assert [bool(result.error) for result in results] == [True, False, True, True]
+    assert results[0].error == "unreadable: none.cif: No such file or directory"
+    assert results[1].note == "no text (ValueError: robocrys: no): predicted from the structure alone"
+    assert results[1].text_only is None
+    assert results[1].value is not None
+
+
+def test_a_prediction_from_any_format_and_block(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    described(monkeypatch, no_text)
+    structure = Structure.from_file(CRYSTALS / "mp-30.cif")
+    (tmp_path / "CONTCAR").write_text(Poscar(structure).get_str(significant_figures=12))
+    (tmp_path / "a.json").write_text(structure.to_json())
+    (tmp_path / "a.xyz").write_text(extxyz(structure))
+    blocks = [re.sub("(?m)^data_.*", f"data_{name}", (CRYSTALS / f"{name}.cif").read_text())
+              for name in ("mp-30", "mp-149")]
+    (tmp_path / "two.cif").write_text("\n".join(blocks))
+    (tmp_path / "notes.txt").write_text("nothing")
+    names = ("CONTCAR", "a.json", "a.xyz", "two.cif", "notes.txt")
+    asked = [CRYSTALS / "mp-30.cif", *(tmp_path / name for name in names)]
+    *results, one, other, none = predict.predict_files(checkpoint.load(trained), asked, every_block=True)
+    assert {result.value for result in (*results[1:], one)} == {results[0].value}
+    assert other.value != one.value
+    assert (Path(one.file).name, Path(other.file).name) == ("two.cif#mp-30", "two.cif#mp-149")
+    assert (none.error or "").startswith("unknown_format: this is none of the formats that are read: CIF, POSCAR")
+
+
+@pytest.mark.parametrize("error", [MemoryError("no memory"), OSError(errno.ENOSPC, "no space"), UserError("no GPU")])
+def test_what_belongs_to_the_machine_is_not_a_files_fault(trained: Path, monkeypatch: pytest.MonkeyPatch,
+                                                          error: Exception) -> None:
+    def fails(*_: Any) -> Batch:
+        raise error
+
+    described(monkeypatch, fails)
+    with pytest.raises(type(error)):
+        predict.predict_files(checkpoint.load(trained), [CRYSTALS / "mp-30.cif"])
