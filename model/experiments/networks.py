@@ -14,13 +14,14 @@ from model.experiments import controls
 from model.experiments.folds import PARTS, Predicted
 from model.experiments.matrix import TextsShown
 from model.inference import load_splits, predict
+from model.input.targets import require_apart
 from model.params import TrainParams
 from model.training.fit import deterministic, fit
 
 
 def predicted(root: Path, params: TrainParams, texts: TextsShown, parts: Mapping[str, str],
               groups: dict[str, str]) -> Predicted:
-    """Transformed predictions of the fused branch.
+    """Transformed predictions of the fused branch. Raises `AssertionError` if a formula trains that is held out.
 
     Args:
         root: the project of the data set.
@@ -29,6 +30,7 @@ def predicted(root: Path, params: TrainParams, texts: TextsShown, parts: Mapping
         parts: part of each crystal by id.
         groups: reduced formula of each crystal by id.
     """
+    require_apart(parts, groups)
     deterministic()
     device = torch.device(pick_device(params.device))
     splits = load_splits(root, params, parts)

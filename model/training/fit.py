@@ -36,7 +36,7 @@ class Fitted:
     """With the weights of the best epoch."""
     mean: float
     std: float
-    """Of the training crystals' transformed targets."""
+    """Of the training crystals' transformed targets; of further ones nothing is kept."""
     history: list[dict[str, float]]
     """The learning curve."""
 
@@ -47,7 +47,8 @@ def fit(params: TrainParams, splits: dict[str, Dataset], device: torch.device, g
     training = splits["train"]
     torch.manual_seed(params.seed)
     # statistics from the training split alone
-    mean, std = float(training.targets.mean()), float(training.targets.std()) or 1.0
+    known = training.targets[~np.isnan(training.targets)]
+    mean, std = float(known.mean()), float(known.std()) or 1.0
     net = MultimodalNet(params, training.text_dim)
     first = next(training.batches(training.plan(params.batch_size, (params.seed, 0))[:1]))
     net.encoder.calibrate(first.structure)  # type: ignore[operator]
@@ -72,6 +73,9 @@ class _Run:
         self.net, self.params, self.mean, self.std, self.device, self.group = net, params, mean, std, device, group
         self.quiet = quiet or not group.leads
         self.training, self.validation = splits["train"], splits["validation"]
+        further = self.training.labels[:, 1:]
+        self.means = torch.tensor([mean, *np.nanmean(further, axis=0).tolist()])
+        self.stds = torch.tensor([std, *(value or 1.0 for value in np.nanstd(further, axis=0).tolist())])
         self.optimizer = make_optimizer(net, params)
         self.steps = math.ceil(len(self.training.plan(params.batch_size)) / params.accumulate)
         self.schedule = make_schedule(self.optimizer, params, self.steps * params.epochs)
@@ -125,17 +129,19 @@ class _Run:
     def _step(self, several: list[Batch], epoch: int = 0) -> torch.Tensor:
         """One step from the batches of a group; returns this process's share of the sum of the crystals' losses."""
         self.optimizer.zero_grad(set_to_none=True)
-        crystals, with_text = sum(b.crystals for b in several), sum(b.with_text for b in several)
+        crystals = sum(b.crystals for b in several)
+        labelled, with_text = (np.sum(counts, axis=0).tolist() for counts in
+                               ([b.labelled for b in several], [b.with_text for b in several]))
         total = torch.zeros((), device=self.device)
         for batch in several:
             hidden = draw_hidden(batch.structure, batch.text, batch.row, self.params.masking,
                                  (self.params.seed, epoch)).to(self.device)
             structure, text = batch.structure.to(self.device), batch.text.to(self.device)
-            goal = ((batch.target - self.mean) / self.std).to(self.device)
+            goal = ((batch.target - self.means) / self.stds).to(self.device)
             with torch.autocast(self.device.type, torch.bfloat16, self.params.precision == "bfloat16"):
                 prediction = self.net(structure, text, hidden)
             loss = joint_loss(prediction, goal, text.mask.any(dim=1), self.params.loss, batch.weight.to(self.device),
-                              crystals, with_text)
+                              labelled, with_text)
             loss.backward()
             total += loss.detach() * crystals
         self.group.sum_gradients(self.net)
