@@ -112,6 +112,11 @@ class LossWeights(Section):
     """The targets of `train.also` together. The loss of a branch is its mean absolute error of the target plus, for
     each of the n further targets, also/n times its mean absolute error over the crystals of the step that have it; each
     target is counted in standard deviations of its training crystals."""
+    contrast: float = Field(default=0.0, ge=0)
+    """Of a term that brings the pooled tokens of the structure and of the text of each crystal near each other and
+    those of different crystals apart: the symmetric InfoNCE of CLIP (Radford et al. 2021; formula in
+    `model/nets/contrast.py`) over the crystals of a batch that have both, with what `masking` drops left out. Of
+    networks that read both views; 0 builds nothing."""
 
     @model_validator(mode="after")
     def _something_is_learned(self) -> LossWeights:
@@ -324,6 +329,13 @@ class TrainParams(Section):
     def _the_further_targets_are_others(self) -> TrainParams:
         if self.target in self.also:
             raise ValueError(f"also names {self.target}, which is the target itself")
+        return self
+
+    @model_validator(mode="after")
+    def _two_views_to_contrast(self) -> TrainParams:
+        if self.loss.contrast > 0 and not (self.fuses_both and self.members.fused > 0):
+            raise ValueError("loss.contrast above 0 needs networks that read structure and text: members.fused above "
+                             "0 and a fusion of both")
         return self
 
     @model_validator(mode="after")

@@ -16,6 +16,7 @@ from features.sentences import REGIONS
 from model.input.batch import Ints, StructureBatch, TensorGroup, TextBatch
 from model.input.words import WordBatch
 from model.nets import encoders, fusion
+from model.nets.contrast import Contrast
 from model.nets.fusion import Tokens
 from model.nets.words import WordsBranch
 from model.params import LossWeights, Masking, TrainParams
@@ -33,6 +34,8 @@ class Prediction(NamedTuple):
     """`[crystals]`, standard deviation over the networks of an ensemble."""
     further: Tensor | None = None
     """`[branches, crystals, targets]`: what fused, structure and text branch predict of the targets of `train.also`."""
+    contrast: Tensor | None = None
+    """Scalar, the loss of `model.nets.contrast` as a training step sees the crystals, where there is that term."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,7 @@ class MultimodalNet(nn.Module):
         self.fuses_both, self.apart = params.fuses_both, params.gradients == "apart"
         targets = 1 + len(params.also)
         self.head_fused, self.head_structure, self.head_text = (Head(dim, targets) for _ in range(3))
+        self.contrast = Contrast(dim) if params.loss.contrast > 0 else None
 
     def clipped_together(self) -> list[list[nn.Parameter]]:
         """Parameters whose gradients are clipped to one norm: those of branches that learn apart are not."""
@@ -179,26 +183,28 @@ class MultimodalNet(nn.Module):
         without_atoms = torch.where(has_words, by[self.without_structure], nobody)
         fused = torch.where(has_atoms, with_atoms, without_atoms)
         further = torch.stack([fused[:, 1:], structure[:, 1:], text[:, 1:]]) if fused.shape[1] > 1 else None
-        return Prediction(fused[:, 0], structure[:, 0], text[:, 0], together.attention, further=further)
+        contrast = None if hidden is None or self.contrast is None else self.contrast(shown_atoms, shown_words)
+        return Prediction(fused[:, 0], structure[:, 0], text[:, 0], together.attention, None, further, contrast)
 
 
 def joint_loss(prediction: Prediction, target: Tensor, has_text: Tensor, weights: LossWeights,
                weight: Tensor | None = None, labelled: Sequence[int] | None = None,
-               with_text: Sequence[int] | None = None) -> Tensor:
+               with_text: Sequence[int] | None = None, crystals: int | None = None) -> Tensor:
     """Weighted sum of the three branches' mean absolute errors; the text branch counts crystals with a text.
 
     The error of a branch is that of the target, and of each of n further targets with the weight `also`/n. A mean is
-    that over the crystals that have the target.
+    that over the crystals that have the target. The contrast of a share counts by its share of the step's crystals.
 
     Args:
         prediction: of the crystals at hand.
         target: `[crystals, targets]`, the target and the further ones; NaN where a crystal has none.
         has_text: `[crystals]`.
-        weights: of the branches, and of the further targets.
+        weights: of the branches, of the further targets, and of the contrast.
         weight: `[crystals]`, 0 for those that do not count.
         labelled: `[targets]`, crystals of the whole step that have each, if these are a share of it: the shares' losses
             sum to the step's.
         with_text: `[targets]`, those of them that have a text.
+        crystals: of the whole step.
     """
     known = ~target.isnan()
     weight = torch.ones_like(target[:, 0]) if weight is None else weight
@@ -216,4 +222,6 @@ def joint_loss(prediction: Prediction, target: Tensor, has_text: Tensor, weights
         loss = loss + weights.structure * mean(1, prediction.structure, weight, labelled)
     if weights.text > 0:
         loss = loss + weights.text * mean(2, prediction.text, weight * has_text, with_text)
+    if prediction.contrast is not None:
+        loss = loss + weights.contrast * prediction.contrast * weight.sum() / (crystals or len(target))
     return loss

@@ -141,7 +141,7 @@ class _Run:
             with torch.autocast(self.device.type, torch.bfloat16, self.params.precision == "bfloat16"):
                 prediction = self.net(structure, text, hidden)
             loss = joint_loss(prediction, goal, text.mask.any(dim=1), self.params.loss, batch.weight.to(self.device),
-                              labelled, with_text)
+                              labelled, with_text, crystals)
             loss.backward()
             total += loss.detach() * crystals
         self.group.sum_gradients(self.net)

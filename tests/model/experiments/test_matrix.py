@@ -44,6 +44,14 @@ def test_also_others_are_the_other_targets_of_the_data_set() -> None:
     assert joint.model_copy(update={"also": {}}) == own  # nothing else is another
 
 
+def test_the_arm_with_a_contrast_is_another_arm_with_it() -> None:
+    whole = matrices.read()
+    with_it, without = (whole.train_params(Cell("elastic", "k_vrh", arm, "none", 0, 0))
+                        for arm in ("contrast_words", "cross_attention_words"))
+    assert with_it.loss.contrast == 0.1
+    assert with_it.model_copy(update={"loss": without.loss}) == without
+
+
 def test_a_selection() -> None:
     chosen = cells(matrix(), ["arm=fused,seed=1", "fold=0,fold=3", "control=none"])
     assert chosen == [Cell("tiny", "k_vrh", "fused", "none", 1, 0), Cell("tiny", "k_vrh", "fused", "none", 1, 3)]

@@ -14,7 +14,7 @@ from features.store import tables
 from model import checkpoint
 from model.evaluation import stage as evaluation
 from model.inference import load_splits
-from model.nets.network import MultimodalNet
+from model.nets.network import MultimodalNet, draw_hidden
 from model.params import TrainParams
 from model.training import fit, train
 from tests.conftest import set_params
@@ -85,6 +85,22 @@ def test_two_batches_of_four_make_the_step_of_one_of_eight(sparse: Path) -> None
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     for (name, a), b in zip(one.net.named_parameters(), two.net.parameters(), strict=True):
         torch.testing.assert_close(a, b, atol=2e-6, rtol=1e-4, msg=name)
+
+
+def test_structure_and_text_of_a_crystal_come_near_each_other(sparse: Path) -> None:
+    run = a_run(sparse, fusion="gated", loss={"contrast": 1.0}, learning_rate=3e-3)
+    training = run.training
+    (batch,) = training.batches([np.arange(12)])
+    hidden = draw_hidden(batch.structure, batch.text, batch.row, run.params.masking, (0, 0))
+
+    def value() -> float:
+        with torch.no_grad():
+            return float(run.net(batch.structure, batch.text, hidden).contrast)
+
+    before = value()
+    for _ in range(30):
+        run._step([batch])
+    assert value() < 0.8 * before
 
 
 def test_a_model_of_both_arms_killed_resumed_and_evaluated(sparse: Path, tmp_path: Path,
