@@ -40,7 +40,7 @@ def load_splits(root: Path, params: TrainParams, split_of: Mapping[str, str] | N
         raise UserError(f"train.{params.encoder}.neighbours is {wanted}, but the table structures holds {stored}: "
                         "raise tensorize.neighbours")
     splits = loader.load(root, params.target, params.transform, encoders.reads(params), params.loader,
-                         params.with_text, params.text == "words", split_of)
+                         params.with_text, params.text == "words", split_of, params.also)
     lacking = sum(int((split.n_texts == 0).sum()) for split in splits.values())
     if params.without_text is None and lacking:
         cause = "train.masking.drop_text 0" if params.fuses_both else f"train.fusion {params.fusion}"

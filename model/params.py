@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from features.params import RUNTIME, Section
 
@@ -105,7 +105,7 @@ class CrossAttentionParams(Section):
 
 
 class LossWeights(Section):
-    """Section `train.loss`: weights of the three branches in the joint loss."""
+    """Section `train.loss`: weights in the joint loss."""
 
     fused: float = Field(default=1.0, ge=0)
     """The fused branch."""
@@ -113,6 +113,15 @@ class LossWeights(Section):
     """The structure-only branch."""
     text: float = Field(default=0.5, ge=0)
     """The text-only branch."""
+    also: float = Field(default=1.0, ge=0)
+    """The targets of `train.also` together. The loss of a branch is its mean absolute error of the target plus, for
+    each of the n further targets, also/n times its mean absolute error over the crystals of the step that have it; each
+    target is counted in standard deviations of its training crystals."""
+    contrast: float = Field(default=0.0, ge=0)
+    """Of a term that brings the pooled tokens of the structure and of the text of each crystal near each other and
+    those of different crystals apart: the symmetric InfoNCE of CLIP (Radford et al. 2021; formula in
+    `model/nets/contrast.py`) over the crystals of a batch that have both, with what `masking` drops left out. Of
+    networks that read both views; 0 builds nothing."""
 
     @model_validator(mode="after")
     def _something_is_learned(self) -> LossWeights:
@@ -200,6 +209,11 @@ class TrainParams(Section):
     """Property to learn: a numeric column of `materials`, or a key of its `other_properties`."""
     transform: Literal["none", "log10"] = "log10"
     """What is learned: the value or its decimal logarithm."""
+    also: dict[str, Literal["none", "log10"]] = Field(default={})
+    """Further targets that every branch learns together with the target, name → transform, such as `{g_vrh: log10}`.
+    Nothing is predicted of them. A training crystal needs any one of the targets; validation, test, early stopping and
+    metrics know the first alone. With `ingest.dataset: union` this is pretraining across data sets: no formula that is
+    validated or tested trains, by whatever label (`split.group_by`)."""
     encoder: EncoderName = "crystalformer"
     """Structure encoder."""
     elements: Literal["learned", "properties"] = "learned"
@@ -271,7 +285,7 @@ class TrainParams(Section):
 
     def networks(self) -> list[tuple[Kind, TrainParams]]:
         """The networks of the model: what each is for, and the section `train` that trains it alone."""
-        alone = {"loss": LossWeights(fused=1.0, structure=0.0, text=0.0),
+        alone = {"loss": LossWeights(fused=1.0, structure=0.0, text=0.0, also=self.loss.also),
                  "masking": self.masking.model_copy(update={"drop_structure": 0.0, "drop_text": 0.0}),
                  "gradients": "joint"}
         sections: dict[Kind, dict[str, Any]] = {"fused": {}, "structure": {"fusion": "structure_only", **alone},
@@ -336,6 +350,24 @@ class TrainParams(Section):
         own: int = self.members.readers if branch == "text" else getattr(self.members, branch)
         weight: float = getattr(self.loss, branch)
         return branch == "fused" or own > 0 or (self.members.fused > 0 and weight > 0)
+
+    @field_validator("also")
+    @classmethod
+    def _in_one_order(cls, also: dict[str, str]) -> dict[str, str]:
+        return dict(sorted(also.items()))  # a model's file and a run's state keep none
+
+    @model_validator(mode="after")
+    def _the_further_targets_are_others(self) -> TrainParams:
+        if self.target in self.also:
+            raise ValueError(f"also names {self.target}, which is the target itself")
+        return self
+
+    @model_validator(mode="after")
+    def _two_views_to_contrast(self) -> TrainParams:
+        if self.loss.contrast > 0 and not (self.fuses_both and self.members.fused > 0):
+            raise ValueError("loss.contrast above 0 needs networks that read structure and text: members.fused above "
+                             "0 and a fusion of both")
+        return self
 
     @model_validator(mode="after")
     def _heads_share_the_width(self) -> TrainParams:

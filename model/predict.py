@@ -25,7 +25,7 @@ from model.coverage import Outside, in_words
 from model.explanation.methods import explain
 from model.explanation.variants import reader
 from model.identity import require_reproducible
-from model.input import loader
+from model.input import targets
 from model.input.batch import Crystals, StructureBatch, Text, collate_texts
 from model.input.words import collate_words
 from model.records import Explanation
@@ -126,7 +126,7 @@ def _predict(trained: Trained, name: str, text: str, with_explanation: bool, con
         prediction = trained.net(crystals.to(trained.device), texts.to(trained.device))
     learned = [trained.natural(z).numpy() for z in (prediction.fused, prediction.structure, prediction.text)]
     ends = trained.calibration.interval(learned[0], trained.spread(prediction), confidence)
-    fused, structure_only, text_only, low, high = (float(loader.untransform(values, trained.params.transform)[0])
+    fused, structure_only, text_only, low, high = (float(targets.untransform(values, trained.params.transform)[0])
                                                    for values in (*learned, *ends))
     outside = trained.coverage.outside(material)
     explanation = None

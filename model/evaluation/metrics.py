@@ -12,7 +12,7 @@ from features.views import chgnet_atoms
 from model.checkpoint import Trained
 from model.chemistry import classes
 from model.inference import predict
-from model.input import loader
+from model.input import targets
 from model.input.batch import Ints
 from model.input.loader import Dataset
 from model.params import MEMBERS, EvaluateParams, Kind
@@ -57,7 +57,7 @@ def measure(trained: Trained, test: Dataset, predicted: dict[str, Floats], param
         return {key: float(errors.mean()), f"{key}_low": low, f"{key}_high": high}
 
     def natural(values: Floats) -> Floats:
-        return np.abs(loader.untransform(values, name) - loader.untransform(test.targets, name))
+        return np.abs(targets.untransform(values, name) - targets.untransform(test.targets, name))
 
     scores: dict[str, float] = {}
     called = names(trained)

@@ -26,7 +26,7 @@ from model.curves import mean_curve
 from model.evaluation.metrics import Floats, Rows, covered, measure, names, predict_all, pretrained_on
 from model.identity import require_same
 from model.inference import load_splits
-from model.input import loader
+from model.input import targets
 from model.input.loader import Dataset
 from model.params import EvaluateParams, Kind
 from model.publish import publish
@@ -102,7 +102,7 @@ def _rows(trained: Trained, splits: dict[str, Dataset], predicted: dict[str, dic
         return value if learns(branch) and math.isfinite(value) else None
 
     def back(value: float) -> float:
-        return float(loader.untransform(np.array([value]), name)[0])
+        return float(targets.untransform(np.array([value]), name)[0])
 
     return [
         {
@@ -124,6 +124,7 @@ def _rows(trained: Trained, splits: dict[str, Dataset], predicted: dict[str, dic
             "value_high": back(ends[split][1][row]),
         }
         for split, dataset in splits.items() for row, material_id in enumerate(dataset.ids)
+        if math.isfinite(dataset.targets[row])  # a training crystal may have a target of train.also alone
     ]
 
 

@@ -15,7 +15,7 @@ import torch
 from features.errors import UserError
 from features.paths import Paths
 from features.text_encoder.weights import pick_device
-from model.experiments import baselines, fingerprints, networks
+from model.experiments import baselines, fingerprints, folds, networks
 from model.experiments.folds import Population
 from model.experiments.matrix import OWN, Cell, Matrix
 from model.experiments.results import Finished
@@ -82,7 +82,9 @@ def run(bench: Bench, cell: Cell, fingerprint: str | None = None) -> Finished:
         if arm.kind in OWN:
             params = matrix.train_params(cell)
             device = pick_device(params.device)
-            predicted = networks.predicted(root, params, texts, parts, groups, arm.kind == "text_trees")
+            more = folds.further(root, params.also, population, cell.fold, matrix.validation)
+            predicted = networks.predicted(root, params, texts, {**parts, **dict.fromkeys(more, "train")},
+                                           {**groups, **more}, arm.kind == "text_trees")
         else:
             device = "cpu"
             y = dict(zip(population.ids, population.y.tolist(), strict=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from features.errors import UserError
 from features.store import tables
 from features.view import column
-from model.input import loader
+from model.input import targets as labels
 
 SCHEMA = pa.schema([
     column("material_id", pa.string(), "identifier"),
@@ -44,7 +45,7 @@ class Population:
         if (params.get("folds"), params.get("group_by")) != (folds, "reduced_formula"):
             raise UserError(f"the experiments need {folds} folds by reduced formula, but the table splits has "
                             f"{params.get('folds')} by {params.get('group_by')}: set split.folds and split.group_by")
-        targets = loader.read_targets(root, target, transform)
+        targets = labels.read_targets(root, target, transform)
         there = set(tables.read(root, "structures", ["material_id"])["material_id"].to_pylist())
         rows = tables.read(root, "splits", ["material_id", "group", "fold"]).sort_by("material_id").to_pylist()
         rows = [row for row in rows if row["material_id"] in targets and row["material_id"] in there]
@@ -84,8 +85,7 @@ class Population:
         A group validates by a hash of its own, so that it does whatever other crystals there are. Raises `UserError`
         for an empty part.
         """
-        result = {i: "test" if mine == fold else
-                  "validation" if uniform(f"validation:{fold}:{group}") < validation else "train"
+        result = {i: _part(group, mine, fold, validation)
                   for i, group, mine in zip(self.ids, self.groups, self.fold.tolist(), strict=True)}
         for part in PARTS:
             if part not in result.values():
@@ -103,6 +103,29 @@ class Predicted(NamedTuple):
     test: dict[str, float]
     validation: dict[str, float]
     n_train: int
+
+
+def further(root: Path, also: Mapping[str, str], population: Population, fold: int,
+            validation: float) -> dict[str, str]:
+    """Reduced formula, by id, of the crystals that train, when `fold` is tested, for targets of `train.also` alone.
+
+    They have a structure and no target, so the population does not know them. A formula that is tested or validates
+    does so for them, too.
+    """
+    if not also:
+        return {}
+    there = set(tables.read(root, "structures", ["material_id"])["material_id"].to_pylist())
+    there &= set().union(*labels.read_further(root, also)) - set(population.ids)
+    rows = tables.read(root, "splits", ["material_id", "group", "fold"]).to_pylist()
+    return {row["material_id"]: row["group"] for row in rows
+            if row["material_id"] in there and _part(row["group"], row["fold"], fold, validation) == "train"}
+
+
+def _part(group: str, mine: int, tested: int, validation: float) -> str:
+    """Part of a crystal of the fold `mine` when the fold `tested` is."""
+    if mine == tested:
+        return "test"
+    return "validation" if uniform(f"validation:{tested}:{group}") < validation else "train"
 
 
 def uniform(text: str) -> float:

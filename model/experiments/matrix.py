@@ -21,6 +21,7 @@ OWN: tuple[Kind, ...] = ("network", "text_trees")
 """What a model of this project is made of."""
 TextsShown = Literal["own", "anothers", "random", "formula_and_space_group", "document", "facts"]
 NO_CONTROL = "none"
+OTHERS = "others"
 FILE = Path(__file__).with_name("matrix.yaml")
 
 
@@ -50,7 +51,8 @@ class Arm(Section):
     `boosting`: gradient boosting, both on Magpie statistics of the composition, density, volume per atom and the cell.
     `ridge_words`: on tf-idf of words and pairs of words of the description."""
     train: dict[str, Any] = Field(default_factory=dict)
-    """Parameters of section `train`, over those of the matrix; of networks."""
+    """Parameters of section `train`, over those of the matrix; of networks. `also: others` stands for all other
+    targets of the data set, each with its transform."""
     texts: TextsShown = "own"
     """Which text a crystal gets, unless a control shows another; of networks that read one."""
     facts: bool = False
@@ -143,6 +145,11 @@ class Matrix(Section):
             _known(f"mixtures.{name}.parts", list(mixture.parts), self.arms)
             if name in self.arms:
                 raise ValueError(f"mixtures.{name} must have a name of its own")
+        for name, dataset in self.datasets.items():
+            joint = [arm for arm, one in self.arms_of(name).items() if one.train.get("also") == OTHERS]
+            if joint and len(dataset.targets) == 1:
+                raise ValueError(f"arms.{joint[0]}.train.also: the data set {name} has one target and no {OTHERS}; "
+                                 f"leave the arm out of datasets.{name}.arms")
         if NO_CONTROL in self.controls:
             raise ValueError(f"controls.{NO_CONTROL} is the name of no control")
         odd = [name for names in (self.datasets, self.targets, self.arms, self.controls, self.mixtures)
@@ -169,6 +176,9 @@ class Matrix(Section):
     def train_params(self, cell: Cell) -> TrainParams:
         """Section `train` of a network's cell. Raises `UserError` where the matrix asks for what there is not."""
         asked = _over(self.train, self.arms[cell.arm].train, self.control(cell.control).train)
+        if asked.get("also") == OTHERS:
+            asked["also"] = {name: self.targets[name].transform for name in self.datasets[cell.dataset].targets
+                             if name != cell.target}
         given = {"target": cell.target, "transform": self.targets[cell.target].transform, "seed": cell.seed}
         try:
             return TrainParams.model_validate(_over(asked, given))

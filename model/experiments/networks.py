@@ -14,6 +14,7 @@ from model.experiments import controls
 from model.experiments.folds import PARTS, Predicted
 from model.experiments.matrix import TextsShown
 from model.inference import load_splits, predict
+from model.input.targets import require_apart
 from model.params import TrainParams
 from model.training.fit import deterministic, fit
 from model.training.trees import grow
@@ -21,7 +22,7 @@ from model.training.trees import grow
 
 def predicted(root: Path, params: TrainParams, texts: TextsShown, parts: Mapping[str, str],
               groups: dict[str, str], trees: bool = False) -> Predicted:
-    """Transformed predictions of the fused branch.
+    """Transformed predictions of the fused branch. Raises `AssertionError` if a formula trains that is held out.
 
     Args:
         root: the project of the data set.
@@ -31,6 +32,7 @@ def predicted(root: Path, params: TrainParams, texts: TextsShown, parts: Mapping
         groups: reduced formula of each crystal by id.
         trees: those on the text, in the place of a network.
     """
+    require_apart(parts, groups)
     deterministic()
     device = torch.device(pick_device(params.device))
     splits = load_splits(root, params, parts)

@@ -29,8 +29,8 @@ from features.progress import say
 from features.registry import view_of
 from features.sentences import REGIONS
 from features.store import tables
-from features.views.materials import PROPERTIES
 from model.input.batch import ATOM_VECTORS, ATOMS, Crystals, Ints, StructureBatch, TextBatch, Texts, ragged
+from model.input.targets import read_further, read_targets, require_apart
 from model.input.words import COLUMNS, WordBatch, Words
 from model.params import LoaderParams
 
@@ -44,15 +44,17 @@ class Batch:
     structure: StructureBatch
     text: TextBatch | WordBatch
     target: Tensor
-    """`[crystals]`, in the transformed unit."""
+    """`[crystals, targets]`, the target and the further ones in their transformed units; NaN where there is none."""
     row: Ints
     """`[crystals]`, index in the data set."""
     weight: Tensor
     """`[crystals]`, 1; 0 for a crystal that fills an empty share."""
     crystals: int
     """Number of crystals of the whole batch."""
-    with_text: int
-    """Number of those that have a text."""
+    labelled: tuple[int, ...]
+    """`[targets]`, number of those that have each target."""
+    with_text: tuple[int, ...]
+    """`[targets]`, number of those that have it and a text."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,16 @@ class Window:
 
 
 class Dataset:
-    """Crystals of one split that have a structure and a target, in the order of the tables' parts."""
+    """Crystals of one split that have a structure and a target, in the order of the tables' parts.
 
-    def __init__(self, root: Path, reads: Sequence[str], ids: list[str], targets: NDArray[np.float64], part: Ints,
+    `labels` is `[crystals, targets]`, NaN where there is none; `targets`, `[crystals]`, is the first of them.
+    """
+
+    def __init__(self, root: Path, reads: Sequence[str], ids: list[str], labels: NDArray[np.float64], part: Ints,
                  n_edges: Ints, n_texts: Ints, text_dim: int, params: LoaderParams, words: bool = False) -> None:
         self.words = words
-        self.root, self.reads, self.ids, self.targets, self.part = root, tuple(reads), ids, targets, part
+        self.root, self.reads, self.ids, self.labels, self.part = root, tuple(reads), ids, labels, part
+        self.targets = np.ascontiguousarray(labels[:, 0])
         self.n_edges, self.n_texts, self.text_dim, self.params = n_edges, n_texts, text_dim, params
         self.bounds = _windows(part, params.window)
         self._only_window: Window | None = None
@@ -169,14 +175,17 @@ class Dataset:
         n_texts = self._text_counts_of(shown)
         first = window.first_text[np.maximum(shown - window.start, 0)]
         text = np.where(n_texts > 0, first + variant % np.maximum(n_texts, 1), -1)
+        known = ~np.isnan(self.labels[rows])
+        reads = self._text_counts_of(rows if texts_of is None else texts_of[rows]) > 0
         return Batch(
             structure=window.crystals.batch(mine - window.start),
             text=window.texts.batch(text),
-            target=torch.from_numpy(self.targets[mine]).float(),
+            target=torch.from_numpy(self.labels[mine]).float(),
             row=mine,
             weight=torch.full((len(mine),), 0.0 if filler else 1.0),
             crystals=len(rows),
-            with_text=int((self._text_counts_of(rows if texts_of is None else texts_of[rows]) > 0).sum()),
+            labelled=tuple(known.sum(0).tolist()),
+            with_text=tuple(known[reads].sum(0).tolist()),
         )
 
     def _text_counts_of(self, rows: Ints) -> Ints:
@@ -204,8 +213,11 @@ class Dataset:
 
 
 def load(root: Path, target: str, transform_name: str, reads: Sequence[str], params: LoaderParams | None = None,
-         with_text: bool = True, words: bool = False, split_of: Mapping[str, str] | None = None) -> dict[str, Dataset]:
+         with_text: bool = True, words: bool = False, split_of: Mapping[str, str] | None = None,
+         also: Mapping[str, str] | None = None) -> dict[str, Dataset]:
     """The three splits: every crystal with a structure and a target, with its texts if there are any.
+
+    A crystal that has a further target alone trains, and neither validates nor is tested.
 
     Args:
         root: the project.
@@ -216,11 +228,13 @@ def load(root: Path, target: str, transform_name: str, reads: Sequence[str], par
         with_text: without, no table of texts need exist.
         words: read texts as tokens (`text_tokens`), not as vectors of sentences (`text_embeddings`).
         split_of: the split of each crystal by its id; that of the table `splits` by default.
+        also: further targets, name → transform.
     """
-    targets = read_targets(root, target, transform_name)
+    labels = [read_targets(root, target, transform_name), *read_further(root, also or {})]
     if split_of is None:
-        columns = tables.read(root, "splits", ["material_id", "split"])
-        split_of = dict(zip(*(column.to_pylist() for column in columns.columns), strict=True))
+        split_of = _column(root, "splits", "split")
+        if also:
+            require_apart(split_of, _column(root, "splits", "group"))
     chgnet = bool(set(ATOM_VECTORS) & set(reads))
     text_stage = "tokenize" if words else "embed"
     for stage in ("tensorize", *([text_stage] if with_text else []), *(["chgnet"] if chgnet else [])):
@@ -232,19 +246,24 @@ def load(root: Path, target: str, transform_name: str, reads: Sequence[str], par
         if not with_vectors:
             raise UserError("train.encoder chgnet reads the table chgnet_atoms, which is empty: set chgnet.model and "
                             "run `dvc repro`")
-        lost = len(set(ids) & set(targets) - with_vectors)
+        lost = len(set(ids) & set().union(*labels) - with_vectors)
         if lost:
             say(f"train: {lost} crystals that CHGNet rejects are left out, of every split (python -m features rejects)")
-        targets = {i: value for i, value in targets.items() if i in with_vectors}
-    place = {name: [index for index, i in enumerate(ids) if i in targets and split_of.get(i) == name]
+        labels = [{i: value for i, value in one.items() if i in with_vectors} for one in labels]
+    asked = {name: set().union(*labels) if name == "train" else set(labels[0]) for name in SPLITS}
+    place = {name: [index for index, i in enumerate(ids) if i in asked[name] and split_of.get(i) == name]
              for name in SPLITS}
     result = {}
     for name, rows in place.items():
-        if not rows:
+        mine = [ids[index] for index in rows]
+        values = np.array([[one.get(i, np.nan) for one in labels] for i in mine]).reshape(-1, len(labels))
+        missing = np.isnan(values).all(axis=0)
+        if missing[0]:
             raise UserError(f"the {name} split has no crystal with {target}: take more crystals (ingest.limit) or "
                             "another split (section split)")
-        mine = [ids[index] for index in rows]
-        result[name] = Dataset(root, reads, mine, np.array([targets[i] for i in mine]), part[rows], n_edges[rows],
+        if name == "train" and missing.any():
+            raise UserError(f"train.also: no training crystal has {list(also or {})[missing.argmax() - 1]}")
+        result[name] = Dataset(root, reads, mine, values, part[rows], n_edges[rows],
                                np.array([counts.get(i, 0) for i in mine]), dim, params or LoaderParams(), words)
     return result
 
@@ -254,36 +273,10 @@ def read_crystals(root: Path, ids: Sequence[str], reads: Sequence[str]) -> Cryst
     return _crystals(root, pa.array(list(ids), pa.string()), reads)
 
 
-def transform(values: NDArray[np.float64], name: str) -> NDArray[np.float64]:
-    """From the property's own unit to what is learned."""
-    return np.log10(values) if name == "log10" else values
-
-
-def untransform(values: NDArray[np.float64], name: str) -> NDArray[np.float64]:
-    """The inverse of `transform`."""
-    return np.power(10.0, values) if name == "log10" else values
-
-
-def read_targets(root: Path, target: str, transform_name: str) -> dict[str, float]:
-    """Transformed target of every crystal that has one. A value of 0 is a value."""
-    if target in PROPERTIES:
-        table = tables.read(root, "materials", ["material_id", target])
-        values = table[target].to_pylist()
-    else:
-        table = tables.read(root, "materials", ["material_id", "other_properties"])
-        values = [dict(row or ()).get(target) for row in table["other_properties"].to_pylist()]
-    labels = {i: v for i, v in zip(table["material_id"].to_pylist(), values, strict=True) if v is not None}
-    if not labels:
-        have = [name for name in PROPERTIES if pc.count(tables.read(root, "materials", [name])[name]).as_py()]
-        others = tables.read(root, "materials", ["other_properties"])["other_properties"].to_pylist()
-        have += sorted({name for row in others for name, _ in row or ()})
-        raise UserError(f"train.target: no crystal has '{target}'; there is {', '.join(have) or 'no property at all'}")
-    if transform_name == "log10":
-        wrong = [i for i, v in labels.items() if v <= 0]
-        if wrong:
-            raise UserError(f"train.transform: log10 needs positive values, but {target} of {wrong[0]} is "
-                            f"{labels[wrong[0]]:g} ({len(wrong)} such crystals); use transform: none")
-    return dict(zip(labels, transform(np.array(list(labels.values())), transform_name).tolist(), strict=True))
+def _column(root: Path, table: str, name: str) -> dict[str, str]:
+    """A column of a table by id."""
+    ids, values = tables.read(root, table, ["material_id", name]).columns
+    return dict(zip(ids.to_pylist(), values.to_pylist(), strict=True))
 
 
 def _check_version(root: Path, stage: str) -> None:

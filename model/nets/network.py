@@ -16,6 +16,7 @@ from features.sentences import REGIONS
 from model.input.batch import Ints, StructureBatch, TensorGroup, TextBatch
 from model.input.words import WordBatch
 from model.nets import encoders, fusion
+from model.nets.contrast import Contrast
 from model.nets.fusion import Tokens
 from model.nets.words import WordsBranch
 from model.params import LossWeights, Masking, TrainParams
@@ -31,6 +32,10 @@ class Prediction(NamedTuple):
     """See `fusion.Fused`."""
     spread: Tensor | None = None
     """`[crystals]`, standard deviation over the networks of an ensemble."""
+    further: Tensor | None = None
+    """`[branches, crystals, targets]`: what fused, structure and text branch predict of the targets of `train.also`."""
+    contrast: Tensor | None = None
+    """Scalar, the loss of `model.nets.contrast` as a training step sees the crystals, where there is that term."""
 
 
 @dataclass(frozen=True)
@@ -107,18 +112,14 @@ class TextBranch(nn.Module):
 
 
 class Head(nn.Sequential):
-    """Linear, ReLU, linear: one number per crystal."""
+    """Linear, ReLU, linear: `[crystals, targets]`."""
 
-    def __init__(self, dim: int) -> None:
-        super().__init__(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = super().forward(x)
-        return result.squeeze(-1)
+    def __init__(self, dim: int, targets: int) -> None:
+        super().__init__(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, targets))
 
 
 class MultimodalNet(nn.Module):
-    """Structure and text of a crystal in, three predictions of one property out."""
+    """Structure and text of a crystal in, three predictions of one property out, or of several at once."""
 
     def __init__(self, params: TrainParams, text_dim: int) -> None:
         super().__init__()
@@ -128,7 +129,9 @@ class MultimodalNet(nn.Module):
         self.fusion = fusion.make(params.fusion, dim, params.crystalformer.heads, params.cross_attention)
         self.without_text, self.without_structure = params.without_text, params.without_structure
         self.fuses_both, self.apart = params.fuses_both, params.gradients == "apart"
-        self.head_fused, self.head_structure, self.head_text = Head(dim), Head(dim), Head(dim)
+        targets = 1 + len(params.also)
+        self.head_fused, self.head_structure, self.head_text = (Head(dim, targets) for _ in range(3))
+        self.contrast = Contrast(dim) if params.loss.contrast > 0 else None
 
     def clipped_together(self) -> list[list[nn.Parameter]]:
         """Parameters whose gradients are clipped to one norm: those of branches that learn apart are not."""
@@ -175,34 +178,50 @@ class MultimodalNet(nn.Module):
         nobody = torch.full_like(fused, torch.nan)
         by: dict[str | None, Tensor] = {"fused": fused, "text": text, None: nobody,
                                         "structure": structure.detach() if self.apart else structure}
-        with_atoms = torch.where(words.present, fused, by[self.without_text])
-        without_atoms = torch.where(words.present, by[self.without_structure], nobody)
-        return Prediction(torch.where(atoms.present, with_atoms, without_atoms), structure, text, together.attention)
+        has_atoms, has_words = atoms.present[:, None], words.present[:, None]
+        with_atoms = torch.where(has_words, fused, by[self.without_text])
+        without_atoms = torch.where(has_words, by[self.without_structure], nobody)
+        fused = torch.where(has_atoms, with_atoms, without_atoms)
+        further = torch.stack([fused[:, 1:], structure[:, 1:], text[:, 1:]]) if fused.shape[1] > 1 else None
+        contrast = None if hidden is None or self.contrast is None else self.contrast(shown_atoms, shown_words)
+        return Prediction(fused[:, 0], structure[:, 0], text[:, 0], together.attention, None, further, contrast)
 
 
 def joint_loss(prediction: Prediction, target: Tensor, has_text: Tensor, weights: LossWeights,
-               weight: Tensor | None = None, crystals: int | None = None, with_text: int | None = None) -> Tensor:
+               weight: Tensor | None = None, labelled: Sequence[int] | None = None,
+               with_text: Sequence[int] | None = None, crystals: int | None = None) -> Tensor:
     """Weighted sum of the three branches' mean absolute errors; the text branch counts crystals with a text.
+
+    The error of a branch is that of the target, and of each of n further targets with the weight `also`/n. A mean is
+    that over the crystals that have the target. The contrast of a share counts by its share of the step's crystals.
 
     Args:
         prediction: of the crystals at hand.
-        target: `[crystals]`.
+        target: `[crystals, targets]`, the target and the further ones; NaN where a crystal has none.
         has_text: `[crystals]`.
-        weights: of the branches.
+        weights: of the branches, of the further targets, and of the contrast.
         weight: `[crystals]`, 0 for those that do not count.
-        crystals: of the whole step, if these are a share of it: the shares' losses sum to the step's.
-        with_text: of the whole step.
+        labelled: `[targets]`, crystals of the whole step that have each, if these are a share of it: the shares' losses
+            sum to the step's.
+        with_text: `[targets]`, those of them that have a text.
+        crystals: of the whole step.
     """
-    weight = torch.ones_like(target) if weight is None else weight
-    crystals = len(target) if crystals is None else crystals
-    with_text = int(has_text.sum()) if with_text is None else with_text
+    known = ~target.isnan()
+    weight = torch.ones_like(target[:, 0]) if weight is None else weight
+    labelled = known.sum(0).tolist() if labelled is None else labelled
+    with_text = (known & has_text[:, None]).sum(0).tolist() if with_text is None else with_text
 
-    def mean(values: Tensor, weight: Tensor, count: int) -> Tensor:
-        return ((values - target).abs() * weight).sum() / max(count, 1)
+    def mean(branch: int, first: Tensor, weight: Tensor, counts: Sequence[int]) -> Tensor:
+        every = [first] if prediction.further is None else [first, *prediction.further[branch].unbind(1)]
+        means = [((values - goal).abs() * (weight * there)).sum() / max(count, 1) for values, goal, there, count in
+                 zip(every, target.nan_to_num().unbind(1), known.unbind(1), counts, strict=True)]
+        return means[0] + weights.also / max(len(means) - 1, 1) * sum(means[1:])
 
-    loss = weights.fused * mean(prediction.fused, weight, crystals)
+    loss = weights.fused * mean(0, prediction.fused, weight, labelled)
     if weights.structure > 0:
-        loss = loss + weights.structure * mean(prediction.structure, weight, crystals)
+        loss = loss + weights.structure * mean(1, prediction.structure, weight, labelled)
     if weights.text > 0:
-        loss = loss + weights.text * mean(prediction.text, weight * has_text, with_text)
+        loss = loss + weights.text * mean(2, prediction.text, weight * has_text, with_text)
+    if prediction.contrast is not None:
+        loss = loss + weights.contrast * prediction.contrast * weight.sum() / (crystals or len(target))
     return loss

@@ -37,7 +37,7 @@ class Fitted:
     """With the weights of the best epoch, or the best number of trees."""
     mean: float
     std: float
-    """Of the training crystals' transformed targets."""
+    """Of the training crystals' transformed targets; of further ones nothing is kept."""
     history: list[dict[str, float]]
     """The learning curve; none of trees."""
 
@@ -66,8 +66,9 @@ def deterministic() -> None:
 
 
 def statistics(training: Dataset) -> tuple[float, float]:
-    """Mean and deviation of the transformed target; a deviation of 0 counts as 1."""
-    return float(training.targets.mean()), float(training.targets.std()) or 1.0
+    """Mean and deviation of the transformed target of the crystals that have it; a deviation of 0 counts as 1."""
+    known = training.targets[~np.isnan(training.targets)]
+    return float(known.mean()), float(known.std()) or 1.0
 
 
 class _Run:
@@ -78,6 +79,9 @@ class _Run:
         self.net, self.params, self.mean, self.std, self.device, self.group = net, params, mean, std, device, group
         self.quiet = quiet or not group.leads
         self.training, self.validation = splits["train"], splits["validation"]
+        further = self.training.labels[:, 1:]
+        self.means = torch.tensor([mean, *np.nanmean(further, axis=0).tolist()])
+        self.stds = torch.tensor([std, *(value or 1.0 for value in np.nanstd(further, axis=0).tolist())])
         self.optimizer = make_optimizer(net, params)
         self.steps = math.ceil(len(self.training.plan(params.batch_size)) / params.accumulate)
         self.schedule = make_schedule(self.optimizer, params, self.steps * params.epochs)
@@ -131,17 +135,19 @@ class _Run:
     def _step(self, several: list[Batch], epoch: int = 0) -> torch.Tensor:
         """One step from the batches of a group; returns this process's share of the sum of the crystals' losses."""
         self.optimizer.zero_grad(set_to_none=True)
-        crystals, with_text = sum(b.crystals for b in several), sum(b.with_text for b in several)
+        crystals = sum(b.crystals for b in several)
+        labelled, with_text = (np.sum(counts, axis=0).tolist() for counts in
+                               ([b.labelled for b in several], [b.with_text for b in several]))
         total = torch.zeros((), device=self.device)
         for batch in several:
             hidden = draw_hidden(batch.structure, batch.text, batch.row, self.params.masking,
                                  (self.params.seed, epoch)).to(self.device)
             structure, text = batch.structure.to(self.device), batch.text.to(self.device)
-            goal = ((batch.target - self.mean) / self.std).to(self.device)
+            goal = ((batch.target - self.means) / self.stds).to(self.device)
             with torch.autocast(self.device.type, torch.bfloat16, self.params.precision == "bfloat16"):
                 prediction = self.net(structure, text, hidden)
             loss = joint_loss(prediction, goal, text.mask.any(dim=1), self.params.loss, batch.weight.to(self.device),
-                              crystals, with_text)
+                              labelled, with_text, crystals)
             loss.backward()
             total += loss.detach() * crystals
         self.group.sum_gradients(self.net)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +34,25 @@ def small_project(root: Path, without_text: tuple[str, ...] = (), **sections: An
     publish(root, "describe", rows)
     for stage in ("paraphrase", "embed"):
         stages.run(stage, root, "serial")
+    return root
+
+
+ONLY_G = ("mp-169", "mp-149", "mp-2700", "mp-127", "mp-361")
+"""Of formulas with other crystals (C, Si) and of one alone, all in the split train; then of the test and validation."""
+ONLY_K = ("mp-48", "mp-30", "mp-317")
+
+
+def with_missing_labels(project: Path, root: Path) -> Path:
+    """A copy of a small project in which some crystals have one of the two moduli alone, a property is 0 for all, and
+    one (`tested`) is known of a test crystal alone."""
+    shutil.copytree(project, root)
+    path = root / "data" / "input" / "properties.csv"
+    head, *rows = (line.split(",") for line in path.read_text().splitlines())
+    lines = [",".join([*head, "zero", "tested"])]
+    lines += [f"{i},{'' if i in ONLY_G else k},{'' if i in ONLY_K else g},0,{'1' if i == 'mp-952' else ''}"
+              for i, k, g in rows]
+    path.write_text("\n".join(lines) + "\n")
+    stages.run("ingest", root, "serial")
     return root
 
 

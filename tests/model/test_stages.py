@@ -18,7 +18,7 @@ from features.view import Batch
 from model import checkpoint, predict
 from model.evaluation import stage as evaluation
 from model.explanation import stage as explanation
-from model.input import loader
+from model.input import loader, targets
 from model.input.batch import IMAGES
 from model.input.loader import Dataset
 from model.training import fit, train
@@ -214,9 +214,9 @@ def test_log_of_zero_is_refused_and_zero_is_a_value(tmp_path: Path) -> None:
     lines = path.read_text().splitlines()
     path.write_text("\n".join([lines[0] + ",tc", *(line + f",{k % 3}" for k, line in enumerate(lines[1:]))]) + "\n")
     stages.run("ingest", root, "serial")
-    assert sum(value == 0 for value in loader.read_targets(root, "tc", "none").values()) == 11
+    assert sum(value == 0 for value in targets.read_targets(root, "tc", "none").values()) == 11
     with pytest.raises(UserError, match="log10 needs positive values, but tc of"):
-        loader.read_targets(root, "tc", "log10")
+        targets.read_targets(root, "tc", "log10")
 
 
 def test_no_model_yet(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_training_and_test_both_show_them(project: Path, population: Population)
     assert bool((batch.text.vectors == expected.text.vectors).all())
     (nothing,) = other.batches(plan, texts_of=np.full(len(dataset), -1))
     assert not bool(nothing.text.mask.any())
-    assert nothing.with_text == 0
+    assert nothing.with_text == (0,)
 
 
 def test_random_vectors_are_the_crystals_own(project: Path, population: Population) -> None:

@@ -33,6 +33,25 @@ def test_the_projects_own_matrix() -> None:
     assert (without.paraphrases, without.epochs, without.seed) == (False, 40, 3)
 
 
+def test_also_others_are_the_other_targets_of_the_data_set() -> None:
+    whole = matrices.read()
+    for arm in ("joint_dedicated", "joint_words"):
+        also = {target: whole.train_params(Cell(dataset, target, arm, "none", 0, 0)).also
+                for dataset, target in (("elastic", "k_vrh"), ("elastic", "g_vrh"), ("dielectric", "n"))}
+        assert also == {"k_vrh": {"g_vrh": "log10"}, "g_vrh": {"k_vrh": "log10"}, "n": {"band_gap": "none"}}
+    joint, own = (whole.train_params(Cell("elastic", "k_vrh", arm, "none", 0, 0))
+                  for arm in ("joint_words", "words"))
+    assert joint.model_copy(update={"also": {}}) == own  # nothing else is another
+
+
+def test_the_arm_with_a_contrast_is_another_arm_with_it() -> None:
+    whole = matrices.read()
+    with_it, without = (whole.train_params(Cell("elastic", "k_vrh", arm, "none", 0, 0))
+                        for arm in ("contrast_words", "cross_attention_words"))
+    assert with_it.loss.contrast == 0.1
+    assert with_it.model_copy(update={"loss": without.loss}) == without
+
+
 def test_a_selection() -> None:
     chosen = cells(matrix(), ["arm=fused,seed=1", "fold=0,fold=3", "control=none"])
     assert chosen == [Cell("tiny", "k_vrh", "fused", "none", 1, 0), Cell("tiny", "k_vrh", "fused", "none", 1, 3)]
@@ -67,6 +86,8 @@ def test_an_arm_with_texts_of_its_own() -> None:
      "arms.trees.texts is one of networks that read a text"),
     ({"arms": {**CONTENT["arms"], "one": {"kind": "network", "texts": "document", "controls": ["shuffled_text"]}}},
      "arms.one: with texts of its own, its controls cannot show others"),
+    ({"arms": {**CONTENT["arms"], "joint": {"kind": "network", "train": {"also": "others"}}}},
+     "arms.joint.train.also: the data set tiny has one target and no others; leave the arm out of datasets.tiny.arms"),
     ({"controls": {**CONTENT["controls"], "none": {}}}, "controls.none is the name of no control"),
     ({"datasets": {"tiny": {"targets": ["k_vrh"], "arms": ["dedicatd"]}}},
      "datasets.tiny.arms: there is no 'dedicatd'; did you mean 'dedicated'?"),

@@ -134,8 +134,47 @@ def test_a_network_of_one_view_is_never_trained_without_it(fusion: str) -> None:
 def test_joint_loss_weighs_branches_and_skips_missing_texts() -> None:
     prediction = Prediction(torch.tensor([1.0, 2.0]), torch.tensor([0.0, 0.0]), torch.tensor([9.0, 3.0]), None)
     target, has_text = torch.tensor([1.0, 1.0]), torch.tensor([False, True])
-    loss = joint_loss(prediction, target, has_text, LossWeights(fused=1.0, structure=0.5, text=0.25))
+    loss = joint_loss(prediction, target[:, None], has_text, LossWeights(fused=1.0, structure=0.5, text=0.25))
     assert float(loss) == pytest.approx(0.5 + 0.5 * 1.0 + 0.25 * 2.0)
+
+
+def test_joint_loss_of_further_targets_counts_who_has_them() -> None:
+    """Three targets; the shares of a step, counted as the whole, sum to it."""
+    further = torch.tensor([[[0.5, 3.0], [2.0, 1.0], [1.0, 0.0]]]).repeat(3, 1, 1) + torch.arange(3)[:, None, None]
+    prediction = Prediction(torch.tensor([1.0, 2.0, 0.0]), torch.zeros(3), torch.ones(3), None, further=further)
+    nan = torch.nan
+    target = torch.tensor([[0.0, 0.0, 1.0], [nan, 1.0, nan], [nan, nan, nan]], requires_grad=True)
+    has_text = torch.tensor([False, True, True])
+    weights = LossWeights(fused=1.0, structure=0.5, text=0.25, also=0.5)
+    loss = joint_loss(prediction, target, has_text, weights)
+    # the text branch: nobody with a text has the first or the third target, crystal 1 has the second
+    fused, structure, text = 1 + 0.25 * (0.75 + 2.0), 0 + 0.25 * (1.75 + 3.0), 0 + 0.25 * 3.0
+    assert float(loss) == pytest.approx(fused + 0.5 * structure + 0.25 * text)
+    shares = [joint_loss(Prediction(*(part[rows] for part in prediction[:3]), None, further=further[:, rows]),
+                         target[rows], has_text[rows], weights, labelled=[1, 2, 1], with_text=[0, 1, 0])
+              for rows in (slice(0, 1), slice(1, 3))]
+    assert float(sum(shares)) == pytest.approx(float(loss))
+    loss.backward()
+    assert target.grad is not None
+    assert bool(torch.isfinite(target.grad).all())
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_further_targets_widen_the_heads_and_nothing_else(fusion: str) -> None:
+    """What predicts in another branch's place does so of every target."""
+    one, three = (opened(fusion=fusion, also=also, masking={"drop_text": 0.0})
+                  for also in ({}, {"n": "none", "band_gap": "log10"}))
+    shapes, wider = ({name: tuple(value.shape) for name, value in net.state_dict().items()} for net in (one, three))
+    heads = {f"head_{branch}.2.{name}" for branch in ("fused", "structure", "text") for name in ("weight", "bias")}
+    assert {name for name in shapes if shapes[name] != wider[name]} == heads
+    assert {shapes[name][0] for name in heads} == {1}
+    assert {wider[name][0] for name in heads} == {3}
+    assert one(*batches()).further is None
+    prediction = three(*batches())
+    assert prediction.further is not None
+    assert (prediction.further.shape, prediction.fused.shape) == ((3, 4, 2), (4,))
+    if fusion != "structure_only":
+        assert torch.equal(prediction.further[0, 2], prediction.further[1, 2])  # crystal 2 has no text
 
 
 def test_weight_decay_spares_vectors() -> None:
@@ -186,7 +225,7 @@ def test_a_branch_predicts_what_it_has_learned(fusion: str, drop_structure: floa
     values = torch.randn(2, 4, 3, 16, generator=torch.Generator().manual_seed(seed))
     atoms = Tokens(values[0], torch.tensor([True, False, True, False])[:, None].expand(4, 3))
     words = Tokens(values[1], torch.tensor([True, True, False, False])[:, None].expand(4, 3))
-    raw = net.head_fused(net.fusion(atoms, words).vector)
+    raw = net.head_fused(net.fusion(atoms, words).vector)[:, 0]
     prediction = net.fuse(atoms, words)
     nobody, both = torch.full((4,), torch.nan), fusion in READ_BOTH
     without_structure = raw if fusion == "text_only" or (both and drop_structure > 0) else \
@@ -241,7 +280,7 @@ def test_gradients_apart_leave_the_structure_branch_to_its_own_loss(fusion: str,
         net = opened(fusion=fusion, gradients=how, masking={"drop_text": drop_text})
         hidden = hides([False, True, False, False], [False, False, False, True])
         prediction = net(*batches(), hidden)
-        whole = encoder_gradients(net, joint_loss(prediction, target, has_text, LossWeights()))
+        whole = encoder_gradients(net, joint_loss(prediction, target[:, None], has_text, LossWeights()))
         own = encoder_gradients(net, 0.5 * (net(*batches(), hidden).structure - target).abs().mean())
         assert len(whole) == len(own) > 10
         same[how] = all(torch.equal(a, b) for a, b in zip(whole, own, strict=True))

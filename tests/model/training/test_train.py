@@ -152,7 +152,8 @@ def read_curve(root: Path) -> list[dict[str, float]]:
 def test_two_processes_learn_what_one_does(project: Path, tmp_path: Path) -> None:
     """`torchrun` over gloo, a batch shared by two, the last batch smaller than the team."""
     root = Path(shutil.copytree(project, tmp_path / "p"))
-    params = {"masking": {"atoms": 0.2, "sentences": 0.2}, "batch_size": 4, "average": 0.9, "accumulate": 2}
+    params = {"masking": {"atoms": 0.2, "sentences": 0.2}, "batch_size": 4, "average": 0.9, "accumulate": 2,
+              "also": {"g_vrh": "log10"}}
     trained(root, **params)
     alone, model = read_curve(root), checkpoint.load(root).net.state_dict()
     shutil.rmtree(Paths(root).model)
