@@ -83,7 +83,7 @@ class TextFacts(nn.Module):
                         for of_end in (torch.ones_like(value[end]), self.radii[number[end]]))
         known = summed > 0
         ratio = value[length][known] * ends[known] / (2 * summed[known])  # ends / 2 bonds in the sentence
-        first = torch.nonzero(end[1:] & end[:-1]).squeeze(1)  # the two ends of a bond stand side by side
+        first = _first_ends(end, batch.sentence)
         electronegativity = self.properties[number, NAMES.index("Electronegativity")]
         difference = (electronegativity[first] - electronegativity[first + 1]).abs()
         angle, charge = ((batch.kinds == kind) & ~value.isnan() for kind in (ANGLE, CHARGE))
@@ -91,6 +91,18 @@ class TextFacts(nn.Module):
                  (ratio, text[length][known]), (difference, text[first]), (value[angle], text[angle]),
                  (value[charge], text[charge]))
         return [_spread(values, places, texts) for values, places in parts]
+
+
+def _first_ends(end: Tensor, sentence: Tensor) -> Tensor:
+    """Places of the tokens that are the first of a bond's two ends, which stand side by side: of a run of ends within a
+    sentence every second one, and none whose other end is not there."""
+    place = torch.arange(len(end), device=end.device)
+    goes_on = torch.zeros_like(end)
+    goes_on[1:] = end[1:] & end[:-1] & (sentence[1:] == sentence[:-1])
+    begun = torch.where(goes_on, torch.zeros_like(place), place).cummax(0).values
+    followed = torch.zeros_like(end)
+    followed[:-1] = goes_on[1:]
+    return place[end & followed & ((place - begun) % 2 == 0)]
 
 
 def _spread(values: Tensor, text: Tensor, texts: int) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from features.words.vocabulary import TERMS
 from model.input.words import Words
 from model.nets.element_properties import NAMES, covalent_radii, standardised
-from model.nets.text_facts import MISSING, SIZE, SPREADS, TextFacts
+from model.nets.text_facts import MISSING, SIZE, SPREADS, TextFacts, _first_ends
 from tests.features.texts import BI2O3, CA5SB3, MOS2, SRTIO3
 from tests.model.nets.test_words import row
 
@@ -66,3 +66,10 @@ def test_a_crystal_without_text_lacks_everything() -> None:
     nothing = TextFacts()(Words.of([row(MOS2)]).batch(np.array([-1, 0])))[0]
     assert set(nothing[:6 * N + 4 * len(SPREADS)].tolist()) == {MISSING}
     assert not nothing[6 * N + 4 * len(SPREADS):].any()
+
+
+def test_the_two_ends_of_a_bond_are_its_own() -> None:
+    """Three runs: two bonds side by side, an end without another, and a bond of the next sentence."""
+    end = torch.tensor([True, True, True, True, False, True, True, True])
+    sentence = torch.tensor([0, 0, 0, 0, 0, 0, 1, 1])
+    assert _first_ends(end, sentence).tolist() == [0, 2, 6]
