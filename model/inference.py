@@ -43,6 +43,9 @@ def load_splits(root: Path, params: TrainParams, split_of: Mapping[str, str] | N
                          params.with_text, params.text == "words", split_of, params.also)
     lacking = sum(int((split.n_texts == 0).sum()) for split in splits.values())
     if params.without_text is None and lacking:
+        if params.members.fused == 0:
+            raise UserError(f"{lacking} crystals have no text, and all members of the model read the text alone: set "
+                            "train.members.structure above 0")
         cause = "train.masking.drop_text 0" if params.fuses_both else f"train.fusion {params.fusion}"
         raise UserError(f"{lacking} crystals have no text, and with {cause} and train.loss.structure 0 no branch "
                         "learns to predict without one: set train.loss.structure above 0")

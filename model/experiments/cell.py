@@ -35,6 +35,7 @@ class Bench:
 
     def project(self, dataset: str) -> Path:
         """The project of a data set: this one, or its own below `data/experiments/`."""
+        dataset = self.matrix.datasets[dataset].of or dataset
         if self.matrix.datasets[dataset].params is None:
             return self.root
         project = Paths(self.root).experiment_project(dataset)
@@ -75,21 +76,22 @@ def run(bench: Bench, cell: Cell, fingerprint: str | None = None) -> Finished:
     fingerprint = fingerprint or bench.fingerprint(cell)
     root, matrix = bench.project(cell.dataset), bench.matrix
     population = bench.population(cell.dataset, cell.target)
-    parts = population.parts(cell.fold, matrix.validation)
+    few = matrix.datasets[cell.dataset].crystals
+    parts = population.parts(cell.fold, matrix.validation, few)
     groups = dict(zip(population.ids, population.groups, strict=True))
     arm, texts = matrix.arms[cell.arm], matrix.control(cell.control).texts
     with one_thread():
         if arm.kind in OWN:
             params = matrix.train_params(cell)
             device = pick_device(params.device)
-            more = folds.further(root, params.also, population, cell.fold, matrix.validation)
+            more = folds.further(root, params.also, population, cell.fold, matrix.validation) if few is None else {}
             predicted = networks.predicted(root, params, texts, {**parts, **dict.fromkeys(more, "train")},
                                            {**groups, **more}, arm.kind == "text_trees")
         else:
             device = "cpu"
             y = dict(zip(population.ids, population.y.tolist(), strict=True))
             predicted = baselines.predicted(root, arm, texts, parts, groups, y, cell.seed)
-    asked = {part: population.asked(part, cell.fold, matrix.validation) for part in ("test", "validation")}
+    asked = {part: population.asked(part, cell.fold, matrix.validation, few) for part in ("test", "validation")}
     made = {"test": predicted.test, "validation": predicted.validation}
     for part, ids in asked.items():
         if sorted(made[part]) != ids:

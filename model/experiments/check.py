@@ -11,6 +11,7 @@ from model.experiments import cell as cells
 from model.experiments import sheets
 from model.experiments.cell import Bench
 from model.experiments.matrix import OWN
+from model.experiments.matrix import cells as cells_of
 from model.experiments.reports import Report
 from model.experiments.results import Finished, Results
 from model.experiments.run import pending, run_one
@@ -41,7 +42,7 @@ def check(on: Bench, rng: np.random.Generator | None = None) -> None:
 
 def _again(on: Bench, stored: list[Finished], rng: np.random.Generator) -> None:
     stale = set(pending(on))
-    asked_for = {one.cell for one in stored} - stale
+    asked_for = ({one.cell for one in stored} & set(cells_of(on.matrix))) - stale
     current = [one for one in stored if one.cell in asked_for]
     old = len([one for one in stored if one.cell in stale])
     if old:

@@ -56,22 +56,33 @@ class Fingerprint:
 
 def of(root: Path, matrix: Matrix, cell: Cell, population: Population) -> Fingerprint:
     """The fingerprint of a cell as things are now; `root` is the project of its data set."""
+    arm = matrix.arms[cell.arm]
+    if arm.kind in OWN:
+        params = matrix.train_params(cell)
+        reads = "tokenize" if params.text == "words" else "embed"
+        identity = _network_tables(root, params.encoder, reads if params.with_text else None)
+    else:
+        identity = _tables(root, ("ingest", "split", "tensorize", *(["describe"] if arm.reads_text else [])))
+    return Fingerprint(asked(matrix, cell), _digest([identity, population.digest]), code_of(arm))
+
+
+def asked(matrix: Matrix, cell: Cell) -> str:
+    """The digest of what a matrix asks for, which needs no tables."""
     arm, control = matrix.arms[cell.arm], matrix.seen_by(cell.arm).control(cell.control)
-    asked: dict[str, Any] = {
+    content: dict[str, Any] = {
         "dataset": cell.dataset, "target": cell.target, "transform": matrix.targets[cell.target].transform,
         "seed": cell.seed, "fold": cell.fold, "validation": matrix.validation, "kind": arm.kind, "texts": control.texts,
     }
+    if (crystals := matrix.datasets[cell.dataset].crystals) is not None:
+        content["crystals"] = crystals
     if arm.kind in OWN:
         params = matrix.train_params(cell)
         runtime = set(type(params).model_fields) - set(params.deciding())
         # a default is part of the code: a new parameter leaves the cells that do not name it as they are
-        asked["train"] = params.model_dump(mode="json", exclude_defaults=True, exclude=runtime)
-        reads = "tokenize" if params.text == "words" else "embed"
-        identity = _network_tables(root, params.encoder, reads if params.with_text else None)
+        content["train"] = params.model_dump(mode="json", exclude_defaults=True, exclude=runtime)
     else:
-        asked |= {"facts": arm.facts, "trees": TreesParams().model_dump() if arm.kind == "boosting" else None}
-        identity = _tables(root, ("ingest", "split", "tensorize", *(["describe"] if arm.reads_text else [])))
-    return Fingerprint(_digest(asked), _digest([identity, population.digest]), code_of(arm))
+        content |= {"facts": arm.facts, "trees": TreesParams().model_dump() if arm.kind == "boosting" else None}
+    return _digest(content)
 
 
 @functools.lru_cache

@@ -79,22 +79,29 @@ class Population:
                             zip(self.ids, self.groups, self.fold.tolist(), self.y.tolist(), strict=True))
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
-    def parts(self, fold: int, validation: float) -> dict[str, str]:
+    def parts(self, fold: int, validation: float, crystals: int | None = None) -> dict[str, str]:
         """Part of each crystal, by its id, when `fold` is tested; a share of the other groups validates.
 
-        A group validates by a hash of its own, so that it does whatever other crystals there are. Raises `UserError`
-        for an empty part.
+        A group validates by a hash of its own, so that it does whatever other crystals there are. Of `crystals` only so
+        many train and validate, group by group in the order of another hash, so that fewer are a part of more. Raises
+        `UserError` for an empty part.
         """
         result = {i: _part(group, mine, fold, validation)
                   for i, group, mine in zip(self.ids, self.groups, self.fold.tolist(), strict=True)}
+        if crystals is not None:
+            group_of = dict(zip(self.ids, self.groups, strict=True))
+            drawn = sorted((i for i, part in result.items() if part != "test"),
+                           key=lambda i: (uniform(f"drawn:{group_of[i]}"), i))
+            stay = set(drawn[:crystals])
+            result = {i: part for i, part in result.items() if part == "test" or i in stay}
         for part in PARTS:
             if part not in result.values():
                 raise UserError(f"fold {fold} leaves no crystal for '{part}': the data set is too small")
         return result
 
-    def asked(self, part: str, fold: int, validation: float) -> list[str]:
+    def asked(self, part: str, fold: int, validation: float, crystals: int | None = None) -> list[str]:
         """Ids of a part, sorted."""
-        return sorted(i for i, mine in self.parts(fold, validation).items() if mine == part)
+        return sorted(i for i, mine in self.parts(fold, validation, crystals).items() if mine == part)
 
 
 class Predicted(NamedTuple):

@@ -33,6 +33,10 @@ class DataSet(Section):
     params: dict[str, dict[str, Any]] | None = None
     """Sections of a `params.yaml` below `data/experiments/NAME/`, over those of the project; none: the project's own
     tables."""
+    of: str | None = None
+    """Another data set whose tables these are."""
+    crystals: int | None = Field(default=None, ge=10)
+    """So many of them learn and validate in each fold, drawn by formula; none: all. The test is that of all."""
     arms: list[str] | None = Field(default=None, min_length=1)
     """The arms that are run; none: all. A mixture is left out where an arm of its parts is."""
 
@@ -125,6 +129,9 @@ class Matrix(Section):
         _known("reference", [self.reference], self.arms)
         _known("headline", [self.headline], self.arms | self.mixtures)
         for name, dataset in self.datasets.items():
+            _known(f"datasets.{name}.of", [dataset.of] if dataset.of else [], self.datasets)
+            if dataset.of and (dataset.params is not None or self.datasets[dataset.of].of):
+                raise ValueError(f"datasets.{name}: with `of` it has no params, and its tables are another's own")
             _known(f"datasets.{name}.targets", dataset.targets, self.targets)
             _known(f"datasets.{name}.arms", dataset.arms or [], self.arms)
         for name, arm in self.arms.items():

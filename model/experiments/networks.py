@@ -39,7 +39,10 @@ def predicted(root: Path, params: TrainParams, texts: TextsShown, parts: Mapping
     if params.with_text:
         splits = {part: controls.shown(root, splits[part], texts, groups, (params.seed, number))
                   for number, part in enumerate(PARTS)}
+    # trees are grown on the CPU
     fitted = grow(params.trees, splits, params.seed) if trees else fit(params, splits, device, quiet=True)
+
+    fitted.net.to(device)
 
     def values(part: str) -> dict[str, float]:
         dataset = splits[part]

@@ -30,7 +30,7 @@ def replaced(page: str, name: str, content: str) -> str:
     return f"{before}{BEGIN}\n\n{content}\n\n{END}{after}"
 
 
-def headline(summary: str, arm: str, reference: str, confidence: float) -> str:
+def headline(summary: str, arm: str, confidence: float) -> str:
     """Markdown for the README, from the content of the summary: one arm against as many networks of the reference."""
     rows = {(row["dataset"], row["target"], row["arm"], row["control"], row["members"]): row
             for row in sheets.read(summary)}
@@ -38,16 +38,17 @@ def headline(summary: str, arm: str, reference: str, confidence: float) -> str:
     for (dataset, target, name, control, members), row in rows.items():
         if (name, control) == (arm, NO_CONTROL) and row["minus_dedicated"]:
             wrong = rows.get((dataset, target, arm, SHUFFLED, members))
-            lines.append([dataset, target, f"{float(rows[dataset, target, reference, NO_CONTROL, members]['mae']):.4f}",
-                          f"{float(row['mae']):.4f}", _with_interval(row, "minus_dedicated", "minus_low", "minus_high"),
-                          _with_interval(wrong, "minus_dedicated", "minus_low", "minus_high") if wrong else ""])
+            alone = float(row["mae"]) - float(row["minus_dedicated"])
+            minus = ("minus_dedicated", "minus_low", "minus_high")
+            lines.append([dataset, target, row["folds"], row["n_train"], f"{alone:.4f}", f"{float(row['mae']):.4f}",
+                          _with_interval(row, *minus), _with_interval(wrong, *minus) if wrong else ""])
     if not lines:
         return NONE_YET
-    table = _table(["data set", "target", "structure alone", "with text", "difference", "with another crystal's text"],
-                   lines, numbers=4)
-    one = next(row for (_, _, name, *_), row in rows.items() if name == arm)
-    return (f"Mean absolute errors out of fold, {one['folds']} folds by formula, {one['members']} networks on either "
-            f"side, differences paired with intervals of {confidence:.0%}:\n\n{table}")
+    table = _table(["data set", "target", "folds", "trained", "structure alone", "with text", "difference",
+                    "difference with another's text"], lines, numbers=6)
+    members = next(row["members"] for (_, _, name, *_), row in rows.items() if name == arm)
+    return (f"Mean absolute errors out of fold, folds by formula, {members} members on either side, differences paired "
+            f"with intervals of {confidence:.0%}:\n\n{table}")
 
 
 def section(summary: str, coverage: str, confidence: float) -> str:

@@ -52,4 +52,4 @@ class Report:
 def contents(root: Path, matrix: Matrix, summary: str, coverage: str) -> list[tuple[Path, str]]:
     """Each page with what it says of experiments, from the content of both files."""
     return [(Paths(root).results_page, pages.section(summary, coverage, matrix.confidence)),
-            (root / "README.md", pages.headline(summary, matrix.headline, matrix.reference, matrix.confidence))]
+            (root / "README.md", pages.headline(summary, matrix.headline, matrix.confidence))]

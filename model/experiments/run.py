@@ -45,9 +45,23 @@ def bench(root: Path, matrix: Matrix) -> Bench:
 
 
 def pending(on: Bench, only: Sequence[str] = ()) -> dict[Cell, str]:
-    """The cells that no stored result has today's fingerprint of, with it, in the order in which they are to be run."""
+    """The cells that no stored result has today's fingerprint of, with it, in the order in which they are to be run.
+
+    Those of a data set that has no tables here are left out, and it is said. Raises `UserError` if no other is asked
+    for.
+    """
     there = {one.cell: one.fingerprint for one in Results(on.root).all()}
-    now = {cell: on.fingerprint(cell) for cell in cells_of(on.matrix, only)}
+    asked = cells_of(on.matrix, only)
+    missing: dict[str, UserError] = {}
+    for dataset in dict.fromkeys(cell.dataset for cell in asked):
+        try:
+            on.project(dataset)
+        except UserError as error:
+            missing[dataset] = error
+            say(f"experiments: {error}")
+    if missing and len(missing) == len({cell.dataset for cell in asked}):
+        raise next(iter(missing.values()))
+    now = {cell: on.fingerprint(cell) for cell in asked if cell.dataset not in missing}
     return {cell: fingerprint for cell, fingerprint in now.items() if there.get(cell) != fingerprint}
 
 

@@ -31,13 +31,14 @@ class Ground:
     """Transformed targets of the validation crystals of each fold, sorted by id."""
 
     @classmethod
-    def of(cls, population: Population, folds: Sequence[int], share: float) -> Self:
-        """Of the crystals of a data set; `share` is that of the groups that validate."""
+    def of(cls, population: Population, folds: Sequence[int], share: float, crystals: int | None = None) -> Self:
+        """Of the crystals of a data set; `share` and `crystals` are those of `Population.parts`."""
         inside = np.flatnonzero(np.isin(population.fold, folds)).tolist()
         y = dict(zip(population.ids, population.y.tolist(), strict=True))
         return cls(tuple(folds), [population.ids[place] for place in inside],
                    [population.groups[place] for place in inside], population.fold[inside], population.y[inside],
-                   {fold: np.array([y[i] for i in population.asked("validation", fold, share)]) for fold in folds})
+                   {fold: np.array([y[i] for i in population.asked("validation", fold, share, crystals)])
+                    for fold in folds})
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.experiments import sheets
+from model.experiments import fingerprints, sheets
 from model.experiments.blending import Blend, Part
+from model.experiments.fingerprints import Fingerprint
 from model.experiments.intervals import Resampled, Resamples, detectable, measure
-from model.experiments.matrix import NO_CONTROL, Cell, Matrix
+from model.experiments.matrix import NO_CONTROL, Cell, Matrix, cells
 from model.experiments.results import Results
 from model.experiments.runs import Ground, Runs, common
 
@@ -107,9 +108,9 @@ class Finds:
             lines += [Line(name, [Part(one, members)]) for members in range(1, seeds + 1)]
         for mixture, described in self.matrix.mixtures_of(self.dataset).items():
             for control in (NO_CONTROL, *self.matrix.controls):
-                if control != NO_CONTROL and not any((arm, control) in self.runs for arm in described.parts):
-                    continue
-                # a control is that of the arms that have it; the others stay as they are
+                reads = [arm for arm in described.parts if self.matrix.arms[arm].reads_text]
+                if control != NO_CONTROL and not (reads and all((arm, control) in self.runs for arm in reads)):
+                    continue  # a control of one part would leave to another what it takes away
                 parts = [Part(self.runs.get((arm, control), self.runs[arm, NO_CONTROL]), count)
                          for arm, count in described.parts.items()]
                 line = Line(Cell(self.dataset, self.target, mixture, control, 0, 0), parts,
@@ -119,7 +120,11 @@ class Finds:
 
 
 def finds(results: Results, matrix: Matrix) -> list[Finds]:
-    """What is stored, by data set and target in the order of the matrix; cells for other crystals do not count."""
+    """What is stored, by data set and target in the order of the matrix.
+
+    Cells for other crystals do not count, nor those that the matrix does not ask for, or asks for with other
+    parameters.
+    """
     found = []
     stored = results.all()
     for dataset, described in matrix.datasets.items():
@@ -128,10 +133,14 @@ def finds(results: Results, matrix: Matrix) -> list[Finds]:
             if not mine:
                 continue
             population = results.population(dataset, target)
-            ground = functools.cache(functools.partial(Ground.of, population, share=matrix.validation))
+            ground = functools.cache(functools.partial(Ground.of, population, share=matrix.validation,
+                                                       crystals=described.crystals))
+            today = {cell: fingerprints.asked(matrix, cell) for cell in cells(matrix)
+                     if (cell.dataset, cell.target) == (dataset, target)}
+            mine = [one for one in mine if one.crystals == population.digest
+                    and Fingerprint.parse(one.fingerprint).asked == today.get(one.cell)]
             runs = {(arm, control): Runs({(one.cell.seed, one.cell.fold): one for one in mine
-                                          if (one.cell.arm, one.cell.control) == (arm, control)
-                                          and one.crystals == population.digest})
+                                          if (one.cell.arm, one.cell.control) == (arm, control)})
                     for arm, described_arm in matrix.arms_of(dataset).items()
                     for control in (NO_CONTROL, *described_arm.controls)}
             found.append(_finds(matrix, dataset, target, runs, ground))

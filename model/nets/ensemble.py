@@ -55,18 +55,19 @@ class Ensemble(nn.Module):
 
         A network that cannot predict for a crystal (one of text alone, without a text) is left out, and its weight
         goes to the others; a crystal without a text has no prediction by text. *Structure* is the mean over the
-        networks of structure alone where there are any, else that of the structure branches of the others; *text* is
-        that of what reads the text alone, weighted, else that of the text branches.
+        networks of structure alone where there are any, else that of the structure branches of the fused ones; *text*
+        is that of what reads the text alone, weighted, else that of the text branches.
         """
         every = [net.fuse(a, w) for net, a, w in zip(self.networks(), atoms, words, strict=True)]
         fused = torch.stack([one.fused for one in every])
         by_kind = torch.stack([self._mean(fused, kind) for kind in MEMBERS])
         readers = [place for place, kind in enumerate(MEMBERS) if kind in READERS and kind in self.kinds]
-        by_text = self._blended(by_kind, readers) if readers else torch.stack([one.text for one in every]).nanmean(0)
+        own = [one for one, kind in zip(every, self.kinds, strict=True) if kind == "fused"] or every
+        by_text = self._blended(by_kind, readers) if readers else torch.stack([one.text for one in own]).nanmean(0)
         attention = [one.attention for one in every if one.attention is not None]
         return Prediction(
             self._blended(by_kind, range(len(MEMBERS))),
-            by_kind[1] if "structure" in self.kinds else torch.stack([one.structure for one in every]).nanmean(0),
+            by_kind[1] if "structure" in self.kinds else torch.stack([one.structure for one in own]).nanmean(0),
             torch.where(words[0].present, by_text, torch.nan),
             torch.stack(attention).mean(0) if attention else None,
             _spread(fused))

@@ -189,7 +189,7 @@ class MultimodalNet(nn.Module):
 
 def joint_loss(prediction: Prediction, target: Tensor, has_text: Tensor, weights: LossWeights,
                weight: Tensor | None = None, labelled: Sequence[int] | None = None,
-               with_text: Sequence[int] | None = None, crystals: int | None = None) -> Tensor:
+               with_text: Sequence[int] | None = None, crystals: int | None = None, needs_text: bool = False) -> Tensor:
     """Weighted sum of the three branches' mean absolute errors; the text branch counts crystals with a text.
 
     The error of a branch is that of the target, and of each of n further targets with the weight `also`/n. A mean is
@@ -205,6 +205,7 @@ def joint_loss(prediction: Prediction, target: Tensor, has_text: Tensor, weights
             sum to the step's.
         with_text: `[targets]`, those of them that have a text.
         crystals: of the whole step.
+        needs_text: nothing is predicted without a text, and nothing learned from a crystal that has none.
     """
     known = ~target.isnan()
     weight = torch.ones_like(target[:, 0]) if weight is None else weight
@@ -217,7 +218,10 @@ def joint_loss(prediction: Prediction, target: Tensor, has_text: Tensor, weights
                  zip(every, target.nan_to_num().unbind(1), known.unbind(1), counts, strict=True)]
         return means[0] + weights.also / max(len(means) - 1, 1) * sum(means[1:])
 
-    loss = weights.fused * mean(0, prediction.fused, weight, labelled)
+    if needs_text:
+        loss = weights.fused * mean(0, prediction.fused.where(has_text, 0.0), weight * has_text, with_text)
+    else:
+        loss = weights.fused * mean(0, prediction.fused, weight, labelled)
     if weights.structure > 0:
         loss = loss + weights.structure * mean(1, prediction.structure, weight, labelled)
     if weights.text > 0:

@@ -79,6 +79,9 @@ class _Run:
         self.net, self.params, self.mean, self.std, self.device, self.group = net, params, mean, std, device, group
         self.quiet = quiet or not group.leads
         self.training, self.validation = splits["train"], splits["validation"]
+        for part in ("train", "validation"):
+            if net.without_text is None and not (splits[part].n_texts > 0).any():
+                raise UserError(f"no crystal of the split '{part}' has a text, and this network predicts for no other")
         further = self.training.labels[:, 1:]
         self.means = torch.tensor([mean, *np.nanmean(further, axis=0).tolist()])
         self.stds = torch.tensor([std, *(value or 1.0 for value in np.nanstd(further, axis=0).tolist())])
@@ -113,7 +116,9 @@ class _Run:
                 between()
         self.group.mean_buffers(self.validated)
         predicted = self._predict_validation()
-        errors = {name: float(np.abs(predicted[name] * self.std + self.mean - self.validation.targets).mean())
+        # what is predicted by text alone is asked of crystals that have one
+        asked = self.validation.n_texts > 0 if self.net.without_text is None else np.full(len(self.validation), True)
+        errors = {name: float(np.abs(predicted[name] * self.std + self.mean - self.validation.targets)[asked].mean())
                   for name in ("fused", "structure", "text")}
         self.history.append({"epoch": number + 1, "train_loss": float(self.total) / len(self.training),
                              **{f"validation_mae_{name}": value for name, value in errors.items()},
@@ -147,7 +152,7 @@ class _Run:
             with torch.autocast(self.device.type, torch.bfloat16, self.params.precision == "bfloat16"):
                 prediction = self.net(structure, text, hidden)
             loss = joint_loss(prediction, goal, text.mask.any(dim=1), self.params.loss, batch.weight.to(self.device),
-                              labelled, with_text, crystals)
+                              labelled, with_text, crystals, self.net.without_text is None)
             loss.backward()
             total += loss.detach() * crystals
         self.group.sum_gradients(self.net)

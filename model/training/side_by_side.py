@@ -55,9 +55,13 @@ def fit_all(root: Path, params: TrainParams, splits: dict[str, Dataset], device:
         with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _follow, (os.getpid(),)) as pool:
             running = {pool.submit(_alone, root, params, number, resume): number
                        for number, resume in enumerate(resumes)}
-            for future in as_completed(running):
-                number = running[future]
-                done[number] = _said(params, number, future.result().unpacked(networks[number]))
+            try:
+                for future in as_completed(running):
+                    number = running[future]
+                    done[number] = _said(params, number, future.result().unpacked(networks[number]))
+            except UserError:
+                pool.shutdown(wait=False, cancel_futures=True)  # of networks that have not begun
+                raise
     except BrokenProcessPool:
         raise UserError("a process that trained a network was killed, by the system for want of memory perhaps; run "
                         "again with OMP_NUM_THREADS=1, which trains one after the other and goes on where this one "

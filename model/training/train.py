@@ -56,6 +56,7 @@ def _train(root: Path, params: TrainParams, group: Team, device: torch.device) -
     fitted = fit_all(root, params, splits, device, group, resumes)
     for number, one in enumerate([*fitted, *trees]):
         model.nets[number] = one.net
+    model.to(device)
     if not group.leads:
         return
     weigh(model, splits["validation"], fitted[0], device)

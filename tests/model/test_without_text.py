@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from features.errors import UserError
 from features.paths import Paths
@@ -17,7 +18,7 @@ from model.evaluation.metrics import predict_all
 from model.explanation import stage as explanation
 from model.inference import load_splits
 from model.params import TrainParams
-from model.training import train
+from model.training import fit, train
 from tests.conftest import CRYSTALS, set_params
 from tests.model.small import SMALL, described, no_text, small_project
 
@@ -62,6 +63,25 @@ def test_a_model_that_cannot_predict_without_text_refuses(tmp_path: Path, monkey
 def test_training_refuses_crystals_without_text(project: Path, params: dict[str, Any], cause: str) -> None:
     with pytest.raises(UserError, match=rf"1 crystals have no text, and with {cause} and train\.loss\.structure 0"):
         load_splits(project, TrainParams.model_validate({**params, "loss": {"structure": 0.0}}))
+
+
+@pytest.mark.parametrize("part", ["train", "validation"])
+def test_a_reader_of_the_text_learns_from_crystals_that_have_one(project: Path, part: str) -> None:
+    """One crystal of the part has none; structure networks beside it take it as it is."""
+    params = TrainParams.model_validate({**SMALL, "epochs": 1, "members": {"fused": 0, "structure": 1, "text": 1}})
+    splits = load_splits(project, params)
+    splits[part].n_texts = np.where(np.arange(len(splits[part])) == 0, 0, splits[part].n_texts)
+    _, reader = params.networks()[1]
+    fitted = fit.fit(reader, splits, torch.device("cpu"), quiet=True)
+    assert np.isfinite([*fitted.history[0].values()]).all()
+    splits[part].n_texts[:] = 0
+    with pytest.raises(UserError, match=f"no crystal of the split '{part}' has a text"):
+        fit.fit(reader, splits, torch.device("cpu"), quiet=True)
+
+
+def test_readers_alone_refuse_crystals_without_text(project: Path) -> None:
+    with pytest.raises(UserError, match=r"all members of the model read the text alone: set train\.members\.structure"):
+        load_splits(project, TrainParams.model_validate({**SMALL, "members": {"fused": 0, "text": 1}}))
 
 
 def test_the_error_without_text_is_that_of_an_empty_table(project: Path, tmp_path: Path) -> None:

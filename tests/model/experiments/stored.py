@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
+from model.experiments.fingerprints import asked
 from model.experiments.folds import Population
 from model.experiments.matrix import Cell
 from model.experiments.results import Finished, Results
+from tests.model.experiments.tiny import matrix
 
 N = 100
 FOLDS = np.arange(N, dtype=np.int32) % 5
@@ -22,8 +24,9 @@ def store(root: Path, arms: dict[tuple[str, str], np.ndarray], folds: int = 5) -
         for seed, values in enumerate(predicted):
             for fold in range(folds):
                 ids = {part: POPULATION.asked(part, fold, 0.3) for part in ("test", "validation")}
-                mine = {part: np.isin(POPULATION.ids, asked) for part, asked in ids.items()}
-                results.add(Finished(Cell("tiny", "k_vrh", arm, control, seed, fold), "a.b.c", POPULATION.digest, 64,
+                mine = {part: np.isin(POPULATION.ids, those) for part, those in ids.items()}
+                cell = Cell("tiny", "k_vrh", arm, control, seed, fold)
+                results.add(Finished(cell, f"{asked(matrix(), cell)}.b.c", POPULATION.digest, 64,
                                      f"commit{seed}", "here", 1.0, ids["test"],
                                      values[mine["test"]].astype(np.float32),
                                      values[mine["validation"]].astype(np.float32)))

@@ -19,7 +19,7 @@ from tests.model.experiments.tiny import matrix
 
 
 def overall(results: Results) -> dict[tuple[str, int], Covered]:
-    return {(row.arm, row.members): row for row in coverages(results, matrix()) if row.by == "all"}
+    return {(row.arm, row.members): row for row in coverages(results, matrix(seeds=3)) if row.by == "all"}
 
 
 def test_lines_are_networks_of_two_or_more_and_mixtures(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_errors_that_the_validation_does_not_have_are_said(tmp_path: Path) -> No
     results = store(tmp_path, {("dedicated", "none"): predicted})
     for path in results.folder.glob("*.parquet"):
         results.write(path, [replace(one, predicted=one.predicted + 1) for one in results.read(path)])
-    rows = coverages(results, matrix())
+    rows = coverages(results, matrix(seeds=3))
     assert {row.coverage for row in rows if row.by == "all"} == {0.0}
     said = "networks: intervals of 90% hold the value of 0.0% of 100 crystals"
     assert outside(rows) == [f"tiny k_vrh dedicated, {members} {said}" for members in (2, 3)]
@@ -65,8 +65,8 @@ def test_every_crystal_is_in_one_class_of_each_kind(tmp_path: Path, monkeypatch:
     formulas = ["NaCl", "Fe2O3", "Ni3Al", "LiFePO4"]
     of = Ground.of
 
-    def named(population: Population, folds: tuple[int, ...], share: float) -> Ground:
-        ground = of(population, folds, share)
+    def named(population: Population, folds: tuple[int, ...], share: float, crystals: None) -> Ground:
+        ground = of(population, folds, share, crystals)
         return replace(ground, formulas=[formulas[number % 4] for number in range(len(ground.ids))])
 
     monkeypatch.setattr(Ground, "of", named)

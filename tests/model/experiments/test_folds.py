@@ -64,3 +64,22 @@ def test_a_cell_that_would_leak_is_not_run(sparse: Path) -> None:
     params = matrix().train_params(Cell("tiny", "k_vrh", "dedicated", "none", 0, 0))
     with pytest.raises(AssertionError, match=f"the group {tested} trains and is held out"):
         networks.predicted(sparse, params, "own", {**parts, "mp-2700": "train"}, {**groups, "mp-2700": tested})
+
+
+def test_of_few_crystals_all_are_of_those_of_more_and_the_test_is_the_same(sparse: Path) -> None:
+    population = Population.of(sparse, "k_vrh", "log10", 5)
+    whole, more, fewer = (population.parts(1, SHARE, crystals) for crystals in (None, 20, 12))
+    for parts, most in ((more, 20), (fewer, 12)):
+        assert len([part for part in parts.values() if part != "test"]) == most
+        assert {i for i, part in parts.items() if part == "test"} == {i for i, part in whole.items() if part == "test"}
+        assert all(whole[i] == part for i, part in parts.items())
+    assert set(fewer) <= set(more)
+
+
+def test_a_data_set_of_few_crystals_of_another(sparse: Path) -> None:
+    few = {"tiny": {"targets": ["k_vrh"]}, "few": {"of": "tiny", "crystals": 20, "targets": ["k_vrh"]}}
+    on = Bench(sparse, matrix(datasets=few), "abc")
+    one, other = (cells.run(on, Cell(name, "k_vrh", "ridge_words", "none", 0, 1)) for name in few)
+    assert one.ids == other.ids
+    assert other.n_train + len(other.validated) == 20
+    assert one.n_train + len(one.validated) > 20

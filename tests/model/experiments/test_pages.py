@@ -30,11 +30,11 @@ tiny,k_vrh,fused,2,chemistry,oxide,100,0.9,0.91000,0.80000
 
 
 def test_the_headline_by_hand() -> None:
-    text = pages.headline(SUMMARY, "fused", "dedicated", 0.95)
-    assert "5 folds by formula, 1 networks on either side" in text
+    text = pages.headline(SUMMARY, "fused", 0.95)
+    assert "folds by formula, 1 members on either side" in text
     assert text.count("\n| tiny") == 1
-    assert "| tiny | k_vrh | 0.3000 | 0.2000 | -0.1000 [-0.1196, -0.0804] | 0.0100 [-0.0096, 0.0296] |" in text
-    assert pages.headline("", "fused", "dedicated", 0.95) == pages.NONE_YET
+    assert "| tiny | k_vrh | 5 | 64 | 0.3000 | 0.2000 | -0.1000 [-0.1196, -0.0804] | 0.0100 [-0.0096, 0.0296] |" in text
+    assert pages.headline("", "fused", 0.95) == pages.NONE_YET
 
 
 def test_the_section_by_hand() -> None:

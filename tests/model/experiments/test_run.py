@@ -113,6 +113,16 @@ def test_wrong_text_changes_what_reads_it(finished: Bench) -> None:
     assert not np.allclose(one["ridge_words", "none"], one["ridge_words", "shuffled_text"])
 
 
+def test_a_data_set_without_tables_is_left_out_and_said(
+        copied: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    other = {"targets": ["k_vrh"], "params": {"ingest": {"dataset": "dielectric"}}}
+    on = replace(copied, matrix=matrix(folds=3, datasets={"tiny": {"targets": ["k_vrh"]}, "other": other}))
+    assert {cell.dataset for cell in pending(on)} == {cell.dataset for cell in pending(copied)}
+    assert "data set other has no tables yet" in capsys.readouterr().err
+    with pytest.raises(UserError, match="data set other has no tables yet"):
+        pending(on, ["dataset=other"])
+
+
 def test_several_processes_give_the_same_bytes(finished: Bench, tmp_path: Path) -> None:
     other = replace(finished, root=Path(shutil.copytree(
         finished.root, tmp_path / "project", ignore=shutil.ignore_patterns("docs"))))

@@ -12,7 +12,7 @@ from model.experiments.folds import Population
 from model.experiments.sheets import differing
 from model.experiments.summary import COLUMNS, KEY, as_csv, summarise
 from tests.model.experiments.stored import FOLDS, POPULATION, noise, store
-from tests.model.experiments.tiny import matrix
+from tests.model.experiments.tiny import CONTENT, matrix
 
 
 def mae(predicted: np.ndarray) -> float:
@@ -87,6 +87,26 @@ def test_cells_for_other_crystals_do_not_count(tmp_path: Path, arms: dict[tuple[
     other = Population(POPULATION.ids, POPULATION.groups, POPULATION.fold, POPULATION.y + 1)
     results.keep("tiny", "k_vrh", other)
     assert summarise(results, matrix()) == []
+
+
+def test_cells_that_the_matrix_asks_for_otherwise_do_not_count(
+        tmp_path: Path, arms: dict[tuple[str, str], np.ndarray]) -> None:
+    results = store(tmp_path, arms)
+    longer = matrix(train={**CONTENT["train"], "epochs": 2})
+    assert summarise(results, longer) == []
+    assert {row.members for row in summarise(results, matrix(seeds=1)) if row.arm != "mixed"} == {1}
+
+
+def test_a_control_of_a_mixture_is_one_of_all_that_reads(
+        tmp_path: Path, arms: dict[tuple[str, str], np.ndarray]) -> None:
+    """The ridge on words goes on reading the text: with its own text it would not be the control."""
+    both = {**arms, ("ridge_words", "none"): noise(1, 0.3, 4)}
+    asked = matrix(mixtures={"both": {"parts": {"fused": 1, "ridge_words": 1}}})
+    rows = summarise(store(tmp_path, both), asked)
+    assert [row.control for row in rows if row.arm == "both"] == ["none"]
+    asked.arms["ridge_words"].controls.append("shuffled_text")
+    rows = summarise(store(tmp_path, {**both, ("ridge_words", "shuffled_text"): noise(1, 0.5, 5)}), asked)
+    assert [row.control for row in rows if row.arm == "both"] == ["none", "shuffled_text"]
 
 
 def test_the_file_has_the_columns_and_is_compared(tmp_path: Path, arms: dict[tuple[str, str], np.ndarray]) -> None:

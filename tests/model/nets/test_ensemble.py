@@ -47,6 +47,16 @@ def test_without_a_text_the_networks_of_structure_predict_alone(weights: tuple[f
 
 
 @torch.no_grad()
+@pytest.mark.parametrize(("other", "branch"), [("structure", "text"), ("text", "structure")])
+def test_a_branch_that_a_network_has_not_learned_says_nothing(other: str, branch: str) -> None:
+    """Beside a fused network, those of one view have heads for the other view as well, untrained."""
+    model = ensemble(fused=1, **{other: 2})
+    both = [row for row in range(len(batches()[0].n_atoms)) if row != WITHOUT]
+    ours, own = getattr(model(*batches()), branch), getattr(model.networks()[0](*batches()), branch)
+    torch.testing.assert_close(ours[both], own[both], rtol=0, atol=0)
+
+
+@torch.no_grad()
 def test_text_alone_does_not_predict_without_text() -> None:
     prediction = ensemble(text=2)(*batches())
     assert torch.isnan(prediction.fused).tolist() == [row == WITHOUT for row in range(len(prediction.fused))]
