@@ -20,7 +20,8 @@ REPO = Path(__file__).parents[3]
 @pytest.fixture
 def root(project: Path, tmp_path: Path) -> Path:
     root = Path(shutil.copytree(project, tmp_path / "project"))
-    small = {"arms": {"ridge_words": {"kind": "ridge_words", "seeds": 1}}, "reference": "ridge_words", "mixtures": {}}
+    small = {"arms": {"ridge_words": {"kind": "ridge_words", "seeds": 1}}, "mixtures": {},
+             "reference": "ridge_words", "headline": "ridge_words"}
     (root / "matrix.yaml").write_text(yaml.safe_dump({**CONTENT, **small}))
     return root
 
