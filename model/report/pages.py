@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import io
-import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,8 +22,8 @@ ERRORS = (("mae", "structure and text, fused"), ("mae_structure_networks", "its 
             ("mae_no_text", "fused, without text"))
 Branches = Sequence[tuple[str, str]]
 """Each branch, and what its error is called in the metrics."""
-Curve = Sequence[Mapping[str, float]]
-"""For each epoch `epoch` and `validation_mae_` of each branch."""
+Curve = Sequence[Mapping[str, float | str]]
+"""Rows with `epoch`, `branch` and `validation_mae`; a branch may have none."""
 
 
 @functools.cache
@@ -102,9 +101,9 @@ def _parity(metrics: dict[str, Any], rows: list[dict[str, Any]]) -> Markup:
 def _curve(metrics: dict[str, Any], history: Curve, branches: Branches) -> Markup:
     figure, axes = _figure()
     for name, error in branches:
-        values = [row[f"validation_mae_{name}"] for row in history]
-        if error in metrics["test"] and not all(map(math.isnan, values)):
-            axes.plot([row["epoch"] for row in history], values, label=name)
+        mine = [row for row in history if row["branch"] == name]
+        if error in metrics["test"] and mine:
+            axes.plot([row["epoch"] for row in mine], [row["validation_mae"] for row in mine], label=name)
     axes.set_xlabel("epoch")
     axes.set_ylabel(f"validation MAE / {metrics['unit']}")
     axes.legend(frameon=False)
