@@ -42,13 +42,15 @@ def write_evaluation(path: Path, metrics: dict[str, Any], rows: list[dict[str, A
     write_text(path, page)
 
 
-def write_explanations(path: Path, target: str, fusion: str, unit: str, explanations: list[Explanation]) -> None:
-    """One section per crystal: its description, shaded by what each token does to the prediction.
+def write_explanations(path: Path, target: str, unit: str, explanations: list[Explanation]) -> None:
+    """One section per crystal: its description, shaded by what each token or mention does to the prediction.
 
-    `unit` is that of the learned property, such as log10(GPa).
+    `unit` is that of the learned property, such as log10(GPa). Attention is shown where there is any: the rows say
+    so, and no parameter, since a model with `train.fusion: cross_attention` may have no network that fuses.
     """
     page = _environment().get_template("explanations.html").render(
-        target=target, fusion=fusion, unit=unit or "1", crystals=[_shaded(explanation) for explanation in explanations])
+        target=target, unit=unit or "1", crystals=[_shaded(explanation) for explanation in explanations],
+        attention=any(row["attention"] is not None for explanation in explanations for row in explanation.rows))
     write_text(path, page)
 
 
