@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from features.views import chgnet_atoms
 from model.checkpoint import Trained
-from model.chemistry import classes
+from model.chemistry import classes, sizes
 from model.inference import predict
 from model.input import targets
 from model.input.batch import Ints
@@ -100,10 +100,10 @@ def covered(trained: Trained, test: Dataset, predicted: dict[str, Floats], cryst
             training: Rows) -> dict[str, Any]:
     """How many test crystals the intervals hold, and how wide these are, in the learned unit.
 
-    Over all, and `by` chemistry, number of elements, and whether the training crystals support a prediction: `inside`
-    or `outside` of what they reach (`model/coverage.py`). Each class that has a test crystal says how many it has, and
-    how many training crystals are of it. Too few validation crystals for the confidence make intervals without ends,
-    which have no width.
+    Over all, and `by` chemistry, number of `elements`, number of atoms (`sites`) in the primitive cell, and `support`,
+    whether the training crystals support a prediction: `inside` or `outside` of what they reach (`model/coverage.py`).
+    Each class that has a test crystal says how many it has, and how many training crystals are of it. Too few
+    validation crystals for the confidence make intervals without ends, which have no width.
 
     Args:
         trained: the model.
@@ -115,9 +115,9 @@ def covered(trained: Trained, test: Dataset, predicted: dict[str, Floats], cryst
     low, high = trained.calibration.interval(predicted["fused"], predicted["spread"], CONFIDENCE)
     held, width = (low <= test.targets) & (test.targets <= high), high - low
     outside = np.array([bool(trained.coverage.outside(row)) for row in crystals])
-    groups = {**classes([row["elements"] for row in crystals]),
+    groups = {**classes([row["elements"] for row in crystals]), "sites": sizes([row["nsites"] for row in crystals]),
               "support": {name: mine for name, mine in (("inside", ~outside), ("outside", outside)) if mine.any()}}
-    trained_on = {**classes([row["elements"] for row in training]),
+    trained_on = {**classes([row["elements"] for row in training]), "sites": sizes([row["nsites"] for row in training]),
                   "support": {"inside": np.full(len(training), True)}}
 
     def of(mine: Bools, learned: Bools) -> dict[str, float | None]:

@@ -84,6 +84,7 @@ def _intervals(measured: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     by = measured["by"]
     return [("all", measured), *by["chemistry"].items(),
             *((f"of {number} element{'' if number == '1' else 's'}", row) for number, row in by["elements"].items()),
+            *((f"of {number} atoms in the primitive cell", row) for number, row in by["sites"].items()),
             *((f"{name} the training data", row) for name, row in by["support"].items())]
 
 
