@@ -16,7 +16,7 @@ from features.store.files import write_text
 from model.records import Explanation
 
 ERRORS = (("mae", "structure and text, fused"), ("mae_structure_networks", "its networks of structure alone"),
-            ("mae_text_networks", "its networks of text alone"),
+            ("mae_text_readers", "what reads the text alone"),
             ("mae_own_structure_branch", "its own structure branch"), ("mae_own_text_branch", "its own text branch"),
             ("mae_shuffled_text", "fused, with another crystal's text (control)"),
             ("mae_no_text", "fused, without text"))
