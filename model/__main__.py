@@ -52,7 +52,7 @@ def evaluate(root: Root = Path()) -> None:
 
 @app.command()
 def explain(root: Root = Path()) -> None:
-    """Explain a handful of test predictions by tokens, regions and modalities."""
+    """Explain a handful of test predictions by tokens or mentions, sentences, regions and modalities."""
     from model.explanation import stage
 
     stage.explain_stage(root)
@@ -92,8 +92,7 @@ def predict(
             _print_table(results, trained.params.target, trained.config.unit)
         explained = [result.explanation for result in results if result.explanation is not None]
         if html is not None and explained:
-            pages.write_explanations(html, trained.params.target, trained.params.fusion, trained.learned_unit,
-                                     explained)
+            pages.write_explanations(html, trained.params.target, trained.learned_unit, explained)
     bad = [result for result in results if result.error]
     if bad:
         reasons = f"; {bad[0].file}: {bad[0].error}" if len(bad) == 1 else ", for the reasons above"

@@ -1,4 +1,4 @@
-"""What crystals are told apart by where errors are counted for each kind: chemistry, and number of elements."""
+"""What crystals are told apart by where errors are counted for each kind: chemistry, number of elements, size."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ CLASSES = {
 INTERMETALLIC = "intermetallic"
 """The class of a crystal that has none of them."""
 ORDER = (*CLASSES, INTERMETALLIC)
+SIZES = {"1-4": 1, "5-10": 5, "11-20": 11, "21 and more": 21}
+"""Classes of the number of atoms in a primitive cell, and the least number of each."""
 
 
 def chemistry(elements: Collection[str]) -> str:
@@ -35,3 +37,9 @@ def classes(crystals: Sequence[Collection[str]]) -> dict[str, dict[str, NDArray[
     numbers = np.array([len(one) for one in crystals])
     return {"chemistry": {name: kinds == name for name in ORDER if name in kinds},
             "elements": {str(number): numbers == number for number in np.unique(numbers).tolist()}}
+
+
+def sizes(sites: Sequence[int]) -> dict[str, NDArray[np.bool_]]:
+    """By number of atoms in the cell (`SIZES`): each class that has a crystal, and `[crystals]`, which are of it."""
+    place = np.digitize(sites, list(SIZES.values()))
+    return {name: place == number for number, name in enumerate(SIZES, 1) if number in place}

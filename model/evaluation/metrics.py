@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from features.views import chgnet_atoms
 from model.checkpoint import Trained
-from model.chemistry import classes
+from model.chemistry import classes, sizes
 from model.inference import predict
 from model.input import targets
 from model.input.batch import Ints
@@ -24,11 +24,14 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def names(trained: Trained) -> dict[Kind, str]:
-    """What the error of each branch is called: a branch of a fused network is no network of its own."""
+    """What the error of each branch is called: a branch of a fused network is no network of its own.
+
+    Readers of the text are networks and boosted trees.
+    """
     members = trained.params.members
     return {"fused": "mae",
             "structure": "mae_structure_networks" if members.structure else "mae_own_structure_branch",
-            "text": "mae_text_networks" if members.readers else "mae_own_text_branch"}
+            "text": "mae_text_readers" if members.readers else "mae_own_text_branch"}
 
 
 def predict_all(trained: Trained, dataset: Dataset, texts_of: Ints | None = None) -> dict[str, Floats]:
@@ -42,12 +45,13 @@ def measure(trained: Trained, test: Dataset, predicted: dict[str, Floats], param
     """The errors on the test split, with bootstrap intervals over its crystals.
 
     `mae_shuffled_text` gives every crystal another one's description, at test time: a fused branch that reads its
-    text must get worse. `mae_no_text` is the fused branch without any text. A model of several networks has
-    *structure networks* that were trained on structures alone, and says what the text adds to them (fewer networks
-    than all of them: equal numbers are compared in `model/experiments/`). Else the *own structure branch* is that of
-    the same network, which joint training may have cost something. An interval says how much the error moves with the
-    choice of test crystals; it does not hold the spread between training seeds. A branch that did not learn (weight 0
-    in `train.loss`) has no error, and a model that reads no text no control.
+    text must get worse. `mae_no_text` is the fused branch without any text. A model of several networks may
+    have *structure networks* that were trained on structures alone, and is compared with them. These are fewer members
+    than all and average less, so the difference is not what the text gives (`model/experiments/` compares equal
+    numbers). Else the *own structure branch* is that of the same network, which joint training may have cost something.
+    An interval says how much the error moves with the choice of test crystals; it does not hold the spread between
+    training seeds. A branch that did not learn (weight 0 in `train.loss`) has no error, and a model that reads no text
+    no control.
     """
     rng = np.random.default_rng(params.seed)
     name = trained.params.transform
@@ -100,10 +104,10 @@ def covered(trained: Trained, test: Dataset, predicted: dict[str, Floats], cryst
             training: Rows) -> dict[str, Any]:
     """How many test crystals the intervals hold, and how wide these are, in the learned unit.
 
-    Over all, and `by` chemistry, number of elements, and whether the training crystals support a prediction: `inside`
-    or `outside` of what they reach (`model/coverage.py`). Each class that has a test crystal says how many it has, and
-    how many training crystals are of it. Too few validation crystals for the confidence make intervals without ends,
-    which have no width.
+    Over all, and `by` chemistry, number of `elements`, number of atoms (`sites`) in the primitive cell, and `support`,
+    whether the training crystals support a prediction: `inside` or `outside` of what they reach (`model/coverage.py`).
+    Each class that has a test crystal says how many it has, and how many training crystals are of it. Too few
+    validation crystals for the confidence make intervals without ends, which have no width.
 
     Args:
         trained: the model.
@@ -115,9 +119,9 @@ def covered(trained: Trained, test: Dataset, predicted: dict[str, Floats], cryst
     low, high = trained.calibration.interval(predicted["fused"], predicted["spread"], CONFIDENCE)
     held, width = (low <= test.targets) & (test.targets <= high), high - low
     outside = np.array([bool(trained.coverage.outside(row)) for row in crystals])
-    groups = {**classes([row["elements"] for row in crystals]),
+    groups = {**classes([row["elements"] for row in crystals]), "sites": sizes([row["nsites"] for row in crystals]),
               "support": {name: mine for name, mine in (("inside", ~outside), ("outside", outside)) if mine.any()}}
-    trained_on = {**classes([row["elements"] for row in training]),
+    trained_on = {**classes([row["elements"] for row in training]), "sites": sizes([row["nsites"] for row in training]),
                   "support": {"inside": np.full(len(training), True)}}
 
     def of(mine: Bools, learned: Bools) -> dict[str, float | None]:

@@ -78,7 +78,7 @@ def evaluate(root: Path) -> None:
     catalog.refresh(root)
     test, base = metrics["test"], metrics["baseline"]
     others = "".join(f"{label} {test[key]:.4f}, " for key, label in (
-        ("mae_structure_networks", "its structure networks"), ("mae_text_networks", "its text networks"),
+        ("mae_structure_networks", "its structure networks"), ("mae_text_readers", "what reads the text alone"),
         ("mae_own_structure_branch", "its own structure branch"), ("mae_own_text_branch", "its own text branch"),
         ("mae_shuffled_text", "shuffled text"), ("mae_no_text", "no text")) if key in test)
     say(f"evaluate: test MAE {test['mae']:.4f} [{test['mae_low']:.4f}, {test['mae_high']:.4f}] {metrics['unit']}, "

@@ -63,6 +63,6 @@ def _write(root: Path, trained: Trained, explanations: list[Explanation]) -> Non
     publish(root, "attributions", ATTRIBUTIONS, ("material_id", "kind", "index"),
             [row for explanation in explanations for row in explanation.rows])
     Paths(root).results.mkdir(parents=True, exist_ok=True)
-    pages.write_explanations(Paths(root).results / "explanations.html", trained.params.target,
-                             trained.params.fusion, trained.learned_unit, explanations)
+    pages.write_explanations(Paths(root).results / "explanations.html", trained.params.target, trained.learned_unit,
+                             explanations)
     catalog.refresh(root)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import io
-import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,14 +16,14 @@ from features.store.files import write_text
 from model.records import Explanation
 
 ERRORS = (("mae", "structure and text, fused"), ("mae_structure_networks", "its networks of structure alone"),
-            ("mae_text_networks", "its networks of text alone"),
+            ("mae_text_readers", "what reads the text alone"),
             ("mae_own_structure_branch", "its own structure branch"), ("mae_own_text_branch", "its own text branch"),
             ("mae_shuffled_text", "fused, with another crystal's text (control)"),
             ("mae_no_text", "fused, without text"))
 Branches = Sequence[tuple[str, str]]
 """Each branch, and what its error is called in the metrics."""
-Curve = Sequence[Mapping[str, float]]
-"""For each epoch `epoch` and `validation_mae_` of each branch."""
+Curve = Sequence[Mapping[str, float | str]]
+"""Rows with `epoch`, `branch` and `validation_mae`; a branch may have none."""
 
 
 @functools.cache
@@ -43,13 +42,15 @@ def write_evaluation(path: Path, metrics: dict[str, Any], rows: list[dict[str, A
     write_text(path, page)
 
 
-def write_explanations(path: Path, target: str, fusion: str, unit: str, explanations: list[Explanation]) -> None:
-    """One section per crystal: its description, shaded by what each token does to the prediction.
+def write_explanations(path: Path, target: str, unit: str, explanations: list[Explanation]) -> None:
+    """One section per crystal: its description, shaded by what each token or mention does to the prediction.
 
-    `unit` is that of the learned property, such as log10(GPa).
+    `unit` is that of the learned property, such as log10(GPa). Attention is shown where there is any: the rows say
+    so, and no parameter, since a model with `train.fusion: cross_attention` may have no network that fuses.
     """
     page = _environment().get_template("explanations.html").render(
-        target=target, fusion=fusion, unit=unit or "1", crystals=[_shaded(explanation) for explanation in explanations])
+        target=target, unit=unit or "1", crystals=[_shaded(explanation) for explanation in explanations],
+        attention=any(row["attention"] is not None for explanation in explanations for row in explanation.rows))
     write_text(path, page)
 
 
@@ -83,6 +84,7 @@ def _intervals(measured: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     by = measured["by"]
     return [("all", measured), *by["chemistry"].items(),
             *((f"of {number} element{'' if number == '1' else 's'}", row) for number, row in by["elements"].items()),
+            *((f"of {number} atoms in the primitive cell", row) for number, row in by["sites"].items()),
             *((f"{name} the training data", row) for name, row in by["support"].items())]
 
 
@@ -102,9 +104,9 @@ def _parity(metrics: dict[str, Any], rows: list[dict[str, Any]]) -> Markup:
 def _curve(metrics: dict[str, Any], history: Curve, branches: Branches) -> Markup:
     figure, axes = _figure()
     for name, error in branches:
-        values = [row[f"validation_mae_{name}"] for row in history]
-        if error in metrics["test"] and not all(map(math.isnan, values)):
-            axes.plot([row["epoch"] for row in history], values, label=name)
+        mine = [row for row in history if row["branch"] == name]
+        if error in metrics["test"] and mine:
+            axes.plot([row["epoch"] for row in mine], [row["validation_mae"] for row in mine], label=name)
     axes.set_xlabel("epoch")
     axes.set_ylabel(f"validation MAE / {metrics['unit']}")
     axes.legend(frameon=False)

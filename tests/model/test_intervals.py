@@ -1,4 +1,4 @@
-"""Intervals of the test crystals, told apart by chemistry, number of elements and what the training crystals reach."""
+"""Intervals of the test crystals, told apart by chemistry, elements, size and what the training crystals reach."""
 
 import json
 import re
@@ -12,7 +12,7 @@ import pytest
 from features.paths import Paths
 from features.store import tables
 from model import checkpoint, coverage
-from model.chemistry import chemistry, classes
+from model.chemistry import chemistry, classes, sizes
 from model.evaluation import stage as evaluation
 from model.evaluation.metrics import covered, predict_all
 from model.inference import load_splits
@@ -49,6 +49,18 @@ def test_each_crystal_is_in_one_class_of_each_kind() -> None:
     assert [list(groups) for groups in found.values()] == [["oxide", "halide", "intermetallic"], ["1", "2", "4", "12"]]
 
 
+def test_each_crystal_has_one_size() -> None:
+    sites = [1, 4, 5, 10, 11, 20, 21, 300, 4]
+    found = {name: np.flatnonzero(mine).tolist() for name, mine in sizes(sites).items()}
+    assert list(found.items()) == [("1-4", [0, 1, 8]), ("5-10", [2, 3]), ("11-20", [4, 5]), ("21 and more", [6, 7])]
+    assert list(sizes([2, 40])) == ["1-4", "21 and more"]
+
+
+def size(sites: int) -> str:
+    return next(name for name, most in (("1-4", 4), ("5-10", 10), ("11-20", 20), ("21 and more", 1000))
+                if sites <= most)
+
+
 def test_intervals_of_each_class_by_hand(evaluated: Path) -> None:
     """With intervals of ± 0.1 and of ± 0.1 times the number of a crystal, so that widths differ."""
     trained = replace(checkpoint.load(evaluated), calibration=Calibration(1.0, [0.1] * 20))
@@ -66,6 +78,7 @@ def test_intervals_of_each_class_by_hand(evaluated: Path) -> None:
     said = {
         "chemistry": lambda name: chemistry(rows[name]["elements"]),
         "elements": lambda name: str(len(rows[name]["elements"])),
+        "sites": lambda name: size(rows[name]["nsites"]),
         "support": lambda name: "inside" if set(rows[name]["elements"]) <= known and not ranges.outside(rows[name])
         else "outside"}
     assert set(measured["by"]) == set(said)
@@ -96,5 +109,7 @@ def test_metrics_table_and_page_say_it(evaluated: Path) -> None:
     assert f"|outside the training data||{len(outside)}||none||100.0 %||no end|" in page
     two = metrics["by"]["elements"]["2"]
     assert f"|of 2 elements||{two['crystals']}||{two['training_crystals']}||100.0 %||no end|" in page
+    small = metrics["by"]["sites"]["1-4"]
+    assert f"|of 1-4 atoms in the primitive cell||{small['crystals']}||{small['training_crystals']}||100.0 %|" in page
     assert all(row["outside"] is None for row in tables.read(evaluated, "predictions").to_pylist()
                if row["split"] == "train")

@@ -136,8 +136,26 @@ def test_the_page_shades_each_mention_and_loses_no_character(crystal: StructureB
     assert shaded == [row["label"] for row in result.rows if row["kind"] == "token"]
 
 
+@pytest.mark.parametrize(("params", "shown"), [
+    ({"fusion": "cross_attention"}, True), ({"fusion": "gated"}, False),
+    ({"fusion": "cross_attention", "members": {"fused": 0, "structure": 1, "text": 1}}, False),
+], ids=["cross_attention", "gated", "no fused network"])
+def test_the_page_shows_attention_where_there_is_any(params: dict[str, Any], shown: bool, crystal: StructureBatch,
+                                                     tmp_path: Path) -> None:
+    """And every row of the table of sentences has as many cells as its head."""
+    result = explain(made(**params), "mp-5229", crystal, said(), None, "")
+    page = page_of(result, tmp_path)
+    assert ("<b>Attention</b>" in page) == shown
+    (table,) = re.findall("<table>\n<tr><th>sentence</th>.*?</table>", page, re.DOTALL)
+    head, *rows = [re.findall("<t[hd][^>]*>(.*?)</t[hd]>", row) for row in re.findall("<tr>(.*?)</tr>", table)]
+    sentences = [row for row in result.rows if row["kind"] == "sentence"]
+    assert head == ["sentence", "region", "change", *(["attention"] if shown else [])]
+    assert {len(row) for row in rows} == {len(head)}
+    assert [row[3:] for row in rows] == [[f"{row['attention']:.3f}"] if shown else [] for row in sentences]
+
+
 def page_of(result: Explanation, folder: Path) -> str:
-    pages.write_explanations(folder / "page.html", "k_vrh", "cross_attention", "GPa", [result])
+    pages.write_explanations(folder / "page.html", "k_vrh", "GPa", [result])
     return (folder / "page.html").read_text()
 
 

@@ -88,9 +88,10 @@ def test_weights_and_intervals_come_from_the_validation_crystals(trained: Path) 
 def test_every_stage_reads_them(trained: Path) -> None:
     evaluation.evaluate(trained)
     scores = json.loads((Paths(trained).results / "metrics.json").read_text())
-    assert {"mae", "mae_structure_networks", "mae_text_networks", "fused_minus_structure_networks", "mae_no_text",
+    assert {"mae", "mae_structure_networks", "mae_text_readers", "fused_minus_structure_networks", "mae_no_text",
             "mae_shuffled_text"} <= set(scores["test"])
     assert scores["networks"] == {"structure": 2, "text": 1}
+    assert "compares 3 members with 2 of them" in (Paths(trained).results / "report.html").read_text()
     rows = tables.read(trained, "predictions").to_pylist()
     without = next(row for row in rows if row["material_id"] == "mp-30")
     assert without["y_fused"] == pytest.approx(without["y_structure_only"], abs=1e-6)
