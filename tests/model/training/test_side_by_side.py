@@ -77,7 +77,7 @@ def test_weights_and_intervals_come_from_the_validation_crystals(trained: Path) 
     there = np.isfinite(each[2])
     structure, text = (each[0] + each[1])[there] / 2, each[2][there]
     errors = [np.abs((1 - w) * structure + w * text - goal[there]).mean() for w in np.linspace(0, 1, 21)]
-    assert model.net.weights.tolist() == pytest.approx([0.0, 1 - np.argmin(errors) / 20, np.argmin(errors) / 20])
+    assert model.net.weights.tolist() == pytest.approx([0.0, 1 - np.argmin(errors) / 20, np.argmin(errors) / 20, 0.0])
     whole = predict(model.net, validation, model.device)
     assert whole["fused"][there] == pytest.approx(
         float(model.net.weights[1]) * structure + float(model.net.weights[2]) * text, abs=1e-5)

@@ -1,20 +1,32 @@
 """Trees on texts: what is kept of them predicts as scikit-learn does, and they take part in a model like a network."""
 
+import json
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
 from pydantic import ValidationError
 
+from features.paths import Paths
+from features.store import tables
+from model import checkpoint, predict
+from model.evaluation import stage as evaluation
+from model.explanation import stage as explanation
 from model.input.words import Words
 from model.nets.ensemble import Ensemble
 from model.nets.text_facts import SIZE
 from model.nets.trees import TextTrees
 from model.params import TrainParams, TreesParams
-from model.training import trees
+from model.training import train, trees
 from model.training.boosting import boosted
+from pipelines.engine import stages
+from tests.conftest import CRYSTALS, set_params
 from tests.features.texts import MOS2, SRTIO3
 from tests.model.nets.test_words import row
+from tests.model.small import SMALL
 
 PARAMS = TreesParams(trees=30)
 RNG = np.random.default_rng(0)
@@ -84,3 +96,26 @@ def test_they_count_beside_networks_by_their_weight() -> None:
 def test_trees_need_words() -> None:
     with pytest.raises(ValidationError, match=r"members\.trees read words and numbers: set text to words"):
         TrainParams.model_validate({"members": {"trees": 1}})
+
+
+def test_a_model_with_trees_goes_through_all_stages(project: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(project, tmp_path / "project"))
+    stages.run("tokenize", root, "serial")
+    set_params(root, train={**SMALL, "epochs": 1, "text": "words", "trees": {"trees": 20, "leaf": 1},
+                            "members": {"fused": 0, "structure": 1, "trees": 2}})
+    train.train(root)
+    model = checkpoint.load(root)
+    assert model.net.kinds == ["structure", "trees", "trees"]
+    assert [weight > 0 for weight in model.net.weights.tolist()][::2] == [False, False]
+    model.net.weights.copy_(torch.tensor([0.0, 0.5, 0.0, 0.5]))
+    checkpoint.save(root, model.net, model.config)
+    evaluation.evaluate(root)
+    scores = json.loads((Paths(root).results / "metrics.json").read_text())
+    assert {"mae", "mae_structure_networks", "mae_text_readers", "mae_shuffled_text"} <= set(scores["test"])
+    assert scores["networks"] == {"structure": 1, "trees": 2}
+    explanation.explain_stage(root)
+    changes = [row["change"] for row in tables.read(root, "attributions").to_pylist() if row["kind"] == "token"]
+    assert any(change != 0 for change in changes)
+    (result,) = predict.predict_files(checkpoint.load(root), [CRYSTALS / "mp-149.cif"])
+    assert result.value is not None
+    assert result.text_only is not None
