@@ -7,10 +7,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import Field
 
 from features import sentences
 from features.errors import RowError
-from features.params import Section
+from features.params import RUNTIME, Section
 from features.view import FeatureView, column, rowwise
 from features.words.tokenizer import columns, tokenize
 
@@ -29,6 +30,9 @@ SCHEMA = pa.schema([
 
 class TokenizeParams(Section):
     """Section `tokenize`: the vocabulary has no choices."""
+
+    timeout_s: float = Field(default=60.0, gt=0, json_schema_extra={**RUNTIME})
+    """Longest time for one text; enforced by executors that have worker processes."""
 
 
 def units(tables: Mapping[str, pa.Table]) -> pa.Table:
@@ -62,6 +66,7 @@ VIEW = FeatureView(
     version=1,
     params=TokenizeParams,
     compute=compute,
+    timeout_s=lambda params: params.timeout_s,
     units=units,
     libraries=("spglib",),
     batch_size=256,

@@ -18,7 +18,7 @@ from tests.features.texts import BI2O3, CA5SB3, MOS2
 
 @pytest.fixture(scope="module")
 def encoder() -> text_encoder.TextEncoder:
-    return text_encoder.load(EmbedParams(device="cpu"))
+    return text_encoder.load(EmbedParams(device="cpu", precision="float32"))
 
 
 def long_text(sentences_count: int) -> str:
@@ -212,6 +212,7 @@ def test_positions_of_roberta_begin_behind_the_padding(tmp_path: Path) -> None:
 def test_precision_is_in_the_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     here = text_embeddings.VIEW.header(EmbedParams(device="cpu"))["digest"]
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
     there = text_embeddings.VIEW.header(EmbedParams(device="cpu"))["digest"]
