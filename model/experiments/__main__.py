@@ -32,7 +32,7 @@ def main(
     if context.invoked_subcommand is not None:
         return
     if not check:
-        raise UserError("say what to do: run, report, accept, prepare, or --check")
+        raise UserError("say what to do: run, report, compare, accept, prepare, or --check")
     from model.experiments import check as checking
     from model.experiments.matrix import FILE, read
     from model.experiments.run import bench
@@ -93,6 +93,30 @@ def report(root: Root = Path(), matrix: MatrixFile = None) -> None:
           "is seen in four of five repetitions.")
     for line in outside(whole.covered):
         print(line)
+
+
+@app.command()
+def compare(
+    one: Annotated[str, typer.Argument(help="An arm or mixture, NAME or NAME:CONTROL.")],
+    other: Annotated[str, typer.Argument(help="What it is compared with.")],
+    root: Root = Path(),
+    matrix: MatrixFile = None,
+    members: Annotated[int, typer.Option(min=1, help="Networks of an arm; a mixture has its own number.")] = 1,
+) -> None:
+    """The difference of the errors of any two arms or mixtures, paired, with its interval."""
+    from model.experiments.matrix import FILE, read
+    from model.experiments.results import Results
+    from model.experiments.summary import finds, versus
+
+    rows = []
+    for found in finds(Results(root), read(matrix or FILE)):
+        measured = versus(found, one, other, members)
+        if measured is not None:
+            rows.append([found.dataset, found.target, f"{measured.value:.4f}", f"{measured.low:.4f}",
+                         f"{measured.high:.4f}"])
+    if not rows:
+        raise UserError(f"of {one} and {other} there are too few cells for any target")
+    print_table(["data set", "target", f"{one} − {other}", "low", "high"], rows, [False] * 2 + [True] * 3)
 
 
 @app.command()

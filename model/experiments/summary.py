@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from features.errors import UserError
 from model.experiments import fingerprints, sheets
 from model.experiments.blending import Blend, Part
 from model.experiments.fingerprints import Fingerprint
-from model.experiments.intervals import Resampled, Resamples, detectable, measure
+from model.experiments.intervals import Measured, Resampled, Resamples, detectable, measure
 from model.experiments.matrix import NO_CONTROL, Cell, Matrix, cells
 from model.experiments.results import Results
 from model.experiments.runs import Ground, Runs, common
@@ -188,6 +189,40 @@ def _row(found: Finds, line: Line) -> Row:
     return Row(name.dataset, name.target, name.arm, name.control, round(float(np.mean([u.n_train for u in used]))),
                line.members, min(len(part.runs.seeds(folds)) for part in line.parts), len(folds), error.value,
                error.low, error.high, minus, seen, " ".join(sorted({u.commit for u in used})))
+
+
+def versus(found: Finds, one: str, other: str, members: int = 1) -> Measured | None:
+    """The error of one line minus that of another, paired over crystals and sets of seeds.
+
+    Args:
+        found: what is stored of one data set and target.
+        one: an arm or mixture, `NAME` or `NAME:CONTROL`.
+        other: what it is compared with.
+        members: networks of an arm; a mixture has its own number.
+
+    Returns:
+        None where one of them has too few cells. Raises `UserError` for a name that the matrix does not have.
+    """
+    ours, theirs = (_asked_for(found, name, members) for name in (one, other))
+    if ours is None or theirs is None:
+        return None
+    folds = tuple(Line(ours.name, [*ours.parts, *theirs.parts]).folds())
+    if not folds:
+        return None
+    left, right = (found.resamples(folds).resampled(Blend(found.ground(folds), line.parts, line.learned))
+                   for line in (ours, theirs))
+    return measure(left, right, found.matrix.confidence)
+
+
+def _asked_for(found: Finds, name: str, members: int) -> Line | None:
+    arm, _, control = name.partition(":")
+    there = {**found.matrix.arms, **found.matrix.mixtures}
+    if arm not in there or control not in ("", *found.matrix.controls):
+        raise UserError(f"{name}: the matrix has the arms and mixtures {', '.join(there)} and the controls "
+                        f"{', '.join(found.matrix.controls)}; write NAME or NAME:CONTROL")
+    return next((line for line in found.lines()
+                 if (line.name.arm, line.name.control) == (arm, control or NO_CONTROL)
+                 and (arm in found.matrix.mixtures or line.members == members)), None)
 
 
 def as_csv(rows: Sequence[Row]) -> str:

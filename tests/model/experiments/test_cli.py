@@ -48,12 +48,16 @@ def test_run_report_check(root: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert (row["members"], row["seeds"], row["folds"], row["minus_dedicated"]) == ("1", "1", "5", "")
     call("--check", *where)
     assert "comes out the same, to the last bit" in capsys.readouterr().err
+    call("compare", "ridge_words", "ridge_words", *where)
+    assert capsys.readouterr().out.split()[-5:] == ["tiny", "k_vrh", "0.0000", "0.0000", "0.0000"]
+    with pytest.raises(UserError, match="there are too few cells for any target"):
+        call("compare", "ridge_words", "ridge_words", "--members", "2", *where)
     call("accept", *where)
     assert "0 cells taken over" in capsys.readouterr().err
 
 
 def test_a_mistake_is_one_line_and_exit_code_2(root: Path) -> None:
-    for arguments, said in (([], "say what to do: run, report, accept, prepare, or --check"),
+    for arguments, said in (([], "say what to do: run, report, compare, accept, prepare, or --check"),
                             (["run", "--matrix", "none.yaml"], "none.yaml does not exist")):
         done = subprocess.run([sys.executable, "-m", "model.experiments", *arguments], cwd=REPO, capture_output=True,
                               text=True, check=False)

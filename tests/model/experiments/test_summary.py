@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from features.errors import UserError
 from model.experiments.folds import Population
 from model.experiments.sheets import differing
-from model.experiments.summary import COLUMNS, KEY, as_csv, summarise
+from model.experiments.summary import COLUMNS, KEY, as_csv, finds, summarise, versus
 from tests.model.experiments.stored import FOLDS, POPULATION, noise, store
 from tests.model.experiments.tiny import CONTENT, matrix
 
@@ -107,6 +108,23 @@ def test_a_control_of_a_mixture_is_one_of_all_that_reads(
     asked.arms["ridge_words"].controls.append("shuffled_text")
     rows = summarise(store(tmp_path, {**both, ("ridge_words", "shuffled_text"): noise(1, 0.5, 5)}), asked)
     assert [row.control for row in rows if row.arm == "both"] == ["none", "shuffled_text"]
+
+
+def test_any_two_lines_are_compared(tmp_path: Path, arms: dict[tuple[str, str], np.ndarray]) -> None:
+    (found,) = finds(store(tmp_path, arms), matrix())
+    rows = {(row.arm, row.control, row.members): row for row in summarise(store(tmp_path, arms), matrix())}
+    against = versus(found, "fused", "dedicated")
+    assert against is not None
+    assert (against.value, against.low, against.high) == rows["fused", "none", 1].minus
+    other = versus(found, "mixed", "fused:shuffled_text")
+    assert other is not None
+    assert other.value == pytest.approx(rows["mixed", "none", 2].mae - rows["fused", "shuffled_text", 1].mae)
+    assert other.low < other.value < other.high
+    assert versus(found, "fused", "dedicated", members=3) is None
+    assert versus(found, "ridge_words", "dedicated") is None
+    for name in ("fuse", "fused:shuffled"):
+        with pytest.raises(UserError, match=f"{name}: the matrix has the arms and mixtures"):
+            versus(found, name, "dedicated")
 
 
 def test_the_file_has_the_columns_and_is_compared(tmp_path: Path, arms: dict[tuple[str, str], np.ndarray]) -> None:
