@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from features.paths import Paths
 from features.store import tables
 from model.evaluation.metrics import bootstrap
+from model.experiments.vectors import compositions
 from model.params import EvaluateParams
 
 TARGET = "formation_energy_per_atom"
@@ -89,32 +89,12 @@ def trees(root: Path, train: list[str], test: list[str], seed: int) -> NDArray[n
     """Predictions for the test crystals of trees that saw the training crystals."""
     from sklearn.ensemble import ExtraTreesRegressor
 
-    vectors = features(root)
+    vectors = compositions(root)
     targets = dict(zip(*(column.to_pylist() for column in
                          tables.read(root, "materials", ["material_id", TARGET]).columns), strict=True))
     model = ExtraTreesRegressor(n_estimators=500, n_jobs=-1, random_state=seed)
     model.fit(np.stack([vectors[i] for i in train]), [targets[i] for i in train])
     result: NDArray[np.float64] = model.predict(np.stack([vectors[i] for i in test]))
-    return result
-
-
-def features(root: Path) -> dict[str, NDArray[np.float64]]:
-    """Magpie statistics of the composition, density, volume per atom, and the six numbers of the cell."""
-    from matminer.featurizers.composition import ElementProperty
-    from pymatgen.core import Composition, Lattice
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        magpie = ElementProperty.from_preset("magpie", impute_nan=True)
-        rows = {row["material_id"]: row for row in
-                tables.read(root, "materials", ["material_id", "formula", "density", "nsites"]).to_pylist()}
-        result = {}
-        for row in tables.read(root, "structures", ["material_id", "lattice"]).to_pylist():
-            material = rows[row["material_id"]]
-            cell = Lattice(np.array(row["lattice"]).reshape(3, 3))
-            result[row["material_id"]] = np.array([
-                *magpie.featurize(Composition(material["formula"])), material["density"],
-                cell.volume / material["nsites"], *cell.parameters])
     return result
 
 

@@ -58,7 +58,8 @@ def pending(on: Bench, only: Sequence[str] = ()) -> dict[Cell, str]:
             on.project(dataset)
         except UserError as error:
             missing[dataset] = error
-            say(f"experiments: {error}")
+    for said in dict.fromkeys(str(error) for error in missing.values()):  # several data sets may share tables
+        say(f"experiments: {said}")
     if missing and len(missing) == len({cell.dataset for cell in asked}):
         raise next(iter(missing.values()))
     now = {cell: on.fingerprint(cell) for cell in asked if cell.dataset not in missing}

@@ -100,6 +100,10 @@ class Finds:
     reference: Callable[[tuple[int, ...], int], Resampled]
     """Errors in some folds of so many networks of the reference."""
 
+    def errors(self, line: Line, folds: tuple[int, ...]) -> Resampled:
+        """Of a line in some folds."""
+        return self.resamples(folds).resampled(Blend(self.ground(folds), line.parts, line.learned))
+
     def lines(self) -> list[Line]:
         """All lines that there are networks enough for, in the order of the matrix."""
         lines = []
@@ -127,7 +131,7 @@ def finds(results: Results, matrix: Matrix) -> list[Finds]:
     parameters.
     """
     found = []
-    stored = results.all()
+    stored, wanted = results.all(), set(cells(matrix))
     for dataset, described in matrix.datasets.items():
         for target in described.targets:
             mine = [one for one in stored if (one.cell.dataset, one.cell.target) == (dataset, target)]
@@ -136,10 +140,8 @@ def finds(results: Results, matrix: Matrix) -> list[Finds]:
             population = results.population(dataset, target)
             ground = functools.cache(functools.partial(Ground.of, population, share=matrix.validation,
                                                        crystals=described.crystals))
-            today = {cell: fingerprints.asked(matrix, cell) for cell in cells(matrix)
-                     if (cell.dataset, cell.target) == (dataset, target)}
-            mine = [one for one in mine if one.crystals == population.digest
-                    and Fingerprint.parse(one.fingerprint).asked == today.get(one.cell)]
+            mine = [one for one in mine if one.crystals == population.digest and one.cell in wanted
+                    and Fingerprint.parse(one.fingerprint).asked == fingerprints.asked(matrix, one.cell)]
             runs = {(arm, control): Runs({(one.cell.seed, one.cell.fold): one for one in mine
                                           if (one.cell.arm, one.cell.control) == (arm, control)})
                     for arm, described_arm in matrix.arms_of(dataset).items()
@@ -172,17 +174,14 @@ def _row(found: Finds, line: Line) -> Row:
     matrix, name = found.matrix, line.name
     folds = tuple(line.folds())
 
-    def errors(folds: tuple[int, ...]) -> Resampled:
-        return found.resamples(folds).resampled(Blend(found.ground(folds), line.parts, line.learned))
-
-    ours = errors(folds)
+    ours = found.errors(line, folds)
     error = measure(ours, None, matrix.confidence)
     minus, seen = None, None
     if (name.arm, name.control) != (matrix.reference, NO_CONTROL):
         against = Line(name, [*line.parts, Part(found.dedicated, line.members)])
         if shared := tuple(against.folds()):
-            difference = measure(ours if shared == folds else errors(shared), found.reference(shared, line.members),
-                                 matrix.confidence)
+            difference = measure(ours if shared == folds else found.errors(line, shared),
+                                 found.reference(shared, line.members), matrix.confidence)
             minus = (difference.value, difference.low, difference.high)
             seen = detectable(difference.deviation, matrix.confidence)
     used = [part.runs.by_cell[seed, fold] for part in line.parts for seed in part.runs.seeds(folds) for fold in folds]
@@ -209,9 +208,7 @@ def versus(found: Finds, one: str, other: str, members: int = 1) -> Measured | N
     folds = tuple(Line(ours.name, [*ours.parts, *theirs.parts]).folds())
     if not folds:
         return None
-    left, right = (found.resamples(folds).resampled(Blend(found.ground(folds), line.parts, line.learned))
-                   for line in (ours, theirs))
-    return measure(left, right, found.matrix.confidence)
+    return measure(found.errors(ours, folds), found.errors(theirs, folds), found.matrix.confidence)
 
 
 def _asked_for(found: Finds, name: str, members: int) -> Line | None:
