@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from features import catalog
 from features.params import load_section
 from features.paths import Paths
 from features.progress import Progress, say
 from features.store import placement, tables
+from features.view import column
 from model import checkpoint
 from model.checkpoint import Trained
 from model.coverage import COLUMNS, in_words
@@ -21,8 +23,20 @@ from model.inference import load_splits
 from model.input.loader import read_crystals
 from model.params import ExplainParams
 from model.publish import publish
-from model.records import ATTRIBUTIONS, Explanation
+from model.records import Explanation
 from model.report import pages
+
+ATTRIBUTIONS = pa.schema([
+    column("material_id", pa.string(), "identifier"),
+    column("kind", pa.string(), "modality, region, sentence or token"),
+    column("index", pa.int32(), "number within the kind, from 0, in the order of the text"),
+    column("label", pa.string(), "what it is: the words themselves, or the name of a region or modality"),
+    column("start", pa.int32(), "first character in the description; null for what has no place"),
+    column("end", pa.int32(), "character behind the last"),
+    column("change", pa.float64(), "prediction with everything minus prediction without this, in the learned unit"),
+    column("attention", pa.float64(), "mean weight of the cross-attention; null for other fusions, and for "
+           "tokens of a model that reads words"),
+])
 
 
 def explain_stage(root: Path) -> None:
