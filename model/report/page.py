@@ -7,6 +7,7 @@ import functools
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
@@ -22,8 +23,23 @@ LICENCE = "vendor/3Dmol-LICENSE.txt"
 @functools.cache
 def environment() -> jinja2.Environment:
     """Templates that escape whatever they are given."""
-    return jinja2.Environment(loader=jinja2.PackageLoader("model.report"), autoescape=True, trim_blocks=True,
+    made = jinja2.Environment(loader=jinja2.PackageLoader("model.report"), autoescape=True, trim_blocks=True,
                               lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    made.filters |= {"formula": formula, "space_group": space_group}
+    return made
+
+
+def formula(text: str) -> Markup:
+    """A formula with its numbers below the line."""
+    return Markup("").join(Markup("<sub>{}</sub>").format(part) if place % 2 else part
+                           for place, part in enumerate(re.split(r"(\d+(?:\.\d+)?)", text)))
+
+
+def space_group(symbol: str) -> Markup:
+    """A Hermann-Mauguin symbol such as P6_3/mmc or Fm-3m, with screw axes below the line and bars above."""
+    mark = {"_": Markup("<sub>{}</sub>"), "-": Markup('<span class="bar-over">{}</span>')}
+    return Markup("").join(mark[part[0]].format(part[1:]) if place % 2 else part
+                           for place, part in enumerate(re.split(r"(_\d|-\d)", symbol)))
 
 
 def render(template: str, scripts: Sequence[str], styles: Sequence[str], data: Mapping[str, Any] | None = None,

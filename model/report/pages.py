@@ -134,4 +134,4 @@ def _intervals(measured: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 def _ends(low: float | None, high: float | None) -> str:
     if low is None or high is None or not high < float("inf"):
         return "no end"
-    return f"{low:.4g} – {high:.4g}"
+    return f"{low:.3g} – {high:.3g}"

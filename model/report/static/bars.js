@@ -23,7 +23,7 @@ function valueLine(card, page) {
   }
   for (const mark of marks) drawing.append(svg("line", { class: mark.class, x1: x(mark.at), x2: x(mark.at), y1: 1, y2: 27 }));
   return h("div", { class: "on-a-line" }, drawing, h("p", { class: "keys" }, marks.reverse().map((mark) =>
-    h("span", { class: `key ${mark.class}` }, `${mark.name} ${withUnit(number(mark.natural), page.unit)}`))));
+    h("span", { class: `key ${mark.class}` }, `${mark.name} ${withUnit(number(mark.natural, mark.name === "true" ? 4 : 3), page.unit)}`))));
 }
 
 const PARTS = [["structure", "structure"], ["global", "text: whole crystal"], ["semi-global", "text: how parts connect"], ["local", "text: surroundings of sites"]];
@@ -43,7 +43,7 @@ function shapleyBars(card, page) {
   const all = [given.reference, ...bars.map((bar) => bar.to)];
   const least = Math.min(...all), most = Math.max(...all), edge = (most - least) * 0.03 || 0.5;
   const x = (at) => 1000 * (at - least + edge) / (most - least + 2 * edge);
-  const natural = (at) => page.log ? ` = ${withUnit(number(Math.pow(10, at)), page.unit)}` : "";
+  const natural = (at) => page.log ? ` = ${withUnit(number(Math.pow(10, at), 3), page.unit)}` : "";
   const track = (bar) => {
     const drawing = svg("svg", { viewBox: "0 0 1000 18", preserveAspectRatio: "none", "aria-hidden": "true" },
       svg("line", { class: "m-axis", x1: x(given.reference), x2: x(given.reference), y1: 0, y2: 18 }));

@@ -20,13 +20,13 @@ function badgeOf(method) {
 }
 
 function valueOf(predicted, page) {
-  return withUnit(number(predicted.value), page.unit);
+  return withUnit(number(predicted.value, 3), page.unit);
 }
 
 function intervalOf(predicted, page) {
   const { low, high, confidence } = predicted;
   if (low === null || high === null || low === undefined || high === undefined) return "no interval: too few crystals validated this model";
-  return `${Math.round(100 * confidence)} % interval ${number(low)} – ${withUnit(number(high), page.unit)}`;
+  return `${Math.round(100 * confidence)} % interval ${number(low, 3)} – ${withUnit(number(high, 3), page.unit)}`;
 }
 
 function renderHead(card, page) {
@@ -37,7 +37,7 @@ function renderHead(card, page) {
       h("h2", { tabindex: "-1" }, h("span", { class: "formula" }, formula(predicted.formula)), " ", h("span", { class: "group" }, spaceGroup(predicted.space_group))),
       h("p", { class: "id" }, predicted.name)),
     h("div", { class: "what" },
-      h("p", { class: "value" }, h("span", { class: "said" }, `${page.target} `), h("b", null, number(predicted.value)), page.unit ? h("span", { class: "unit" }, ` ${page.unit}`) : null, copy),
+      h("p", { class: "value" }, h("span", { class: "said" }, `${page.target} `), h("b", null, number(predicted.value, 3)), page.unit ? h("span", { class: "unit" }, ` ${page.unit}`) : null, copy),
       h("p", { class: "ends" }, intervalOf(predicted, page)),
       predicted.learned?.value !== undefined && page.log ? h("p", { class: "note" }, `${number(predicted.learned.value)} ${page.learned_unit}`) : null,
       card.true !== null ? h("p", { class: "truth" }, `true ${withUnit(number(card.true), page.unit)}`) : null),
@@ -74,7 +74,7 @@ function renderWhatIf(card, page) {
   const learned = card.predicted.learned?.value;
   const moved = learned !== undefined && ownLearned !== undefined ? learned - ownLearned : null;
   return h("section", { class: "what-if" }, h("h3", { class: "head" }, "What if"),
-    h("p", null, given.change, ": ", h("b", null, valueOf(card.predicted, page)), ` instead of ${withUnit(number(own), page.unit)} with its own text, `,
+    h("p", null, given.change, ": ", h("b", null, valueOf(card.predicted, page)), ` instead of ${withUnit(number(own, 3), page.unit)} with its own text, `,
       h("b", { class: "difference" }, withUnit(`${card.predicted.value >= own ? "+" : "−"}${number(Math.abs(card.predicted.value - own), 3)}`, page.unit)),
       moved === null ? "" : ` (${effectInWords(moved, page)})`, "."));
 }
@@ -215,8 +215,8 @@ function overview(page, open) {
     const predicted = card.predicted;
     const button = h("button", { type: "button", class: "open", "data-index": index, onclick: () => open(index, true) }, predicted.formula ? formula(predicted.formula) : predicted.name);
     const notes = predicted.error ? predicted.error : [predicted.trained_on ? "trained on it" : null, predicted.warnings.length ? `${predicted.warnings.length} warning${predicted.warnings.length === 1 ? "" : "s"}` : null].filter(Boolean).join(", ");
-    return [{ text: [button, h("span", { class: "id" }, predicted.name)], value: predicted.formula ?? predicted.name }, { text: spaceGroup(predicted.space_group), value: predicted.space_group ?? "" }, number(predicted.value),
-      predicted.low === null || predicted.low === undefined ? "none" : `${number(predicted.low)} – ${number(predicted.high)}`, number(card.true), notes];
+    return [{ text: [button, h("span", { class: "id" }, predicted.name)], value: predicted.formula ?? predicted.name }, { text: spaceGroup(predicted.space_group), value: predicted.space_group ?? "" }, number(predicted.value, 3),
+      predicted.low === null || predicted.low === undefined ? "none" : `${number(predicted.low, 3)} – ${number(predicted.high, 3)}`, number(card.true), notes];
   });
   return sortable(heads, rows, "Predictions");
 }

@@ -2,6 +2,8 @@
 // A crystal in 3D: the cell with all images of atoms on its boundary, bonds, and coordination polyhedra.
 
 const ON_BOUNDARY = 1e-3; // of a lattice vector
+const CLOSER = 1.7; // than what surely holds the whole crystal
+const SMALL = 8; // neighbours
 const MOST_ATOMS = 700; // drawn; beyond that, polyhedra on the boundary stay incomplete
 
 function cartesian(lattice, fractions) {
@@ -33,7 +35,9 @@ function unfold(shape) {
   const boundary = atoms.length;
   const around = shape.elements.map(() => []);
   for (const [atom, other, a, b, c] of shape.bonds) around[atom].push([other, [a, b, c]]);
-  const centres = new Set(shape.polyhedra);
+  // of polyhedra that would fill each other, as SrO12 and TiO6 of a perovskite, the smaller ones are always drawn
+  const small = shape.polyhedra.filter((atom) => around[atom].length <= SMALL);
+  const centres = new Set(small.length ? small : shape.polyhedra);
   for (let index = 0; index < boundary; index += 1) { // the corners of polyhedra lie outside the cell, too
     const { atom, cell } = atoms[index];
     if (!centres.has(atom) || (atoms.length > MOST_ATOMS && !atoms[index].inside)) continue;
@@ -49,8 +53,9 @@ function unfold(shape) {
   });
   const cornersOf = (one) => around[one.atom].map(([other, step]) =>
     cartesian(shape.lattice, shape.frac_coords[other].map((f, k) => f + step[k] + one.cell[k])));
-  const polyhedra = atoms.slice(0, boundary).filter((one) => centres.has(one.atom) && around[one.atom].length >= 4
-    && (atoms.length <= MOST_ATOMS || one.inside)).map((one) => ({ atom: one.atom, element: one.element, corners: cornersOf(one) }));
+  const named = new Set(shape.polyhedra);
+  const polyhedra = atoms.slice(0, boundary).filter((one) => named.has(one.atom) && around[one.atom].length >= 4 && (one.inside || (atoms.length <= MOST_ATOMS && centres.has(one.atom))))
+    .map((one) => ({ atom: one.atom, element: one.element, always: centres.has(one.atom), corners: cornersOf(one) }));
   return { atoms, polyhedra, boundary, around, cornersOf };
 }
 
@@ -88,7 +93,7 @@ function hasWebGL() {
   return Boolean(window.WebGL2RenderingContext && canvas.getContext("webgl2"));
 }
 
-const colourOf = (element) => window.$3Dmol?.elementColors?.Jmol?.[element] ?? 0x909090;
+const colourOf = (element) => mix(window.$3Dmol?.elementColors?.Jmol?.[element] ?? 0x909090, 0x8a8a8a, 0.22);
 const asCss = (colour) => `#${colour.toString(16).padStart(6, "0")}`;
 
 function cssColour(name) { // as the theme of now gives it, as one number
@@ -164,7 +169,7 @@ function elementChips(shape, onPoint, onPick) {
 }
 
 function drawCrystal(self, stage, shape, whole, page, mark, onPoint, onPick) {
-  const viewer = $3Dmol.createViewer(stage, { backgroundAlpha: 0, backgroundColor: "white", antialias: true, hoverDuration: 40, disableFog: true, orthographic: true });
+  const viewer = $3Dmol.createViewer(stage, { antialias: true, hoverDuration: 40, disableFog: true, orthographic: true });
   const model = viewer.addModel();
   let lit = new Set(), effects = null, solid = true, drawn = [];
   model.addAtoms(whole.atoms.map((one, index) => ({ elem: one.element, x: one.at[0], y: one.at[1], z: one.at[2], serial: index, bonds: one.bonded, bondOrder: one.bonded.map(() => 1) })));
@@ -197,24 +202,24 @@ function drawCrystal(self, stage, shape, whole, page, mark, onPoint, onPick) {
   };
   const draw = () => {
     const ground = cssColour("--panel"), highlight = cssColour("--mark"), ink = cssColour("--soft");
+    viewer.setBackgroundColor(ground, 1); // seen through, nothing transparent would be drawn
     for (const shapeDrawn of drawn) viewer.removeShape(shapeDrawn);
-    drawn = edges.map(([from, to]) => viewer.addCylinder({ start: xyz(from), end: xyz(to), radius: 0.025, color: ink, fromCap: 1, toCap: 1 }));
+    drawn = edges.map(([from, to]) => viewer.addCylinder({ start: xyz(from), end: xyz(to), radius: 0.03, color: ink, fromCap: 1, toCap: 1 }));
     const groups = new Map();
     whole.atoms.forEach((one, index) => {
-      let colour = effects ? effectColour(one.atom, ground) : colourOf(one.element);
-      if (lit.size && !lit.has(one.atom)) colour = mix(colour, ground, 0.7);
-      groups.set(colour, [...(groups.get(colour) ?? []), index]);
+      let color = effects ? effectColour(one.atom, ground) : colourOf(one.element);
+      if (lit.size && !lit.has(one.atom)) color = mix(color, ground, 0.76);
+      const radius = lit.has(one.atom) ? 0.56 : 0.42, name = `${color} ${radius}`;
+      if (!groups.has(name)) groups.set(name, { color, radius, indices: [] });
+      groups.get(name).indices.push(index);
     });
-    for (const [color, indices] of groups) {
-      viewer.setStyle({ index: indices }, { sphere: { radius: 0.42, color }, stick: { radius: 0.085, color } });
-    }
-    for (const one of whole.atoms) {
-      if (lit.has(one.atom)) drawn.push(viewer.addSphere({ center: xyz(one.at), radius: 0.66, color: highlight, opacity: 0.42 }));
+    for (const { color, radius, indices } of groups.values()) {
+      viewer.setStyle({ index: indices }, { sphere: { radius, color }, stick: { radius: 0.085, color } });
     }
     if (solid) {
       for (const one of whole.polyhedra) {
         const now = lit.has(one.atom);
-        if (lit.size && !now) continue;
+        if (!now && (lit.size || !one.always)) continue;
         solidBody(one.corners, now ? highlight : colourOf(one.element), now ? 0.5 : 0.32);
       }
     }
@@ -241,13 +246,13 @@ function drawCrystal(self, stage, shape, whole, page, mark, onPoint, onPick) {
     const view = viewer.getView();
     viewer.setView([...view.slice(0, 4), ...q]);
   };
-  self.look = (axis) => { turnTo(aligned(axis)); viewer.zoomTo(); viewer.zoom(0.92); draw(); };
+  self.look = (axis) => { turnTo(aligned(axis)); viewer.zoomTo(); viewer.zoom(CLOSER); draw(); };
   self.reset = () => {
     turnTo(aligned(0));
     viewer.rotate(-24, "y");
     viewer.rotate(14, "x");
     viewer.zoomTo();
-    viewer.zoom(0.92);
+    viewer.zoom(CLOSER);
     draw();
   };
   self.solid = (yes) => { solid = yes; draw(); };

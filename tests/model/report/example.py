@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,12 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pymatgen.core import Structure
 
-from features import sentences
+from features import crystal, sentences
 from features.store import tables
+from features.views import structures
+from model.evaluation.groups import by_group
+from model.params import EvaluateParams
 from model.records import Card, Fact, Method, Neighbour, Predicted, Shape
 from model.report import pages
 from model.report.shapes import shape_of
+from tests.conftest import CRYSTALS
 
 METHODS = [
     Method("shapley", "What structure and regions add, over all orders in which they may come; against the mean of the "
@@ -117,6 +123,53 @@ def cards_of(root: Path, ids: Sequence[str]) -> list[Card]:
                                         for name in ("structures", "materials", "descriptions"))
     return [card_of(name, structures[name], materials[name], described[name]["text"], described[name]["sites"])
             for name in ids]
+
+
+def small_cards() -> list[Card]:
+    """Of three crystals of the tests, with their real descriptions: SrTiO3, GeTe and Si."""
+    described = json.loads((Path(__file__).parent / "descriptions.json").read_text())
+    cards = []
+    for name, (formula, group, true) in {"mp-5229": ("SrTiO3", "Pm-3m", 172.7), "mp-938": ("GeTe", "R3m", 29.57),
+                                         "mp-149": ("Si", "Fd-3m", None)}.items():
+        material = {"reduced_formula": formula, "space_group": group, "k_vrh": true}
+        cards.append(card_of(name, structure_row(name), material, described[name]["text"], described[name]["sites"]))
+    return cards
+
+
+def structure_row(name: str) -> dict[str, Any]:
+    """The row of `structures` of a crystal of the tests."""
+    structure = crystal.canonical_structure(Structure.from_file(CRYSTALS / f"{name}.cif"))
+    return structures.structure_tensors(structure, structures.TensorizeParams())
+
+
+def run_page(path: Path, name: str = "k_vrh", experiments: Sequence[Mapping[str, Any]] | None = None) -> str:
+    """A report of sixty made-up test crystals, written to a file; also as text. `name` is that of all that has one."""
+    rng = np.random.default_rng(0)
+    ids = [f"{name}-{number}" for number in range(60)]
+    true = rng.normal(2, 0.3, 60)
+    made = true + rng.normal(0, 0.06, 60)
+    rows = [{"material_id": one, "split": "test", "y_true": y, "y_fused": p, "y_low": p - 0.1, "y_high": p + 0.1,
+             "value_true": 10**y, "value_fused": 10**p, "value_low": 10**(p - 0.1), "value_high": 10**(p + 0.1)}
+            for one, y, p in zip(ids, true.tolist(), made.tolist(), strict=True)]
+    crystals = {one: {"reduced_formula": name if name != "k_vrh" else "Ti2O3", "space_group": "R-3c",
+                      "elements": ["O", "Ti"] if number % 3 else ["Fe"], "crystal_system": "trigonal", "nsites": 10,
+                      "mineral": None if number % 2 else "Corundum"} for number, one in enumerate(ids)}
+    one = {"coverage": 0.9, "crystals": 60, "mean_width": 0.2, "training_crystals": 100}
+    test = {f"mae{end}": value for end, value in (("", 0.05), ("_low", 0.04), ("_high", 0.06))}
+    metrics = {"target": name, "unit": "log10(GPa)", "natural_unit": "GPa", "test": test, "test_natural": test,
+               "baseline": {f"mean_{key}": value * 5 for key, value in test.items()} | {"mean_mae_natural": 60.0},
+               "confidence": 0.95, "split": {"train": 100, "validation": 20, "test": 60}, "parameters": 12345,
+               "networks": {"structure": 3}, "pretrained_on": None,
+               "intervals": {**one, "confidence": 0.9, "by": {way: {"some": one} for way in (
+                   "chemistry", "elements", "sites", "support")}}}
+    line = dict.fromkeys(("dataset", "arm", "control"), name) | dict.fromkeys(
+        ("members", "n_train", "folds", "mae", "low", "high", "minus_dedicated", "minus_low", "minus_high"), "0.1")
+    lines = [{**line, "target": name}, {**line, "target": "g_vrh"}] if experiments is None else experiments
+    curve = [{"epoch": epoch, "branch": "fused", "validation_mae": 1 / epoch} for epoch in range(1, 9)]
+    pages.write_run(path, metrics, rows, crystals, curve, [("fused", "mae")],
+                    by_group(rows, crystals, EvaluateParams(bootstrap=100)),
+                    [{"confidence": share, "crystals": 60, "held": share} for share in (0.1, 0.5, 0.9)], lines)
+    return path.read_text()
 
 
 if __name__ == "__main__":
