@@ -162,7 +162,7 @@ def run_page(path: Path, name: str = "k_vrh", experiments: Sequence[Mapping[str,
                "networks": {"structure": 3}, "pretrained_on": None,
                "intervals": {**one, "confidence": 0.9, "by": {way: {"some": one} for way in (
                    "chemistry", "elements", "sites", "support")}}}
-    line = dict.fromkeys(("dataset", "arm", "control"), name) | dict.fromkeys(
+    line = dict.fromkeys(("dataset", "arm", "control"), "some" if name == "k_vrh" else name) | dict.fromkeys(
         ("members", "n_train", "folds", "mae", "low", "high", "minus_dedicated", "minus_low", "minus_high"), "0.1")
     lines = [{**line, "target": name}, {**line, "target": "g_vrh"}] if experiments is None else experiments
     curve = [{"epoch": epoch, "branch": "fused", "validation_mae": 1 / epoch} for epoch in range(1, 9)]
