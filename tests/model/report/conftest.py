@@ -26,8 +26,7 @@ FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
     """Skips where there is no browser."""
-    end = time.monotonic() + PATIENCE_S
-    while INSTALLING.exists() and time.monotonic() < end:
+    while _being_installed():
         time.sleep(1)
     binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not binary or not driver:
@@ -42,6 +41,14 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
     started.set_page_load_timeout(60)
     yield started
     started.quit()
+
+
+def _being_installed() -> bool:
+    """What a run left that was stopped in the middle of it is old."""
+    try:
+        return time.time() - INSTALLING.stat().st_mtime < PATIENCE_S
+    except FileNotFoundError:
+        return False
 
 
 @pytest.fixture(scope="session")
