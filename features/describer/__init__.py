@@ -1,5 +1,5 @@
 """The describer: stock Robocrystallographer's text, much faster, and the facts behind it."""
 
-from features.describer import prototypes
+from features.describer import imports
 
-prototypes.install()
+imports.install()
