@@ -16,7 +16,7 @@ from features.paths import Paths
 from features.store.files import write_text
 from features.text_encoder.weights import pick_device
 from features.views.materials import PROPERTIES
-from model import blend, checkpoint
+from model import background, blend, checkpoint
 from model.checkpoint import Config
 from model.coverage import Coverage
 from model.curves import Curve, mean_curve
@@ -64,6 +64,8 @@ def _train(root: Path, params: TrainParams, group: Team, device: torch.device) -
               for one in fitted]
     of = [kind for kind, _ in params.networks()]
     _write_curve(Paths(root).model / "learning_curve.csv", mean_curve(of, curves))
+    told = [one for one, texts in zip(training.ids, training.n_texts, strict=True) if texts]
+    companions = {background.NAME: background.sample(root, params, told)} if params.with_text else {}
     checkpoint.save(root, model, Config(
         format=checkpoint.FORMAT,
         train=params.model_dump(mode="json"),
@@ -77,7 +79,7 @@ def _train(root: Path, params: TrainParams, group: Team, device: torch.device) -
         split_sizes={name: len(split) for name, split in splits.items()},
         parameters=sum(p.numel() for p in model.parameters()),
         history=curves,
-    ))
+    ), companions)
     for resume in resumes:
         resume.clear()
 
