@@ -22,8 +22,9 @@ from features.params import parse_section
 from features.paths import Paths
 from features.store.files import beside, write_beside
 from features.text_encoder.weights import pick_device
+from model.cautions import of_model
 from model.coverage import Coverage
-from model.identity import Identity
+from model.identity import CONFIG, Identity
 from model.nets.ensemble import Ensemble
 from model.nets.network import Prediction
 from model.params import TrainParams
@@ -32,8 +33,6 @@ from model.uncertainty import Calibration
 FORMAT = 5
 """Raised when the file, or what the network makes of its weights, changes its meaning."""
 MODEL = "model.safetensors"
-CONFIG = "multimodal_cpf"
-"""Key of the configuration in the header of the file."""
 Tensors = dict[str, torch.Tensor]
 
 
@@ -57,6 +56,9 @@ class Config:
     calibration: dict[str, Any]
     """What the validation crystals say about the errors (`model.uncertainty`), in the learned unit."""
     split_sizes: dict[str, int]
+    validation: dict[str, float]
+    """Errors on the validation crystals, which the members' weights are learned on, in the learned unit: `mae`, and
+    `mean_mae` of the mean of the training crystals."""
     parameters: int
     history: list[list[dict[str, float]]]
     """Learning curve of each network: for each epoch `epoch`, `train_loss` and validation errors of the branches."""
@@ -92,6 +94,11 @@ class Trained:
         if hashlib.sha256(content).hexdigest() != self.config.companions.get(name):
             raise UserError(f"{path} is damaged or of another model; train again with `dvc repro`")
         return pq.read_table(pa.BufferReader(content))
+
+    @property
+    def cautions(self) -> list[str]:
+        """What must be said of the model beside every prediction (`model.cautions`)."""
+        return of_model(self.config.split_sizes, self.config.validation)
 
     @property
     def learned_unit(self) -> str:
