@@ -146,6 +146,8 @@ class Shape:
     orbit: list[int]
     bonds: list[tuple[int, int, int, int, int]]
     """Atom, bonded atom, and the lattice translation of the bonded one: each atom lists its own neighbours."""
+    polyhedra: tuple[int, ...] = ()
+    """Atoms whose neighbours the description calls a polyhedron, such as TiO6."""
 
 
 @dataclass(frozen=True)
