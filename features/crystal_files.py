@@ -16,6 +16,9 @@ SUFFIXES: Mapping[str, str] = {".cif": "cif", ".mcif": "cif", ".vasp": "poscar",
                                ".extxyz": "extxyz", ".json": "json"}
 """End of a file's name → the format that it stands for."""
 PACKED = ".gz"
+TAKEN = "*.cif, *.mcif, *.vasp, *.poscar, POSCAR*, CONTCAR*, *.xyz, *.extxyz or *.json, also packed as .gz"
+"""All of it, for people."""
+LEFT_BY_SYSTEMS = ("__MACOSX",)
 VASP_NAMES = ("poscar", "contcar")
 """Beginnings of names by which VASP knows its files of structures, whatever follows."""
 OF_THE_FILE = (None, errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP,
@@ -37,6 +40,8 @@ def read_text(path: Path) -> str:
     except (OSError, EOFError, zlib.error) as error:
         if isinstance(error, OSError) and error.errno not in OF_THE_FILE:
             raise
+        if isinstance(error, OSError) and error.errno in (errno.ENOENT, errno.ENOTDIR):
+            raise RowError("missing", f"{shown(path)}: there is no such file") from None
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise RowError("unreadable", f"{shown(path)}: {reason}") from None
     except RowError as error:
@@ -81,6 +86,12 @@ def named_format(name: str) -> str | None:
         if plain.endswith(suffix):
             return form
     return "poscar" if plain.startswith(VASP_NAMES) else None
+
+
+def crystal_files(folder: Path) -> list[Path]:
+    """Files in a folder or below whose name is that of a crystal file, sorted. What is hidden is left alone."""
+    return [path for path in sorted(folder.rglob("*")) if named_format(path.name) and not path.is_dir()
+            and not any(part.startswith(".") or part in LEFT_BY_SYSTEMS for part in path.relative_to(folder).parts)]
 
 
 def id_of(path: Path) -> str:

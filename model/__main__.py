@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import math
-import sys
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from features.errors import UserError, run_cli
-from features.printing import print_table
+from features.errors import run_cli
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                   help="Train the model on the feature tables, and predict with it.")
@@ -60,76 +55,30 @@ def explain(root: Root = Path()) -> None:
 
 @app.command()
 def predict(
-    files: Annotated[list[Path], typer.Argument(
-        metavar="FILE…", help="CIF, POSCAR, extended XYZ or pymatgen's JSON, also .gz; FILE.cif#BLOCK is one block of "
-                              "a CIF; - reads one file.")],
+    crystals: Annotated[list[str], typer.Argument(
+        metavar="CRYSTAL…", help="CIF, POSCAR, extended XYZ or pymatgen's JSON, also .gz; FILE.cif#BLOCK is one block "
+                                 "of a CIF; a folder of such files; a table (.parquet, .csv, .tsv, .jsonl) with a "
+                                 "column cif, structure or poscar; - reads one file.")],
     root: Root = Path(),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    csv: Annotated[str | None, typer.Option(help="Write CSV to this file, or with - to standard output.")] = None,
+    parquet: Annotated[Path | None, typer.Option(help="Write a Parquet file.")] = None,
     html: Annotated[Path | None, typer.Option(help="Also write explanations to this HTML page.")] = None,
     blocks: Annotated[Blocks, typer.Option(help="A CIF is one crystal, or each block with sites is.")] = "one",
     confidence: Annotated[float, typer.Option(help="How often an interval is to hold the true value.")] = 0.9,
+    text: Annotated[Path | None, typer.Option(
+        help="What if: predict with the description in this file, of one crystal.")] = None,
+    without: Annotated[list[str] | None, typer.Option(
+        help="What if: predict without global, semi-global or local sentences, or without text; repeatable.")] = None,
+    timeout: Annotated[float, typer.Option(help="Longest time for the features of one crystal, s.")] = 300.0,
 ) -> None:
-    """Predict the trained property for crystal files. If one cannot be used, the others are predicted: exit code 2."""
-    from model import checkpoint
-    from model import predict as prediction
-    from model.report import pages
+    """Predict the trained property for crystals. If one cannot be used, the others are predicted: exit code 2."""
+    from model.prediction import command
+    from model.prediction.asked import Asked
 
-    if not 0 < confidence < 1:
-        raise UserError(f"--confidence {confidence:g}: a number between 0 and 1, such as 0.9")
-    trained = checkpoint.load(root)
-    if html is not None and not html.absolute().parent.is_dir():
-        raise UserError(f"--html: the folder of {html} does not exist")
-    if html is not None and not trained.params.with_text:
-        raise UserError("--html: the model was trained without text, so there is nothing to explain")
-    results: list[Any] = []
-    try:
-        prediction.predict_files(trained, files, html is not None, results.append, blocks == "all", confidence)
-    finally:  # an error of the machine at a later file does not lose the earlier ones
-        if as_json and results:
-            print(json.dumps([_as_dict(result, trained.params.target, trained.config.unit) for result in results],
-                             indent=2, ensure_ascii=False, allow_nan=False))
-        elif results:
-            _print_table(results, trained.params.target, trained.config.unit)
-        explained = [result.explanation for result in results if result.explanation is not None]
-        if html is not None and explained:
-            pages.write_explanations(html, trained.params.target, trained.learned_unit, explained)
-    bad = [result for result in results if result.error]
-    if bad:
-        reasons = f"; {bad[0].file}: {bad[0].error}" if len(bad) == 1 else ", for the reasons above"
-        raise UserError(f"{len(bad)} of {len(results)} files could not be used{reasons}")
-
-
-def _as_dict(result: Any, target: str, unit: str) -> dict[str, Any]:
-    content = {"file": result.file, "target": target, "unit": unit, **asdict(result)}
-    del content["explanation"]
-    return {name: None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in content.items() if value is not None}
-
-
-def _print_table(results: list[Any], target: str, unit: str) -> None:
-    """The predicted files; notes, and why several files could not be used, go to standard error."""
-    from model.coverage import in_words
-
-    def number(value: float | None) -> str:
-        return "–" if value is None else f"{value:.4g}"
-
-    used = [result for result in results if not result.error]
-    if used:
-        names = ["file", "formula", "space group", f"{target} / {unit}" if unit else target,
-                 f"{used[0].confidence:.0%} within", "structure", "text"]
-        rows = [[result.file, result.formula, result.space_group, number(result.value),
-                 f"{number(result.low)}–{number(result.high)}", number(result.structure_only),
-                 number(result.text_only)] for result in used]
-        numbers = [False, False, False, True, True, True, True]
-        if any(result.outside for result in used):
-            names, numbers = [*names, "outside the training data"], [*numbers, False]
-            rows = [[*row, in_words(result.outside)] for row, result in zip(rows, used, strict=True)]
-        print_table(names, rows, numbers)
-    bad = [result for result in results if result.error]
-    for result in results:
-        said = [result.note, *(result.flags or {}).values(), result.error if len(bad) > 1 else None]
-        for message in filter(None, said):
-            print(f"{result.file}: {message}", file=sys.stderr)
+    outputs = command.Outputs(as_json, csv, parquet, html)
+    asked = Asked(confidence, command.edited(text), tuple(without or ()))
+    command.predict(crystals, root, outputs, asked, blocks == "all", timeout)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
@@ -17,20 +20,19 @@ from safetensors.torch import save as to_bytes
 from features.errors import UserError
 from features.params import parse_section
 from features.paths import Paths
-from features.store.files import beside
+from features.store.files import beside, write_beside
 from features.text_encoder.weights import pick_device
+from model.cautions import of_model
 from model.coverage import Coverage
-from model.identity import Identity
+from model.identity import CONFIG, Identity
 from model.nets.ensemble import Ensemble
 from model.nets.network import Prediction
 from model.params import TrainParams
 from model.uncertainty import Calibration
 
-FORMAT = 4
+FORMAT = 5
 """Raised when the file, or what the network makes of its weights, changes its meaning."""
 MODEL = "model.safetensors"
-CONFIG = "multimodal_cpf"
-"""Key of the configuration in the header of the file."""
 Tensors = dict[str, torch.Tensor]
 
 
@@ -54,9 +56,14 @@ class Config:
     calibration: dict[str, Any]
     """What the validation crystals say about the errors (`model.uncertainty`), in the learned unit."""
     split_sizes: dict[str, int]
+    validation: dict[str, float]
+    """Errors on the validation crystals, which the members' weights are learned on, in the learned unit: `mae`, and
+    `mean_mae` of the mean of the training crystals."""
     parameters: int
     history: list[list[dict[str, float]]]
     """Learning curve of each network: for each epoch `epoch`, `train_loss` and validation errors of the branches."""
+    companions: dict[str, str] = field(default_factory=dict)
+    """sha256 of each table beside the model, by its name; `save` fills it in."""
     weights_sha256: str = ""
     """Over names and bytes of the weights, which the format itself does not check; `save` fills it in, as the next."""
     config_sha256: str = ""
@@ -74,6 +81,24 @@ class Trained:
     coverage: Coverage
     calibration: Calibration
     device: torch.device
+    folder: Path
+    """Where the model's file and its companions lie."""
+
+    def companion(self, name: str) -> pa.Table:
+        """A table that was saved beside the model. Raises `UserError` if it is missing or not the one that was."""
+        path = self.folder / f"{name}.parquet"
+        if not path.exists():
+            raise UserError(f"{path} is missing: it belongs to the model; copy the folder as a whole, or train again "
+                            "with `dvc repro`")
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != self.config.companions.get(name):
+            raise UserError(f"{path} is damaged or of another model; train again with `dvc repro`")
+        return pq.read_table(pa.BufferReader(content))
+
+    @property
+    def cautions(self) -> list[str]:
+        """What must be said of the model beside every prediction (`model.cautions`)."""
+        return of_model(self.config.split_sizes, self.config.validation)
 
     @property
     def learned_unit(self) -> str:
@@ -96,19 +121,30 @@ def path_of(root: Path) -> Path:
     return Paths(root).model / MODEL
 
 
-def save(root: Path, net: Ensemble, config: Config) -> None:
-    """Write the model whole, beside its place and renamed into it."""
+def save(root: Path, net: Ensemble, config: Config, companions: Mapping[str, pa.Table] | None = None) -> None:
+    """Write the model whole, beside its place and renamed into it, after the tables that belong to it."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
-    config = replace(config, weights_sha256=_digest(weights))
+    digests = {name: _write_companion(path_of(root).with_name(f"{name}.parquet"), table)
+               for name, table in (companions or {}).items()}
+    config = replace(config, companions=digests, weights_sha256=_digest(weights))
     content = asdict(replace(config, config_sha256=_config_digest(config)))
     with beside(path_of(root)) as draft:
         draft.write_bytes(to_bytes(weights, {CONFIG: json.dumps(content, sort_keys=True, ensure_ascii=False)}))
     (Paths(root).model / "config.json").unlink(missing_ok=True)  # of format 1, which had two files
 
 
+def _write_companion(path: Path, table: pa.Table) -> str:
+    write_beside(table, path)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def load(root: Path, device: str | None = None) -> Trained:
     """The trained model of a project. Raises `UserError` if there is none, or if it is damaged or of another format."""
-    path = path_of(root)
+    return load_file(path_of(root), device)
+
+
+def load_file(path: Path, device: str | None = None) -> Trained:
+    """The same of a model's file, wherever it lies."""
     if not path.exists():
         raise UserError(f"{path} does not exist: there is no trained model yet; run `dvc repro`")
     try:
@@ -129,7 +165,7 @@ def load(root: Path, device: str | None = None) -> Trained:
     except (json.JSONDecodeError, SafetensorError, RuntimeError, TypeError, KeyError) as error:
         raise UserError(f"{path} is damaged and cannot be read ({error}); train again with `dvc repro`") from None
     where = torch.device(pick_device(device or params.device))
-    return Trained(net.to(where).eval(), config, params, identity, coverage, calibration, where)
+    return Trained(net.to(where).eval(), config, params, identity, coverage, calibration, where, path.parent)
 
 
 def _config_digest(config: Config) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -24,6 +25,9 @@ from model.nets.ensemble import Ensemble
 from model.nets.network import MultimodalNet
 from model.nets.trees import TextTrees
 from model.params import TrainParams
+
+if TYPE_CHECKING:
+    from model.prediction.predictor import Predictor
 
 EVALUATION_BATCH = 64
 
@@ -90,3 +94,15 @@ def as_text(encoded: text_encoder.EncodedText, tagged: list[Sentence]) -> Text:
     """An encoded text as the model reads it from the table: sentence vectors in the precision they are stored in."""
     return Text(half(encoded.by_sentence(len(tagged))).astype(np.float32),
                 np.array([REGIONS.index(sentence.region) for sentence in tagged], np.int64))
+
+
+def load(folder: str | Path, device: str | None = None) -> Predictor:
+    """The model whose file lies in a folder such as `data/model`, ready to predict for any crystal.
+
+    Raises `UserError` if there is none, it is damaged, or the features that it was trained on cannot be made here.
+    """
+    from model.checkpoint import MODEL, load_file
+    from model.prediction.predictor import Predictor
+
+    path = Path(folder)
+    return Predictor.of(load_file(path if path.is_file() else path / MODEL, device))

@@ -24,10 +24,10 @@ from features.describer.minerals import Minerals
 from features.describer.neighbours import OrbitNN
 from features.describer.pieces import Pieces
 from features.describer.site_fingerprints import Fingerprints
-from features.describer.sites import Sites
+from features.describer.sites import Sites, images
 
 NO_MINERAL = {"type": None, "distance": -1, "n_species_type_match": True, "simplified": False}
-NO_SITES: dict[str, Any] = {"sites": {}, "distances": {}, "angles": {}, "nnn_distances": {}}
+NO_SITES: dict[str, Any] = {"sites": {}, "atoms": {}, "distances": {}, "angles": {}, "nnn_distances": {}}
 
 
 class Condenser(StructureCondenser):
@@ -44,7 +44,7 @@ class Condenser(StructureCondenser):
         Where it finds no bonds for an atom, formula and space group are all that remains.
         """
         pieces = Pieces()
-        structure = structure.get_sorted_structure()
+        given, structure = structure, structure.get_sorted_structure()
         structure.translate_sites(range(structure.num_sites), [1, 1, 1])  # wraps all sites into the cell
         symmetry = self._symmetry(structure, pieces)
         cell = pieces.first_of("cell", symmetry.get_conventional_standard_structure, lambda: structure)
@@ -66,7 +66,9 @@ class Condenser(StructureCondenser):
             "mineral": pieces.unless_it_fails("mineral", lambda: self._condense_mineral(cell, components), NO_MINERAL),
             "dimensionality": max(component["dimensionality"] for component in components),
         }
-        condensed |= NO_SITES if sites is None else pieces.unless_it_fails("sites", lambda: _summaries(sites), NO_SITES)
+        condensed |= NO_SITES if sites is None else pieces.unless_it_fails(
+            "sites", lambda: _summaries(sites) | {
+                "atoms": sites.atoms(images(given, None if cell is structure else symmetry))}, NO_SITES)
         condensed["components"], condensed["component_makeup"] = self._parts(
             bonded, components, sites if condensed["sites"] else None, pieces)
         condensed["vdw_heterostructure_info"] = pieces.first_of(

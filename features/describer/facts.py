@@ -29,6 +29,7 @@ SITES = pa.list_(pa.struct([
     pa.field("element", pa.string()),
     pa.field("oxidation_state", pa.float64()),
     pa.field("labels", pa.list_(pa.int32())),
+    pa.field("atoms", pa.list_(pa.int32())),  # that it stands for, in the order of the cif column, from 0
     pa.field("component", pa.int32()),  # its index in `components`
     pa.field("geometry", pa.string()),
     pa.field("likeness", pa.float64()),
@@ -90,6 +91,7 @@ def _site(condensed: dict[str, Any], index: int) -> dict[str, Any]:
         "element": element,
         "oxidation_state": oxidation_state,
         "labels": sorted(site["sym_labels"]),
+        "atoms": condensed["atoms"].get(index),
         # null for a site that stock counts with no inequivalent component
         "component": next((number for number, part in sorted(condensed["components"].items())
                            if index in part["sites"]), None),

@@ -65,6 +65,20 @@ class Sites(SiteAnalyzer):
         return [{**summary, "inequiv_index": self.equivalent_sites[index]} if inc_inequivalent_site_index
                 else dict(summary) for index, summary in self._next[site_index]]
 
+    def atoms(self, stands_for: list[list[int]]) -> dict[int, list[int]]:
+        """For each site of a description the atoms that it stands for, from `images` of the cell's atoms.
+
+        Every atom belongs to one site, the first that has an image of it. Where stock finds images of one atom
+        different by rounding, another site may be left with such images alone; it then names their atom too.
+        """
+        owner: dict[int, int] = {}
+        of: dict[int, set[int]] = {}
+        for site, atoms in zip(self.equivalent_sites, stands_for, strict=True):
+            of.setdefault(site, set()).update(atoms)
+            for atom in atoms:
+                owner.setdefault(atom, site)
+        return {site: sorted({atom for atom in atoms if owner[atom] == site} or atoms) for site, atoms in of.items()}
+
     def _next_neighbours(self, site_index: int) -> list[tuple[int, dict[str, Any]]]:
         nearest = self._neighbours(site_index, HOME)
         shared_with = set(nearest)
@@ -151,3 +165,25 @@ class Sites(SiteAnalyzer):
                 kinds.append((index, element, geometry, near, further))
                 result.append(index)
         return result
+
+
+def images(structure: Any, symmetry: Any | None) -> list[list[int]]:
+    """For each atom of the described cell, the atoms of the structure that it is an image of.
+
+    Args:
+        structure: as it was given.
+        symmetry: the `SpacegroupAnalyzer` of the sorted structure that made the conventional standard cell; None where
+            the sorted structure itself is described.
+
+    spglib says of the atoms of both cells on which atom of the primitive cell they fall; pymatgen sorts sites by
+    species, stably, before and after.
+    """
+    order = sorted(range(len(structure)), key=structure.__getitem__)
+    if symmetry is None:
+        return [[atom] for atom in order]
+    dataset = symmetry.get_symmetry_dataset()
+    on: dict[int, list[int]] = {}
+    for place, atom in zip(dataset.mapping_to_primitive.tolist(), order, strict=True):
+        on.setdefault(place, []).append(atom)
+    standard = [on[place] for place in dataset.std_mapping_to_primitive.tolist()]
+    return sorted(standard, key=lambda atoms: structure[atoms[0]])

@@ -38,7 +38,8 @@ SCHEMA = pa.schema([
     column("space_group", pa.string(), "Hermann-Mauguin symbol, as in the text"),
     column("crystal_system", pa.string(), "crystal system, as in the text"),
     column("components", facts.COMPONENTS, "inequivalent components with dimensionality, orientation and count"),
-    column("sites", facts.SITES, "inequivalent sites: geometry, neighbours with bond lengths, connections; Å and °"),
+    column("sites", facts.SITES, "inequivalent sites: the atoms they stand for, geometry, neighbours with bond "
+           "lengths, connections; Å and °"),
     column("flags", pa.list_(pa.string()), "known weaknesses of this text, see docs/text.md"),
     column("source", pa.string(), "who wrote the text: computed here, or served by a data base"),
     column("engine_version", pa.string(), "version of Robocrystallographer; of emmet-core for texts that are served"),
@@ -234,7 +235,7 @@ VIEW = FeatureView(
     key=("material_id",),
     inputs={"materials": ("material_id", "cif", "isotopes")},
     schema=SCHEMA,
-    version=4,
+    version=5,
     params=DescribeParams,
     compute=compute,
     libraries=("robocrys", "pymatgen-core", "matminer"),

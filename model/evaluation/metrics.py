@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.views import chgnet_atoms
+from model import cautions
 from model.checkpoint import Trained
 from model.chemistry import classes, sizes
 from model.inference import predict
@@ -58,14 +59,14 @@ def measure(trained: Trained, test: Dataset, predicted: dict[str, Floats], param
     rng = np.random.default_rng(params.seed)
     name = trained.params.transform
 
-    def interval(errors: Floats, key: str) -> dict[str, float]:
+    def interval(errors: Floats, key: str) -> dict[str, float | None]:
         low, high = bootstrap(errors, params)
         return {key: float(errors.mean()), f"{key}_low": low, f"{key}_high": high}
 
     def natural(values: Floats) -> Floats:
         return np.abs(targets.untransform(values, name) - targets.untransform(test.targets, name))
 
-    scores: dict[str, float] = {}
+    scores: dict[str, float | None] = {}
     called = names(trained)
     for branch, key in called.items():
         if trained.params.learns(branch):
@@ -85,7 +86,10 @@ def measure(trained: Trained, test: Dataset, predicted: dict[str, Floats], param
             scores |= interval(np.abs(without - test.targets), "mae_no_text")
     mean = np.full(len(test), trained.config.target_mean)
     baseline = interval(np.abs(mean - test.targets), "mean_mae") | {"mean_mae_natural": float(natural(mean).mean())}
+    by_the_mean = float(np.abs(mean - test.targets).mean())
     return {
+        "cautions": [*trained.cautions, *cautions.of_test(len(test), float(right.mean()), by_the_mean)],
+        "weights_sha256": trained.config.weights_sha256,
         "target": trained.params.target,
         "transform": name,
         "unit": trained.learned_unit,
@@ -159,8 +163,13 @@ def pretrained_on(trained: Trained) -> str | None:
     return f"CHGNet {trained.identity.params('chgnet').model}: {chgnet_atoms.PRETRAINED_ON}"
 
 
-def bootstrap(errors: Floats, params: EvaluateParams) -> tuple[float, float]:
-    """Percentile interval of the mean error. The resamples are the same for every metric of one test split."""
+def bootstrap(errors: Floats, params: EvaluateParams) -> tuple[float | None, float | None]:
+    """Percentile interval of the mean error; none for fewer crystals than `cautions.FEW`, whose resamples are too few.
+
+    The resamples are the same for every metric of one test split.
+    """
+    if len(errors) < cautions.FEW:
+        return None, None
     rng = np.random.default_rng([params.seed, 1])
     means = [errors[rng.integers(0, len(errors), len(errors))].mean() for _ in range(params.bootstrap)]
     tail = (1 - params.confidence) / 2

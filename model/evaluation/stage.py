@@ -95,11 +95,14 @@ def evaluate(root: Path) -> None:
         ("mae_structure_networks", "its structure networks"), ("mae_text_readers", "what reads the text alone"),
         ("mae_own_structure_branch", "its own structure branch"), ("mae_own_text_branch", "its own text branch"),
         ("mae_shuffled_text", "shuffled text"), ("mae_no_text", "no text")) if key in test)
-    say(f"evaluate: test MAE {test['mae']:.4f} [{test['mae_low']:.4f}, {test['mae_high']:.4f}] {metrics['unit']}, "
+    within = "" if test["mae_low"] is None else f"[{test['mae_low']:.4f}, {test['mae_high']:.4f}] "
+    say(f"evaluate: test MAE {test['mae']:.4f} {within}{metrics['unit']}, "
         f"{others}mean predictor {base['mean_mae']:.4f}")
     beyond = intervals["by"]["support"].get("outside", {"crystals": 0})["crystals"]
     say(f"evaluate: intervals of {CONFIDENCE:.0%} hold {intervals['coverage']:.1%} of {intervals['crystals']} test "
         f"crystals" + (f"; {beyond} of these lie outside the training data" if beyond else ""))
+    for caution in metrics["cautions"]:
+        say(f"evaluate: CAUTION. {caution}")
     if metrics["pretrained_on"]:
         say(f"evaluate: the structure encoder is pretrained ({metrics['pretrained_on']}) and may have seen these "
             "crystals")

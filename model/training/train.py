@@ -16,7 +16,7 @@ from features.paths import Paths
 from features.store.files import write_text
 from features.text_encoder.weights import pick_device
 from features.views.materials import PROPERTIES
-from model import blend, checkpoint
+from model import background, blend, checkpoint, neighbours
 from model.checkpoint import Config
 from model.coverage import Coverage
 from model.curves import Curve, mean_curve
@@ -64,6 +64,11 @@ def _train(root: Path, params: TrainParams, group: Team, device: torch.device) -
               for one in fitted]
     of = [kind for kind, _ in params.networks()]
     _write_curve(Paths(root).model / "learning_curve.csv", mean_curve(of, curves))
+    told = [one for one, texts in zip(training.ids, training.n_texts, strict=True) if texts]
+    companions = {neighbours.NAME: neighbours.table(root, model, params, training, device)}
+    if params.with_text:
+        companions[background.NAME] = background.sample(root, params, told)
+    calibration, errors = validated(model, splits["validation"], fitted[0], device)
     checkpoint.save(root, model, Config(
         format=checkpoint.FORMAT,
         train=params.model_dump(mode="json"),
@@ -72,12 +77,13 @@ def _train(root: Path, params: TrainParams, group: Team, device: torch.device) -
         text_dim=training.text_dim,
         target_mean=fitted[0].mean,
         target_std=fitted[0].std,
-        calibration=calibrated(model, splits["validation"], fitted[0], device).to_dict(),
+        calibration=calibration.to_dict(),
+        validation=errors,
         unit=PROPERTIES.get(params.target, ("", None))[1] or "",
         split_sizes={name: len(split) for name, split in splits.items()},
         parameters=sum(p.numel() for p in model.parameters()),
         history=curves,
-    ))
+    ), companions)
     for resume in resumes:
         resume.clear()
 
@@ -99,12 +105,15 @@ def weigh(model: Ensemble, validation: Dataset, fitted: Fitted, device: torch.de
     model.weights.copy_(torch.tensor([learned.get(kind, 0.0) for kind in MEMBERS]))
 
 
-def calibrated(model: Ensemble, validation: Dataset, fitted: Fitted, device: torch.device) -> Calibration:
-    """How far predictions of the whole model are off on the validation crystals, beside what its networks differ by."""
+def validated(model: Ensemble, validation: Dataset, fitted: Fitted,
+              device: torch.device) -> tuple[Calibration, dict[str, float]]:
+    """How far predictions of the whole model are off on the validation crystals, beside what its networks differ by;
+    and its mean error there with that of the training crystals' mean, as `Config.validation`."""
     made = predict(model, validation, device)
     known = np.isfinite(made["fused"])
-    return Calibration.of(made["fused"][known] * fitted.std + fitted.mean, made["spread"][known] * fitted.std,
-                          validation.targets[known])
+    predicted, true = made["fused"][known] * fitted.std + fitted.mean, validation.targets[known]
+    return Calibration.of(predicted, made["spread"][known] * fitted.std, true), {
+        "mae": float(np.abs(predicted - true).mean()), "mean_mae": float(np.abs(fitted.mean - true).mean())}
 
 
 def _write_curve(path: Path, curve: Curve) -> None:

@@ -10,10 +10,6 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import functools
-import importlib
-import multiprocessing
-import multiprocessing.forkserver
-import os
 import pickle
 import signal
 import threading
@@ -23,6 +19,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from features.processes import fork_server, ready
 from features.view import ENVIRONMENT, Batch, begins
 from pipelines.executors.scatter import (
     BatchError,
@@ -37,11 +34,9 @@ from pipelines.executors.scatter import (
     rejected,
 )
 
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 NO_UNIT = -1
 NOTES = 1024
 """Batches for each worker that may be out at once; a pool's `in_flight`, for each thread that uses it, is far below."""
-_starting = threading.Lock()
 
 
 class Serial(Executor):
@@ -81,7 +76,7 @@ class Processes(Executor):
     def pool(self, job: Job) -> Iterator[ProcessPool]:
         from pebble import ProcessPool as Pebble
 
-        context = _fork_server(job.preload)
+        context = fork_server(job.preload)
         notes = context.RawArray("q", NOTES * self.workers)
         with Pebble(max_workers=self.workers, context=context, initializer=_ready,
                     initargs=[job.preload, notes]) as processes:
@@ -130,28 +125,6 @@ class ProcessPool(Pool):
             raise BatchError("crash", f"the worker process died ({how})", unit) from None
 
 
-def _fork_server(preload: Sequence[str]) -> Any:
-    """A fork server that has imported what workers need: a new worker after a crash starts in no time.
-
-    Workers inherit one thread for linear algebra from it, since the processes already fill the cores. A process has
-    one such server: what a later job wants besides, its workers import themselves.
-    """
-    context = multiprocessing.get_context("forkserver")
-    with _starting:
-        before = {name: os.environ.get(name) for name in THREADS}
-        context.set_forkserver_preload(list(preload))
-        os.environ.update(dict.fromkeys(THREADS, "1"))
-        try:
-            multiprocessing.forkserver.ensure_running()
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    os.environ.pop(name, None)
-                else:
-                    os.environ[name] = value
-    return context
-
-
 # From here on, what runs in a worker process.
 
 _notes: Any = None
@@ -159,23 +132,12 @@ _notes: Any = None
 
 
 def _ready(preload: Sequence[str], notes: Any) -> None:
-    """First thing in a worker. Ctrl-C is the parent's to handle, and a parent that was killed leaves no orphans."""
+    """First thing in a worker."""
     global _notes
     _notes = notes
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # it ends the process; a parent may have had it ignored or blocked
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    for module in preload:
-        with contextlib.suppress(ImportError):  # the run that needs it will stop and say so
-            importlib.import_module(module)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    ready(preload)
 
 
 def _work(job: Job, units: pa.Table, place: int) -> Batch:

@@ -12,16 +12,13 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from features.crystal_files import id_of, named_format, read_text, stem_of
+from features.columns import ID, numeric_properties, read_columns
+from features.crystal_files import TAKEN, crystal_files, id_of, read_text, stem_of
 from features.errors import RowError, UserError
 from features.progress import say
 from pipelines.params import IngestParams
 from pipelines.sources import Entry
-from pipelines.sources.columns import ID, numeric_properties, read_columns
 from pipelines.sources.own import own_crystal, parts
-
-TAKEN = "*.cif, *.mcif, *.vasp, *.poscar, POSCAR*, CONTCAR*, *.xyz, *.extxyz or *.json, also packed as .gz"
-LEFT_BY_SYSTEMS = ("__MACOSX",)
 
 
 def read(params: IngestParams, root: Path) -> Iterator[Entry]:
@@ -29,8 +26,7 @@ def read(params: IngestParams, root: Path) -> Iterator[Entry]:
     folder = root / params.path
     if not folder.is_dir():
         raise UserError(f"ingest.path: {folder} is not a folder")
-    files = [path for path in sorted(folder.rglob("*")) if named_format(path.name) and not path.is_dir()
-             and not any(part.startswith(".") or part in LEFT_BY_SYSTEMS for part in path.relative_to(folder).parts)]
+    files = crystal_files(folder)
     if not files:
         raise UserError(f"ingest.path: {folder} holds no crystal file ({TAKEN})")
     properties = _properties(folder / "properties.csv")

@@ -173,7 +173,7 @@ def test_bad_files_do_not_stop_good_ones(trained: Path, tmp_path: Path, monkeypa
     results = predict.predict_files(checkpoint.load(trained),
                                     [tmp_path / "none.cif", good, tmp_path / "bad.cif", tmp_path / "nan.cif"])
     assert [bool(result.error) for result in results] == [True, False, True, True]
-    assert results[0].error == "unreadable: none.cif: No such file or directory"
+    assert results[0].error == "missing: none.cif: there is no such file"
     assert results[1].note == "no text (ValueError: robocrys: no): predicted from the structure alone"
     assert results[1].text_only is None
     assert results[1].value is not None

@@ -1,3 +1,4 @@
+import re
 from typing import Any
 
 import pyarrow as pa
@@ -8,6 +9,7 @@ from features import crystal
 from features.describer import facts
 from features.views import descriptions
 from features.views.descriptions import DescribeParams
+from tests.conftest import CRYSTALS
 
 
 @pytest.fixture(scope="module", params=[DescribeParams(), DescribeParams(oxidation_states="guess")],
@@ -42,6 +44,36 @@ def test_of_sites_and_bonds(rows: dict[str, dict[str, Any]]) -> None:
     assert {c["kind"]: c["count"] for c in sodium["connections"]} == {"corner": 6, "edge": 12}
     corner = next(c for c in sodium["connections"] if c["kind"] == "corner")
     assert corner["angles"] == pytest.approx([180.0] * 6)
+
+
+@pytest.mark.parametrize("material_id", ["mp-22862", "mp-1135", "mp-1825", "mp-30850", "mp-611426", "mp-20066"])
+def test_sites_name_their_atoms(structures: dict[str, Any], low_dimensional: dict[str, Any], material_id: str) -> None:
+    """Each atom of the cell belongs to one site, has its surroundings, and stands in the text under its label."""
+    structure, row = _described((structures | low_dimensional)[material_id])
+    assert sorted(atom for site in row["sites"] for atom in site["atoms"]) == list(range(len(structure)))
+    atoms_of = {}
+    for site in row["sites"]:
+        assert {structure[atom].specie.symbol for atom in site["atoms"]} == {site["element"]}
+        atoms_of |= {f"{site['element']}({label})": site["atoms"] for label in site["labels"]}
+    told = re.findall(r"(\w+\(\d+\))-(\w+\(\d+\)) bond lengths? (?:are|is) ([\d.]+)", row["text"])
+    assert told or material_id == "mp-30850"  # all of its lengths come in spreads
+    for one, other, length in told:
+        for atom in atoms_of[one]:
+            around = structure.get_neighbors(structure[atom], float(length) + 0.006)
+            assert any(near.index in atoms_of[other] and near.nn_distance > float(length) - 0.006 for near in around)
+
+
+def test_where_stock_splits_images_of_an_atom_they_all_name_it() -> None:
+    structure, row = _described(Structure.from_file(CRYSTALS / "split_orbits" / "mp-1018134.cif"))
+    assert len(row["sites"]) > len(structure)
+    assert {atom for site in row["sites"] for atom in site["atoms"]} == set(range(len(structure)))
+    assert all(len(site["atoms"]) == 1 for site in row["sites"])
+
+
+def _described(raw: Structure) -> tuple[Any, dict[str, Any]]:
+    structure = crystal.canonical_structure(raw)
+    unit = {"material_id": "x", "cif": crystal.to_cif(structure), "isotopes": []}
+    return structure, descriptions.compute.function(unit, DescribeParams())
 
 
 def test_facts_say_what_the_text_says(rows: dict[str, dict[str, Any]]) -> None:

@@ -36,7 +36,7 @@ def made(**params: Any) -> Trained:
     net = Ensemble(TrainParams.model_validate({**SMALL, **params}), 1).eval()
     opened(net)
     config, nothing = cast(Any, SimpleNamespace(target_mean=MEAN, target_std=STD)), cast(Any, None)
-    return Trained(net, config, TrainParams(), nothing, nothing, nothing, torch.device("cpu"))
+    return Trained(net, config, TrainParams(), nothing, nothing, nothing, torch.device("cpu"), Path())
 
 
 @pytest.fixture(scope="module")

@@ -17,10 +17,11 @@ import psutil
 import pyarrow as pa
 import pytest
 
+from features import processes
 from features.errors import RowError, UserError
 from features.view import Batch, Reject, rowwise
 from pipelines import executors
-from pipelines.executors import Executor, Job, Processes, Serial, local, remote, scatter
+from pipelines.executors import Executor, Job, Processes, Serial, remote, scatter
 from tests.pipelines.executors.scattered import (
     BECOMES,
     KINDS,
@@ -281,5 +282,5 @@ def test_the_environment_of_this_process_stays_as_it_was(monkeypatch: pytest.Mon
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     with Processes(1).pool(toy_job()):
-        assert {name: os.environ.get(name) for name in local.THREADS[:3:2]} == {
+        assert {name: os.environ.get(name) for name in processes.THREADS[:3:2]} == {
             "OMP_NUM_THREADS": "3", "MKL_NUM_THREADS": None}

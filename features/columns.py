@@ -1,4 +1,5 @@
-"""Tables that users bring: CSV with any usual separator, JSON lines and Parquet, and the numbers in them."""
+"""Tables that users bring: CSV with any usual separator, JSON lines and Parquet, and the structures and numbers in
+them."""
 
 from __future__ import annotations
 
@@ -18,6 +19,10 @@ from features.errors import RowError, UserError
 from features.progress import say
 
 ID = "material_id"
+SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl")
+"""Ends of the names of such files."""
+STRUCTURES = ("cif", "structure", "poscar")
+"""Names of the column with the structures; of several the first counts that has a value in a row."""
 SEPARATORS = (",", ";", "\t")
 CELL_BYTES = 2**31 - 1
 """Longest cell; a CIF easily exceeds the limit that the csv module has of its own."""
@@ -69,6 +74,25 @@ def read_columns(path: Path) -> Columns:
     except (pl.exceptions.PolarsError, OSError, RowError) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
     return _json_lines(path, text) if suffix == ".jsonl" else _csv(path, text)
+
+
+def structure_columns(table: Columns) -> list[str]:
+    """The columns that hold structures, in the order in which they count."""
+    named = [name for name in STRUCTURES if name in table.series]
+    if not named:
+        raise UserError(f"{table.path} has no column {', '.join(STRUCTURES[:-1])} or {STRUCTURES[-1]}; its columns: "
+                        f"{', '.join(table.series)}")
+    return named
+
+
+def structure_of(table: Columns, columns: Sequence[str], row: int) -> tuple[str, str]:
+    """The column from which a row has its structure, and its text, which may be empty."""
+    for column in columns:
+        cell = table.series[column][row]
+        text = as_text(cell.to_list() if isinstance(cell, pl.Series) else cell) or ""
+        if text.strip():
+            return column, text
+    return columns[0], ""
 
 
 def _named(path: Path, names: Sequence[str], series: Sequence[pl.Series]) -> dict[str, pl.Series]:

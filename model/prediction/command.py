@@ -1,0 +1,141 @@
+"""`python -m model predict`: from the command line to tables, files and a page."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from features.crystal_files import read_text
+from features.errors import RowError, UserError
+from features.paths import Paths
+from model.prediction.asked import Asked
+from model.prediction.inputs import Inputs
+from model.prediction.recipe import Recipe
+from model.prediction.rows import CsvWriter, JsonWriter, ParquetWriter, TableWriter, Writer
+from model.prediction.workers import Workers, cores
+
+if TYPE_CHECKING:
+    from model.prediction.predictor import Answer, Predictor
+
+MODEL = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where predictions go; a table is printed if nothing else goes to standard output."""
+
+    json: bool = False
+    csv: str | None = None
+    """A file, or - for standard output."""
+    parquet: Path | None = None
+    html: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.json and self.csv == "-":
+            raise UserError("--json and --csv - both write to standard output; name a file for one")
+        for option, path in (("--csv", None if self.csv in (None, "-") else Path(str(self.csv))),
+                             ("--parquet", self.parquet), ("--html", self.html)):
+            if path is not None and not path.absolute().parent.is_dir():
+                raise UserError(f"{option}: the folder of {path} does not exist")
+            if path is not None and path.is_dir():
+                raise UserError(f"{option}: {path} is a folder; name a file")
+
+    @contextlib.contextmanager
+    def open(self, of: Predictor) -> Iterator[list[Writer]]:
+        """What writes them; all are finished at the end, whatever stops the rest."""
+        with contextlib.ExitStack() as stack:
+            writers: list[Writer] = []
+            if self.json:
+                writers.append(JsonWriter(of))
+            if self.csv is not None:
+                writers.append(CsvWriter(of, None if self.csv == "-" else Path(self.csv)))
+            if self.parquet is not None:
+                writers.append(ParquetWriter(of, self.parquet))
+            if not self.json and self.csv != "-":
+                writers.append(TableWriter(of, of.cautions))
+            for writer in writers:
+                stack.callback(writer.close)
+            yield writers
+
+
+def predict(given: Sequence[str | Path], root: Path, outputs: Outputs, asked: Asked, every_block: bool,
+            timeout_s: float) -> None:
+    """Predict and write. Raises `UserError` if some crystals could not be used; the others are written."""
+    inputs = Inputs(list(given), every_block)
+    if asked.text is not None and inputs.total != 1:
+        raise UserError("--text belongs to one crystal: name one file")
+    recipe = Recipe.early(Paths(root).model / MODEL)
+    bad: list[tuple[str, str]] = []
+    count = 0
+    with contextlib.ExitStack() as stack:
+        made = None
+        if recipe is not None:  # crystals are described while torch is imported and the model is read
+            workers = stack.enter_context(Workers(recipe, min(cores(), max(1, inputs.total or 1)), timeout_s))
+            made = workers.map(inputs)
+        from model import checkpoint
+        from model.prediction.predictor import Predictor
+
+        predictor = Predictor.of(checkpoint.load(root))
+        if made is None:
+            raise UserError(f"{Paths(root).model / MODEL} cannot be read; train again with `dvc repro`")
+        if outputs.html is not None and predictor.recipe.text_stage is None:
+            raise UserError("--html: the model was trained without text, so there is nothing to explain")
+        page = _Page(predictor, outputs.html)
+        stack.callback(page.write)
+        writers = stack.enter_context(outputs.open(predictor))
+        quiet = sys.stdout.isatty() and any(isinstance(one, TableWriter) for one in writers)
+        for answer in predictor.answers(made, asked, inputs.total, quiet):
+            count += 1
+            if answer.predicted.error:
+                bad.append((answer.predicted.name, answer.predicted.error))
+            for writer in writers:
+                writer.write(answer.predicted)
+            page.add(answer)
+    if bad:
+        reason = f"; {bad[0][0]}: {bad[0][1]}" if len(bad) == 1 else ", for the reasons above"
+        raise UserError(f"{len(bad)} of {count} crystals could not be used{reason}")
+
+
+def edited(path: Path | None) -> str | None:
+    """The text of `--text`. Raises `UserError` if there is none."""
+    if path is None:
+        return None
+    try:
+        text = read_text(path)
+    except RowError as error:
+        raise UserError(f"--text: {error}") from None
+    if not text.strip():
+        raise UserError(f"--text: {path} is empty; --without text predicts without a description")
+    return " ".join(text.split())
+
+
+class _Page:
+    """The page with explanations of what is predicted."""
+
+    def __init__(self, predictor: Predictor, path: Path | None) -> None:
+        self.predictor, self.path = predictor, path
+        self._explained: list[object] = []
+
+    def add(self, answer: Answer) -> None:
+        """Explain one more, if there is to be a page."""
+        from model.coverage import in_words
+        from model.explanation.methods import explain
+        from model.explanation.variants import reader
+
+        made, trained = answer.made, self.predictor.trained
+        if self.path is None or answer.structure is None or made.description is None or made.material is None:
+            return
+        self._explained.append(explain(
+            trained, Path(made.name).name, answer.structure, reader(trained)(made.description), None,
+            in_words(trained.coverage.outside(made.material))))
+
+    def write(self) -> None:
+        """Write it, if there is anything on it."""
+        from model.report import pages
+
+        if self.path is not None and self._explained:
+            pages.write_explanations(self.path, self.predictor.target, self.predictor.learned_unit, self._explained)

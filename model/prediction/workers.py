@@ -1,0 +1,85 @@
+"""Features of many crystals at once, by processes, in the order in which the crystals were given.
+
+A crystal that hangs is ended after its time, and one that kills its process costs nothing but itself.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from types import TracebackType
+from typing import Any, Self
+
+from features.errors import RowError
+from features.processes import fork_server, ready
+from model.prediction.inputs import Given
+from model.prediction.recipe import Made, Recipe, failed, make
+
+TIMEOUT_S = 300.0
+"""Longest time for the features of one crystal, unless another is asked for."""
+AHEAD = 4
+"""Crystals for each process that are out or wait to be asked for: no process idles, and the memory stays bounded."""
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+class Workers:
+    """Processes that make features by a recipe. They begin to import what they need at once; leaving the context ends
+    them, whatever they are doing."""
+
+    def __init__(self, recipe: Recipe, count: int, timeout_s: float = TIMEOUT_S) -> None:
+        from pebble import ProcessPool
+
+        self.recipe, self.count, self.timeout_s = recipe, count, timeout_s
+        context = fork_server(recipe.preload)
+        self._pool: Any = ProcessPool(max_workers=count, context=context, initializer=ready,
+                                      initargs=[recipe.preload])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self._pool.stop()
+        self._pool.join()
+
+    def map(self, crystals: Iterable[Given]) -> Iterator[Made]:
+        """The features of each, the first of them in work at once.
+
+        The iterator raises the errors of `features.view.ENVIRONMENT`, which are no crystal's.
+        """
+        coming = iter(crystals)
+        out = deque(self._started(given) for given in itertools.islice(coming, AHEAD * self.count))
+        return self._in_order(coming, out)
+
+    def _started(self, given: Given) -> tuple[Given, Any]:
+        return given, self._pool.schedule(make, args=[self.recipe, given], timeout=self.timeout_s)
+
+    def _in_order(self, coming: Iterator[Given], out: deque[tuple[Given, Any]]) -> Iterator[Made]:
+        try:
+            while out:
+                yield self._result(*out.popleft())
+                out.extend(self._started(given) for given in itertools.islice(coming, 1))
+        finally:
+            for _, future in out:
+                future.cancel()
+
+    def _result(self, given: Given, future: Any) -> Made:
+        from pebble import ProcessExpired
+
+        try:
+            made: Made = future.result()
+        except (TimeoutError, FutureTimeoutError):
+            return failed(given.name, RowError("timeout", f"took longer than {self.timeout_s:g} s"))
+        except ProcessExpired as error:
+            code = error.exitcode
+            how = signal.Signals(-code).name if code and code < 0 else code
+            return failed(given.name, RowError("crash", f"the process that read it died ({how})"))
+        return made
