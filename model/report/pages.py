@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from features.store.files import write_text
+from model import cautions
 from model.records import Card, Explanation, Method
 from model.report import elements, plots
 from model.report.page import VIEWER, environment, render
@@ -49,7 +50,7 @@ def write_run(path: Path, metrics: dict[str, Any], rows: Rows, crystals: Mapping
     worst = sorted(test, key=lambda row: (-abs(row["y_fused"] - row["y_true"]), row["material_id"]))[:WORST]
     write_text(path, render(
         "run.html", ("theme.js", "tables.js"), ("base.css", "run.css"),
-        metrics=metrics, branches=[branch for branch in ERRORS if branch[0] in metrics["test"]],
+        metrics=metrics, few=cautions.FEW, branches=[branch for branch in ERRORS if branch[0] in metrics["test"]],
         intervals=_intervals(metrics["intervals"]), tested=len(test), groups=groups, by_element=by_element,
         periodic=elements.table({name: row["mae"] for name, row in by_element.items()}),
         steps=[(top * step / elements.STEPS, top * (step + 1) / elements.STEPS) for step in range(elements.STEPS)],
@@ -61,8 +62,8 @@ def write_run(path: Path, metrics: dict[str, Any], rows: Rows, crystals: Mapping
         shown_first=metrics["target"] if any(row["target"] == metrics["target"] for row in experiments) else ""))
 
 
-def write_cards(path: Path, target: str, unit: str, learned_unit: str, cards: list[Card],
-                methods: list[Method]) -> None:
+def write_cards(path: Path, target: str, unit: str, learned_unit: str, cards: Sequence[Card],
+                methods: Sequence[Method], across: Rows = ()) -> None:
     """All about one or many predictions: crystals, descriptions, and what of them carries the prediction.
 
     Args:
@@ -72,16 +73,19 @@ def write_cards(path: Path, target: str, unit: str, learned_unit: str, cards: li
         learned_unit: the unit of effects, such as log10(GPa).
         cards: one for each crystal, in the order in which they are listed.
         methods: in the order of their switches; rows of a method that is not among them are not shown.
+        across: effects of facts over many crystals, as `model.records.FACT_EFFECTS`; shown below the crystals.
     """
-    write_text(path, cards_page(target, unit, learned_unit, cards, methods))
+    write_text(path, cards_page(target, unit, learned_unit, cards, methods, across))
 
 
-def cards_page(target: str, unit: str, learned_unit: str, cards: Sequence[Card], methods: Sequence[Method]) -> str:
+def cards_page(target: str, unit: str, learned_unit: str, cards: Sequence[Card], methods: Sequence[Method],
+               across: Rows = ()) -> str:
     """The same as text."""
     data = {"target": target, "unit": unit, "learned_unit": learned_unit, "log": learned_unit.startswith("log10("),
-            "methods": [asdict(method) for method in methods], "cards": [asdict(card) for card in cards]}
+            "methods": [asdict(method) for method in methods], "cards": [asdict(card) for card in cards],
+            "across": list(across)}
     return render("cards.html", (VIEWER, "theme.js", "tables.js", "dom.js", "scale.js", "crystal.js", "text.js",
-                                 "bars.js", "cards.js"),
+                                 "bars.js", "across.js", "cards.js"),
                   ("base.css", "cards.css"), data, target=target)
 
 

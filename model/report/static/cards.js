@@ -11,6 +11,13 @@ function preparePage(data) {
   return page;
 }
 
+/** One weight for each sentence: the mean over the networks that read it. */
+function meanWeights(rows) {
+  const sums = new Map();
+  for (const { sentence, weight } of rows) sums.set(sentence, [...(sums.get(sentence) ?? []), weight]);
+  return [...sums].map(([sentence, weights]) => ({ sentence, weight: weights.reduce((sum, one) => sum + one, 0) / weights.length }));
+}
+
 const BADGES = { true: ["passed", "passed its tests"], false: ["failed", "failed its tests"] };
 
 function badgeOf(method) {
@@ -141,7 +148,7 @@ function renderExplanation(card, page) {
     const rows = shown && state.level ? rowsOf(method).filter((row) => row.kind === state.level) : [];
     let pieces = piecesOf(card, rows), painted = (element, row) => paint(element, row.effect, page);
     if (attention) {
-      const weights = card.attention.filter((one) => (state.layer === "all" ? one.layer === null : `${one.layer}/${one.head}` === state.layer));
+      const weights = meanWeights(card.attention.filter((one) => (state.layer === "all" ? one.layer === null : `${one.layer}/${one.head}` === state.layer)));
       pieces = weights.map((one) => ({ start: card.sentences[one.sentence][0], end: card.sentences[one.sentence][1], row: one }));
       painted = (element, row) => paintWeight(element, row.weight);
     }
@@ -241,6 +248,7 @@ function showCards(data) {
     }
     window.shownCard = now;
   };
+  document.getElementById("across").replaceChildren(...[renderAcross(page)].filter(Boolean));
   list.replaceChildren(...(page.cards.length > 1 ? [overview(page, open)] : []));
   if (!page.cards.length) { place.replaceChildren(h("p", null, "There is no crystal to explain.")); return; }
   const asked = Number(location.hash.slice(1)) - 1;

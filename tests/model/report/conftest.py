@@ -13,7 +13,7 @@ from selenium.webdriver.chrome.service import Service
 
 from model.records import Card
 from model.report import pages
-from tests.model.report.example import METHODS, small_cards
+from tests.model.report.example import ACROSS, METHODS, small_cards
 
 INSTALLING = Path(__file__).parents[3] / ".venv" / "browser.installing"
 """There while `make test` installs the browser in the background."""
@@ -60,5 +60,5 @@ def cards() -> list[Card]:
 def cards_page(cards: list[Card], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page of three crystals on disk."""
     path = tmp_path_factory.mktemp("pages") / "cards.html"
-    pages.write_cards(path, "k_vrh", "GPa", "log10(GPa)", cards, METHODS)
+    pages.write_cards(path, "k_vrh", "GPa", "log10(GPa)", cards, METHODS, ACROSS)
     return path

@@ -145,7 +145,8 @@ def test_a_fact_lights_its_atoms_and_polyhedra(page: Page, cards_page: Path, car
     page.open(cards_page)
     before = page.picture(".stage")
     facts = cards[0].facts
-    number = next(place for place, fact in enumerate(facts) if cards[0].predicted.text[fact.start:].startswith("Ti(1) is"))
+    text = cards[0].predicted.text or ""
+    number = next(place for place, fact in enumerate(facts) if text[fact.start:].startswith("Ti(1) is"))
     titanium = cards[0].shape.elements.index("Ti")
     page.point(page.one(f'.fact[data-fact="{number}"]'), x=-30)
     assert page.lit() == ({str(titanium)}, {str(titanium)}, {str(number)})
@@ -163,8 +164,9 @@ def test_an_atom_lights_the_facts_that_speak_of_it(page: Page, cards_page: Path,
     strontium = shape.elements.index("Sr")
     spoken = {str(number) for number, fact in enumerate(cards[0].facts) if strontium in fact.atoms}
     assert spoken
-    at = page.run("const viewer = window.shownCard.crystal.viewer; const box = document.querySelector('.stage').getBoundingClientRect();"
-                  "const [x, y, z] = arguments[0]; const at = viewer.modelToScreen({x, y, z});"
+    at = page.run("const viewer = window.shownCard.crystal.viewer, stage = document.querySelector('.stage');"
+                  "const box = stage.getBoundingClientRect(), [x, y, z] = arguments[0];"
+                  "const at = viewer.modelToScreen({x, y, z});"
                   "return [at.x - box.x - scrollX - box.width / 2, at.y - box.y - scrollY - box.height / 2]",
                   (np.array(shape.frac_coords[strontium]) @ np.array(shape.lattice)).tolist())
     page.point(page.one(".stage"), *at)
@@ -210,7 +212,8 @@ def test_the_keyboard_does_all(page: Page, cards_page: Path, cards: list[Card]) 
 
 def test_methods_switch_and_a_failed_one_has_no_colours(page: Page, cards_page: Path) -> None:
     page.open(cards_page)
-    pieces = "return [...document.querySelectorAll('.text .piece')].map((piece) => [piece.textContent, +piece.dataset.effect])"
+    pieces = ("return [...document.querySelectorAll('.text .piece')]"
+              ".map((piece) => [piece.textContent, +piece.dataset.effect])")
     shown = dict(page.run(pieces))
     assert shown
     assert "passed its tests" in page.one("label:has(input[value=replacement])").text
@@ -244,6 +247,16 @@ def test_one_scale_for_all_effects(page: Page, cards_page: Path) -> None:
     assert np.abs(colour - page.picture(".text-place")[-1, -1]).max() < 8
     assert white.mean() > 200
     assert "×1.81" in page.one(".legend").text
+
+
+def test_facts_across_crystals_are_those_of_methods_that_passed(page: Page, cards_page: Path) -> None:
+    """The strongest first; what a failed method says is neither shown nor part of the scale."""
+    page.open(cards_page)
+    rows = [row.text for row in page.all(".across tbody tr")]
+    assert len(rows) == 2
+    assert rows[0].startswith("Pm-3m")
+    assert "−0.0540 ×0.883 −0.0640 … −0.0440 30 50 %" in rows[0]
+    assert page.all('.across rect[data-effect="-0.054"]') != []
 
 
 def test_attention_is_no_effect(page: Page, cards_page: Path) -> None:
@@ -341,7 +354,8 @@ def test_what_if_and_what_it_was_trained_on_are_said(page: Page, cards: list[Car
     card = cards[0]
     predicted = replace(card.predicted, low=None, high=None, trained_on="mp-5229", warnings=("No crystal like it.",),
                         what_if={"change": "without region local", "value": 50.0, "learned": 1.69897})
-    pages.write_cards(tmp_path / "cards.html", "k_vrh", "GPa", "log10(GPa)", [replace(card, predicted=predicted)], METHODS)
+    pages.write_cards(tmp_path / "cards.html", "k_vrh", "GPa", "log10(GPa)", [replace(card, predicted=predicted)],
+                      METHODS)
     page.open(tmp_path / "cards.html")
     said = page.one(".what-if").text
     assert "without region local: 53.3 GPa instead of 50 GPa" in said
