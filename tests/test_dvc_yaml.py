@@ -46,7 +46,7 @@ AS_DATA = {"train": ("features.views", "features.crystal", "features.sentences",
                         "features.describer", "features.paraphraser", *READERS),
            "explain": ("features.views.materials", "features.views.structures", "features.views.chgnet_atoms",
                        "features.crystal", "features.describer", "features.paraphraser", "features.columns",
-                       "features.files", "features.processes", *READERS)}
+                       "features.printing", "features.processes", *READERS)}
 """What a stage of the model takes of these is in the tables that they make, which are dependencies themselves."""
 
 
