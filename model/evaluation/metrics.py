@@ -12,7 +12,7 @@ from features.views import chgnet_atoms
 from model import cautions
 from model.checkpoint import Trained
 from model.chemistry import classes, sizes
-from model.inference import predict
+from model.forward import predict
 from model.input import targets
 from model.input.batch import Ints
 from model.input.loader import Dataset

@@ -34,8 +34,8 @@ from model.evaluation.metrics import (
     predict_all,
     pretrained_on,
 )
+from model.forward import load_splits
 from model.identity import require_same
-from model.inference import load_splits
 from model.input import targets
 from model.input.loader import Dataset
 from model.params import EvaluateParams, Kind

@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 
 from features.words.vocabulary import ATOMIC_NUMBERS
-from model.background import Background
-from model.checkpoint import Trained
 from model.explanation import replacement
 from model.explanation.facts import Unit
 from model.explanation.game import PLAYERS, Floats, Game
@@ -35,8 +33,8 @@ SAYS = {
 class Explainer:
     """A model and what is needed to explain its predictions."""
 
-    def __init__(self, trained: Trained, background: Background | None = None) -> None:
-        self.game = Game(trained, background)
+    def __init__(self, game: Game) -> None:
+        self.game = game
         self.integrated = Integrated(self.game)
 
     def effects(self, method: str, atoms: Sequence[Tokens], text: Reading, unit: str = "fact",

@@ -21,7 +21,7 @@ from features.sentences import Sentence
 from features.words.tokenizer import Token, columns, tokenize
 from model.checkpoint import Trained
 from model.explanation.facts import Parsed, Unit, parse
-from model.inference import as_text, load_encoder
+from model.forward import as_text, load_encoder
 from model.input.batch import Ints, Text, TextBatch, Texts, spans
 from model.input.words import WordBatch, Words
 

@@ -18,7 +18,7 @@ from model.explanation.faithfulness import (
     removable,
     shuffled,
 )
-from model.explanation.game import Floats
+from model.explanation.game import Floats, Game
 from model.explanation.methods import METHODS, Explainer
 from model.explanation.synthetic import Synthetic
 from model.explanation.texts import Reading, VectorReading
@@ -63,7 +63,7 @@ def judge(explainer: Explainer, crystals: Sequence[Crystal], synthetic: Syntheti
     """
     unit = "sentence" if any(isinstance(text, VectorReading) for _, text in crystals) else "fact"
     rng = np.random.default_rng(0)
-    others = [Explainer(shuffled(explainer.game.trained, seed), explainer.game.background)
+    others = [Explainer(Game(shuffled(explainer.game.trained, seed), explainer.game.background))
               for seed in range(SHUFFLES)]
     curves: dict[str, list[tuple[float, float, float, float]]] = defaultdict(list)
     common: dict[str, list[float]] = defaultdict(list)
@@ -115,7 +115,7 @@ def _collapsed(method: str, unit: str, values: Floats) -> dict[str, Any]:
 def _found(method: str, synthetic: Synthetic | None) -> dict[str, Any]:
     if synthetic is None or synthetic.learned() >= 1:
         return _row(method, "synthetic fact", "fact", np.zeros(0), None, False, Measured.of([]))
-    explainer = Explainer(synthetic.game.trained, synthetic.game.background)
+    explainer = Explainer(synthetic.game)
     found = synthetic.found([explainer.effects(method, synthetic.atoms, text) for text in synthetic.texts])
     passed = len(found) >= FEWEST and found.mean() >= FOUND
     return _row(method, "synthetic fact", "fact", found, synthetic.chance(), bool(passed),
