@@ -34,7 +34,7 @@ def by_group(rows: Sequence[Mapping[str, Any]], crystals: Mapping[str, Mapping[s
              params: EvaluateParams) -> dict[str, list[dict[str, Any]]]:
     """Errors in the learned unit: for each way to group crystals its groups.
 
-    Each has `name`, `crystals`, `mae` with `low` and `high` (bootstrapped; None for fewer crystals than `cautions.FEW`),
+    Each has `name`, `crystals`, `mae` with `low` and `high` (bootstrapped; None below `cautions.FEW` crystals),
     `bias`, the mean of predicted minus true, and `held`, the share of true values inside their intervals.
 
     Args:

@@ -165,7 +165,8 @@ def run_page(path: Path, name: str = "k_vrh", experiments: Sequence[Mapping[str,
     one = {"coverage": 0.9, "crystals": 60, "mean_width": 0.2, "training_crystals": 100}
     test = {f"mae{end}": value for end, value in (("", 0.05), ("_low", 0.04), ("_high", 0.06))}
     metrics = {"cautions": [], "target": name, "unit": "log10(GPa)", "natural_unit": "GPa", "test": test,
-               "test_natural": test, "baseline": {f"mean_{key}": value * 5 for key, value in test.items()} | {"mean_mae_natural": 60.0},
+               "test_natural": test,
+               "baseline": {f"mean_{key}": value * 5 for key, value in test.items()} | {"mean_mae_natural": 60.0},
                "confidence": 0.95, "split": {"train": 100, "validation": 20, "test": 60}, "parameters": 12345,
                "networks": {"structure": 3}, "pretrained_on": None,
                "intervals": {**one, "confidence": 0.9, "by": {way: {"some": one} for way in (
