@@ -50,11 +50,11 @@ class Game:
     @property
     def explaining(self) -> list[Reading]:
         """The half of them whose facts stand in the place of others when effects are measured."""
-        return self.others[:len(self.others) // 2]
+        return self.others[:max(1, len(self.others) // 2)]
 
     @property
     def testing(self) -> list[Reading]:
-        """The other half, by which effects are tested; all of them where there is one alone."""
+        """The other half, by which effects are tested; the same crystal where there is one alone."""
         return self.others[len(self.others) // 2:]
 
     @cached_property

@@ -61,6 +61,8 @@ class Explainer:
         def add(method: str, kind: str, named: Sequence[Mapping[str, Any]], effect: Sequence[float] | Floats,
                 reference: float | None = None, spread: Floats | None = None) -> None:
             for index, (what, value) in enumerate(zip(named, effect, strict=True)):
+                if not np.isfinite(value):  # a model that needs a text, and one that says nothing else
+                    continue
                 width = None if spread is None or np.isnan(spread[index]) else float(spread[index])
                 rows.append(_NOTHING | {
                     "material_id": material_id, "method": method, "index": index, "effect": float(value),
