@@ -22,6 +22,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
+from features.paths import Paths
 from model.records import Card
 from model.report import pages
 from tests.model.report.example import METHODS, run_page
@@ -363,3 +364,14 @@ def test_what_if_and_what_it_was_trained_on_are_said(page: Page, cards: list[Car
     assert "trained on this crystal mp-5229" in page.one(".calls").text
     assert page.one(".ends").text.startswith("no interval")
     assert page.all("#overview table") == []
+
+
+def test_the_pages_of_a_trained_model(page: Page, trained: Path) -> None:
+    """What the stages write, with all that real results leave out: they can be read, on a phone, too."""
+    for view in ("light", "narrow and dark"):
+        for name, seen in (("report.html", ["h1", ".figure", "#kinds .two table"]),
+                           ("explanations.html", ["h1", ".card h2", ".value b", ".stage", ".text", ".switches"])):
+            page.open(Paths(trained).results / name, VIEWS[view])
+            looks = page.run(LOOKS, seen)
+            assert looks["problems"] == [], name
+            assert looks["read"] > 50
