@@ -48,7 +48,8 @@ class Ensemble(nn.Module):
 
     def text_tokens(self, batch: TextBatch | WordBatch, hidden: Tensor | None = None) -> list[Tokens]:
         """Tokens of the text, as each network reads them; `hidden`: `[crystals, sentences]`, True where not shown."""
-        return [unread(net, batch.mask) if kind == "structure" else net.text_branch(batch, hidden)
+        shown = batch.mask if hidden is None else batch.mask & ~hidden
+        return [unread(net, shown) if kind == "structure" else net.text_branch(batch, hidden)
                 for kind, net in zip(self.kinds, self.networks(), strict=True)]
 
     def fuse(self, atoms: Sequence[Tokens], words: Sequence[Tokens]) -> Prediction:
