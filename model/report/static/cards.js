@@ -200,7 +200,7 @@ function renderExplanation(card, page) {
     h("div", { class: "reading" },
       bars ? h("section", null, h("h3", { class: "head" }, "From the reference to the prediction"), bars,
         h("p", { class: "note" }, "Shapley values of the structure and of the three regions of the text: they add up to the difference from the reference.")) : null,
-      card.predicted.text ? h("section", null, h("h3", { class: "head" }, "What the text says"), switches, about, textPlace, information, below) : h("p", { class: "call" }, "This crystal has no description, so there is no text to explain by.")));
+      card.predicted.text ? h("section", { class: "told" }, h("h3", { class: "head" }, "What the text says"), switches, about, textPlace, information, below) : h("p", { class: "call" }, "This crystal has no description, so there is no text to explain by.")));
   root.addEventListener("keydown", (event) => { if (event.key === "Escape") { state.pinned = state.name = null; pressed(); show([], []); } });
   redraw();
   return { root, crystal };

@@ -1,0 +1,191 @@
+"""A loaded model that answers about dropped crystals, from any thread.
+
+What it keeps of a crystal are its features, under the digest of the file, so that an edit of the description needs no
+new one; the page that asks keeps everything else.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import CancelledError
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from model import cards
+from model.explanation.methods import Explainer
+from model.prediction import rows
+from model.prediction.asked import Asked
+from model.prediction.inputs import Given
+from model.prediction.predictor import Answer, Predictor
+from model.prediction.workers import Workers
+from model.records import Card, Method, Predicted
+from model.report import pages
+from model.serve import edits, uploads
+from model.serve.edits import Edited
+from model.serve.limits import Limits, Refused
+
+ROCK_SALT = """NaCl
+1.0
+0.0 2.82 2.82
+2.82 0.0 2.82
+2.82 2.82 0.0
+Na Cl
+1 1
+Direct
+0.0 0.0 0.0
+0.5 0.5 0.5
+"""
+"""What a new server tries itself on, so that the first crystal of its user finds all that it needs in memory."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One line of a table or card of a page: a crystal that was dropped before, or a file that could not be used."""
+
+    name: str
+    digest: str | None = None
+    rows: tuple[str, ...] | None = None
+    """Its edited description, if it was edited (`model.serve.edits.edited`)."""
+    error: str | None = None
+
+
+@dataclass
+class _Kept:
+    answer: Answer
+    explained: Card | None = None
+
+
+@dataclass
+class Desk:
+    """The model, the processes that describe, and what is kept."""
+
+    predictor: Predictor
+    workers: Workers
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._keeping, self._explaining = threading.Lock(), threading.Lock()
+
+    @cached_property
+    def explainer(self) -> Explainer | None:
+        """None for a model without text."""
+        return None if self.predictor.recipe.text_stage is None else Explainer(self.predictor.game)
+
+    @cached_property
+    def methods(self) -> list[Method]:
+        """Those that explain, with the outcome of their tests."""
+        if self.explainer is None:
+            return []
+        return cards.stored_methods(self.explainer, cards.methods_beside(self.predictor.trained))
+
+    def warm(self) -> None:
+        """Do all of it once, so that the first crystal is answered as fast as the next ones."""
+        try:
+            digest, _ = self.crystal("POSCAR", ROCK_SALT.encode())
+            self.explained(Wanted("POSCAR", digest))
+        except (Refused, CancelledError):  # a model that cannot say anything of rock salt, or the server ends already
+            return
+        self._kept.pop(digest, None)
+
+    def crystal(self, name: str, raw: bytes) -> tuple[str, Card]:
+        """A dropped file: its digest, and its card without effects. Raises `Refused` with what is wrong with it."""
+        digest = uploads.digest_of(name, raw)
+        kept = self._find(digest)
+        if kept is None:
+            made = self.workers.one(uploads.given(name, raw, self.limits.file_bytes))
+            kept = _Kept(self._answer(made))
+            self._keep(digest, kept)
+        return digest, _labelled(cards.outline(self.explainer, kept.answer), name)
+
+    def _answer(self, made: Any) -> Answer:
+        (answer,) = self.predictor.answers([made], Asked(), quiet=True)
+        if answer.predicted.error is not None:
+            raise Refused(422, answer.predicted.error)
+        return answer
+
+    def edited(self, digest: str, rows: Sequence[str]) -> Edited:
+        """The prediction with an edited description. Raises `Refused` for a crystal that is not kept."""
+        return edits.edited(self.predictor, self._known(digest).answer, rows)
+
+    def explained(self, one: Wanted) -> Card:
+        """The card of a crystal with all its effects; one crystal at a time, the others wait."""
+        kept = self._known(one.digest)
+        with self._explaining:
+            if self.explainer is None:
+                return _labelled(cards.outline(None, kept.answer), one.name)
+            faithful = {method.name: method.faithful for method in self.methods}
+            if one.rows is not None:
+                text = edits.edited(self.predictor, kept.answer, one.rows).text
+                (answer,) = self.predictor.answers([kept.answer.made], Asked(text=text), quiet=True)
+                return _labelled(cards.card(self.explainer, answer, faithful), one.name)
+            if kept.explained is None:
+                kept.explained = cards.card(self.explainer, kept.answer, faithful)
+            return _labelled(kept.explained, one.name)
+
+    def predicted(self, wanted: Sequence[Wanted]) -> list[Predicted]:
+        """All of these, as tables have them."""
+        result = []
+        for one in wanted:
+            if one.error is not None:
+                result.append(Predicted(one.name, error=one.error))
+            elif one.rows is not None:
+                result.append(replace(self.edited(one.digest or "", one.rows).predicted, name=one.name))
+            else:
+                result.append(replace(self._known(one.digest).answer.predicted, name=one.name))
+        return result
+
+    def csv(self, wanted: Sequence[Wanted]) -> str:
+        """The table as `predict --csv` writes it."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(rows.SCHEMA.names)
+        writer.writerows(rows.cells(self.predictor, one) for one in self.predicted(wanted))
+        return text.getvalue()
+
+    def json(self, wanted: Sequence[Wanted]) -> str:
+        """The table as `predict --json` writes it."""
+        lines = [json.dumps(rows.as_json(self.predictor, one), ensure_ascii=False, allow_nan=False)
+                 for one in self.predicted(wanted)]
+        return "[" + ",\n ".join(lines) + "]\n"
+
+    def page(self, wanted: Sequence[Wanted]) -> str:
+        """The page as `predict --html` writes it, of those that have a prediction."""
+        found = [self.explained(one) for one in wanted if one.error is None]
+        of = self.predictor
+        return pages.cards_page(of.target, of.unit, of.learned_unit, found, self.methods)
+
+    def live(self) -> str:
+        """The page of this server."""
+        of, limits = self.predictor, self.limits
+        return pages.live_page(of.target, of.unit, of.learned_unit, self.methods, of.cautions, {
+            "file_bytes": limits.file_bytes, "crystals": limits.crystals, "name_characters": limits.name_characters,
+            "text_characters": limits.text_characters, "at_once": self.workers.count})
+
+    def _find(self, digest: str) -> _Kept | None:
+        with self._keeping:
+            if digest in self._kept:
+                self._kept.move_to_end(digest)
+            return self._kept.get(digest)
+
+    def _known(self, digest: str | None) -> _Kept:
+        kept = self._find(digest or "")
+        if kept is None:
+            raise Refused(404, "the server does not keep this crystal any more: drop its file again")
+        return kept
+
+    def _keep(self, digest: str, kept: _Kept) -> None:
+        with self._keeping:
+            self._kept[digest] = kept
+            while len(self._kept) > self.limits.crystals:
+                self._kept.popitem(last=False)
+
+
+def _labelled(card: Card, name: str) -> Card:
+    return replace(card, predicted=replace(card.predicted, name=name))
