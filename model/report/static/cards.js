@@ -22,6 +22,7 @@ const BADGES = { true: ["passed", "passed its tests"], false: ["failed", "failed
 
 function badgeOf(method) {
   if (method.name === "attention") return { kind: "attention", text: "no explanation" };
+  if (method.faithful === null && method.name !== "shapley") return { kind: "untested", text: "not tested" };
   const [kind, text] = BADGES[method.faithful] ?? ["exact", "needs no test"];
   return { kind, text };
 }

@@ -117,12 +117,15 @@ let takeRefused = "";
 
 const SAID = { waits: "waits", reads: "is read and described …" };
 
+/** What is wrong with a file, without the short name of the problem that tables have. */
+const inWords = (problem) => problem.replace(/^[a-zA-Z_]+: /, "").replace(/^./, (first) => first.toUpperCase());
+
 function drawRow(entry) {
   const { row, card } = entry, predicted = card?.predicted;
   const remove = h("td", { class: "n" }, h("button", { type: "button", class: "remove", "aria-label": `remove ${entry.name}`, title: "remove", onclick: () => removeEntry(entry) }, "×"));
   row.className = entry.state;
   if (!predicted) {
-    row.replaceChildren(h("td", null, h("span", { class: "id" }, entry.name)), h("td", { colspan: 4 }, h("span", { class: entry.problem ? "problem" : "waits" }, entry.problem ?? SAID[entry.state])), remove);
+    row.replaceChildren(h("td", null, h("span", { class: "id" }, entry.name)), h("td", { colspan: 4 }, h("span", { class: entry.problem ? "problem" : "waits" }, entry.problem ? inWords(entry.problem) : SAID[entry.state])), remove);
     return;
   }
   const notes = [predicted.trained_on ? "trained on it" : null, predicted.warnings.length ? `${predicted.warnings.length} warning${predicted.warnings.length === 1 ? "" : "s"}` : null,
