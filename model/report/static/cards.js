@@ -173,7 +173,8 @@ function renderExplanation(card, page) {
     if (!method) return [];
     const failed = method.faithful === false;
     return [failed ? h("p", { class: "call reason" }, h("b", null, "Not shown as an explanation of this model. "), method.evidence) : null,
-      h("p", { class: "note" }, method.says, !failed && method.evidence ? ` ${method.evidence}` : "")].filter(Boolean);
+      h("p", { class: "note" }, method.says),
+      !failed && method.evidence ? h("p", { class: "note evidence" }, method.faithful === true ? "Tests: " : "", method.evidence) : null].filter(Boolean);
   };
   const weightsOf = (one) => [...new Set(one.attention.filter((row) => row.layer !== null).map((row) => `${row.layer}/${row.head}`))];
   const layerSwitch = (names) => {
