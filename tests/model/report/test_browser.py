@@ -211,6 +211,31 @@ def test_the_keyboard_does_all(page: Page, cards_page: Path, cards: list[Card]) 
     assert page.run("return window.shownCard.crystal.viewer.getView()") != view
 
 
+def test_a_tap_keeps_a_fact_lit(page: Page, cards_page: Path) -> None:
+    """A finger does not hover: what it taps stays, until it taps beside."""
+    page.open(cards_page, VIEWS["narrow"])
+
+    def tap(selector: str, right: float) -> None:
+        page.run("document.querySelector(arguments[0]).scrollIntoView({block: 'center'})", selector)
+        x, y = page.run("const b = document.querySelector(arguments[0]).getClientRects()[0];"
+                        "return [b.x + Math.min(b.width * arguments[1], innerWidth - 4), b.y + b.height / 2]",
+                        selector, right)
+        for kind, points in (("touchStart", [{"x": x, "y": y}]), ("touchEnd", [])):
+            page.driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    page.driver.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    try:
+        tap('.fact[data-fact="3"]', 0.3)
+        page.wait(lambda: page.lit()[2] == {"3"})
+        assert page.one('.fact[data-fact="3"]').get_attribute("aria-pressed") == "true"
+        tap(".information", 0.9)
+        assert page.lit()[2] == {"3"}
+        page.run("document.querySelector('.text').dispatchEvent(new MouseEvent('click', {bubbles: true}))")
+        assert page.lit() == (set(), set(), set())
+    finally:
+        page.driver.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
+
+
 def test_methods_switch_and_a_failed_one_has_no_colours(page: Page, cards_page: Path) -> None:
     page.open(cards_page)
     pieces = ("return [...document.querySelectorAll('.text .piece')]"
@@ -309,6 +334,9 @@ def test_tables_sort_and_copy(page: Page, paths: dict[str, Path]) -> None:
     assert column() == sorted(unsorted)
     text = page.run("return tableText(arguments[0])", table)
     assert [float(line.split("\t")[place]) for line in text.splitlines()[1:]] == sorted(unsorted)
+    copy = page.one("#parity .copy-table")
+    page.run("arguments[0].click()", copy)
+    page.wait(lambda: copy.text == "copied")
     rows = page.all("#experiments tbody tr")
     assert [row.is_displayed() for row in rows] == [True, False]  # of the target alone, until the reader says otherwise
     page.one("input.filter").clear()
@@ -360,7 +388,7 @@ def test_what_if_and_what_it_was_trained_on_are_said(page: Page, cards: list[Car
     page.open(tmp_path / "cards.html")
     said = page.one(".what-if").text
     assert "without region local: 53.3 GPa instead of 50 GPa" in said
-    assert "+3.33 GPa (+0.0280 (×1.07))" in said
+    assert "+3.33 GPa (+0.0280 log10(GPa), ×1.07)" in said
     assert "trained on this crystal mp-5229" in page.one(".calls").text
     assert page.one(".ends").text.startswith("no interval")
     assert page.all("#overview table") == []
