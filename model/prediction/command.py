@@ -21,6 +21,7 @@ from model.prediction.workers import Workers, cores
 
 if TYPE_CHECKING:
     from model.prediction.predictor import Answer, Predictor
+    from model.records import Explanation
 
 MODEL = "model.safetensors"
 
@@ -119,7 +120,7 @@ class _Page:
 
     def __init__(self, predictor: Predictor, path: Path | None) -> None:
         self.predictor, self.path = predictor, path
-        self._explained: list[object] = []
+        self._explained: list[Explanation] = []
 
     def add(self, answer: Answer) -> None:
         """Explain one more, if there is to be a page."""
