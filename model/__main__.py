@@ -47,10 +47,10 @@ def evaluate(root: Root = Path()) -> None:
 
 @app.command()
 def explain(root: Root = Path()) -> None:
-    """Explain a handful of test predictions by tokens or mentions, sentences, regions and modalities."""
-    from model.explanation import stage
+    """Explain test predictions, and test the methods that do."""
+    from model.explain import explain_stage
 
-    stage.explain_stage(root)
+    explain_stage(root)
 
 
 @app.command()
@@ -73,7 +73,7 @@ def predict(
     timeout: Annotated[float, typer.Option(help="Longest time for the features of one crystal, s.")] = 300.0,
 ) -> None:
     """Predict the trained property for crystals. If one cannot be used, the others are predicted: exit code 2."""
-    from model.prediction import command
+    from model import predict as command
     from model.prediction.asked import Asked
 
     outputs = command.Outputs(as_json, csv, parquet, html)

@@ -409,4 +409,8 @@ class ExplainParams(Section):
     """Section `explain`."""
 
     crystals: int = Field(default=6, ge=1, le=200)
-    """Number of test crystals explained."""
+    """Number of test crystals explained, each with a card of its own."""
+    tested: int = Field(default=16, ge=0, le=1000)
+    """Test crystals on which the methods are tested."""
+    aggregated: int = Field(default=120, ge=0)
+    """Test crystals over which effects of facts are averaged."""

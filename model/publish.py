@@ -13,9 +13,10 @@ from features.view import rows_to_table
 
 
 def publish(root: Path, name: str, schema: pa.Schema, key: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
-    """Write the rows as the table `name`, sorted by `key`."""
-    where = placement.positions([row["material_id"] for row in rows])
-    parts = placement.number_of_parts(len(rows))
+    """Write the rows as the table `name`, sorted by `key`; in one part if they are not those of crystals."""
+    of_crystals = "material_id" in schema.names
+    where = placement.positions([row["material_id"] if of_crystals else "" for row in rows])
+    parts = placement.number_of_parts(len(rows)) if of_crystals else 1
     bounds = [placement.part_range(part, parts) for part in range(parts)]
     tables.publish(
         Paths(root).table(name), schema, key,

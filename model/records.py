@@ -26,10 +26,48 @@ ATTRIBUTIONS = pa.schema([
     column("atoms", pa.list_(pa.int32()), "atoms of the canonical crystal that it speaks of, from 0; null if nobody "
            "can say"),
     column("effect", pa.float64(), "by how much it raises the prediction against the reference, in the learned unit"),
+    column("reference", pa.float64(), "the prediction that the effect is counted from, in the learned unit"),
     column("spread", pa.float64(), "standard deviation of that over the crystals of the reference; null if there is "
            "none"),
     column("faithful", pa.bool_(), "whether the method passed its tests for this model (table faithfulness); null for "
            "what needs none: Shapley values add up by construction"),
+])
+
+ATTENTION = pa.schema([
+    column("material_id", pa.string(), "identifier"),
+    column("network", pa.int32(), "number of the network among the fused ones, from 0"),
+    column("layer", pa.int32(), "layer of the cross-attention, from 0; null for all layers rolled out"),
+    column("head", pa.int32(), "head of the layer, from 0; null for what is rolled out"),
+    column("sentence", pa.int32(), "index of the sentence"),
+    column("weight", pa.float64(), "mean weight that the crystal's atoms give the sentence; it says where the network "
+           "looks, and not what its prediction rests on"),
+])
+
+FAITHFULNESS = pa.schema([
+    column("method", pa.string(), "as in attributions"),
+    column("test", pa.string(), "deletion, insertion, shuffled weights or synthetic fact (docs/explain.md)"),
+    column("unit", pa.string(), "what was exchanged: fact or sentence"),
+    column("value", pa.float64(), "normalised area under the curve; rank correlation with the explanation of shuffled "
+           "weights; share of crystals whose known fact was found"),
+    column("control", pa.float64(), "the same of a random order; null where there is none"),
+    column("difference", pa.float64(), "mean of value minus control over the crystals"),
+    column("low", pa.float64(), "lower end of the 95% interval of the difference"),
+    column("high", pa.float64(), "upper end of it"),
+    column("crystals", pa.int32(), "crystals that it was measured on"),
+    column("passed", pa.bool_(), "whether the method passed this test"),
+])
+
+FACT_EFFECTS = pa.schema([
+    column("method", pa.string(), "as in attributions"),
+    column("fact", pa.string(), "kind of fact"),
+    column("label", pa.string(), "what it states, without numbers of sites: edge-sharing octahedra, bonded to O"),
+    column("effect", pa.float64(), "mean over the test crystals that state it of their effects by it, in the learned "
+           "unit"),
+    column("low", pa.float64(), "lower end of its 95% interval over crystals"),
+    column("high", pa.float64(), "upper end of it"),
+    column("crystals", pa.int32(), "test crystals that state it"),
+    column("share_raised", pa.float64(), "share of them whose prediction it raises"),
+    column("faithful", pa.bool_(), "whether the method passed its tests for this model"),
 ])
 
 
@@ -108,6 +146,8 @@ class Shape:
     orbit: list[int]
     bonds: list[tuple[int, int, int, int, int]]
     """Atom, bonded atom, and the lattice translation of the bonded one: each atom lists its own neighbours."""
+    polyhedra: tuple[int, ...] = ()
+    """Atoms whose neighbours the description calls a polyhedron, such as TiO6."""
 
 
 @dataclass(frozen=True)

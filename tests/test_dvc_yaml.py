@@ -19,7 +19,7 @@ ENTRIES = {
     "split": ("features.views.splits",),
     "train": ("model.training.train",),
     "evaluate": ("model.evaluation.stage",),
-    "explain": ("model.explanation.stage",),
+    "explain": ("model.explain",),
 }
 """Stage → the modules that do its work; a package stands for all that is in it."""
 
@@ -45,16 +45,14 @@ AS_DATA = {"train": ("features.views", "features.crystal", "features.sentences",
            "evaluate": ("features.views", "features.crystal", "features.sentences", "features.text_encoder",
                         "features.describer", "features.paraphraser", *READERS),
            "explain": ("features.views.materials", "features.views.structures", "features.views.chgnet_atoms",
-                       "features.crystal", "features.describer", "features.paraphraser", *READERS)}
+                       "features.crystal", "features.describer", "features.paraphraser", "features.columns",
+                       "features.printing", "features.processes", *READERS)}
 """What a stage of the model takes of these is in the tables that they make, which are dependencies themselves."""
 
 
 @pytest.fixture(scope="module")
 def graph() -> Any:
-    built = grimp.build_graph("features", "pipelines", "model", cache_dir=None)
-    # `model.inference.load` is for users: no stage comes in by it
-    built.remove_import(importer="model.inference", imported="model.prediction.predictor")
-    return built
+    return grimp.build_graph("features", "pipelines", "model", cache_dir=None)
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ def test_the_code_keeps_the_rules(copy: Path) -> None:
     ("model/prediction/rows.py", "import pipelines.params", "pipelines and model read features"),
     ("features/store/tables.py", "import features.catalog.sql", "features: from the catalog down"),
     ("pipelines/engine/plan.py", "import pipelines.refresh.renew", "pipelines: from the command line down"),
-    ("model/inference.py", "import model.evaluation.stage", "nothing imports a stage"),
+    ("model/forward.py", "import model.evaluation.stage", "nothing imports a stage"),
     ("model/report/pages.py", "import model.checkpoint", "a page knows plain data only"),
     ("model/nets/fusion.py", "import model.nets.network", "no circles"),
     ("pipelines/engine/plan.py", "import prefect", "Prefect only where flows are"),

@@ -12,7 +12,7 @@ from features.views import chgnet_atoms
 from model import cautions
 from model.checkpoint import Trained
 from model.chemistry import classes, sizes
-from model.inference import predict
+from model.forward import predict
 from model.input import targets
 from model.input.batch import Ints
 from model.input.loader import Dataset
@@ -22,6 +22,8 @@ from model.uncertainty import CONFIDENCE
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Rows = Sequence[Mapping[str, Any]]
+LEVELS = (0.05, *(round(0.1 * step, 1) for step in range(1, 10)), 0.95, 0.99)
+"""Confidences that intervals are tested at."""
 
 
 def names(trained: Trained) -> dict[Kind, str]:
@@ -137,6 +139,17 @@ def covered(trained: Trained, test: Dataset, predicted: dict[str, Floats], cryst
             "median_width": _finite(np.median(width)),
             "by": {by: {name: of(mine, trained_on[by].get(name, nobody)) for name, mine in group.items()}
                    for by, group in groups.items()}}
+
+
+def held_by_confidence(trained: Trained, test: Dataset, predicted: dict[str, Floats]) -> list[dict[str, float]]:
+    """Which share of the test crystals intervals hold at each `confidence` for which they have ends."""
+    found = []
+    for confidence in LEVELS:
+        low, high = trained.calibration.interval(predicted["fused"], predicted["spread"], confidence)
+        if np.isfinite(high).all():
+            found.append({"confidence": confidence, "crystals": len(test),
+                          "held": float(((low <= test.targets) & (test.targets <= high)).mean())})
+    return found
 
 
 def _finite(value: np.floating[Any]) -> float | None:

@@ -23,9 +23,19 @@ from features.view import column
 from model import checkpoint, coverage
 from model.checkpoint import Trained
 from model.curves import mean_curve
-from model.evaluation.metrics import Floats, Rows, covered, measure, names, predict_all, pretrained_on
+from model.evaluation import groups
+from model.evaluation.metrics import (
+    Floats,
+    Rows,
+    covered,
+    held_by_confidence,
+    measure,
+    names,
+    predict_all,
+    pretrained_on,
+)
+from model.forward import load_splits
 from model.identity import require_same
-from model.inference import load_splits
 from model.input import targets
 from model.input.loader import Dataset
 from model.params import EvaluateParams, Kind
@@ -74,7 +84,11 @@ def evaluate(root: Path) -> None:
     publish(root, "predictions", PREDICTIONS, ("material_id",), rows)
     _write_parity(folder / "parity.csv", rows)
     curve = mean_curve([kind for kind, _ in trained.params.networks()], trained.config.history)
-    pages.write_evaluation(folder / "report.html", metrics, rows, curve, list(names(trained).items()))
+    test_rows = [row for row in rows if row["split"] == "test"]
+    are = groups.read_crystals(root, splits["test"].ids)
+    pages.write_run(folder / "report.html", metrics, rows, are, curve, list(names(trained).items()),
+                    groups.by_group(test_rows, are, params),
+                    held_by_confidence(trained, splits["test"], predictions["test"]), _experiments(root))
     catalog.refresh(root)
     test, base = metrics["test"], metrics["baseline"]
     others = "".join(f"{label} {test[key]:.4f}, " for key, label in (
@@ -129,6 +143,15 @@ def _rows(trained: Trained, splits: dict[str, Dataset], predicted: dict[str, dic
         for split, dataset in splits.items() for row, material_id in enumerate(dataset.ids)
         if math.isfinite(dataset.targets[row])  # a training crystal may have a target of train.also alone
     ]
+
+
+def _experiments(root: Path) -> list[dict[str, str]]:
+    """The lines of docs/experiments.csv, if this project has any.
+
+    DVC is not told of that file: it is what days of experiments made, which no evaluation shall begin.
+    """
+    path = Paths(root).experiments_summary
+    return list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))) if path.is_file() else []
 
 
 def _write_parity(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -13,7 +13,7 @@ from features.text_encoder.weights import pick_device
 from model.experiments import controls
 from model.experiments.folds import PARTS, Predicted
 from model.experiments.matrix import TextsShown
-from model.inference import load_splits, predict
+from model.forward import load_splits, predict
 from model.input.targets import require_apart
 from model.params import TrainParams
 from model.training.fit import deterministic, fit

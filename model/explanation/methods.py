@@ -1,100 +1,110 @@
-"""What a prediction rests on: modalities, regions, sentences, tokens.
-
-A *change* is the prediction from everything minus the prediction without one piece, in the learned unit: positive if
-the piece raises the prediction. What is left out is not heard by the rest of the text either, as far as the network
-makes the text's vectors itself (`variants` says what a token is, and how it is left out). *Attention* is that of the
-cross-attention, averaged over heads and atoms. That of tokens is read by showing the trained layer token vectors in
-place of sentence vectors; a network that reads words has one vector for a sentence, and none for a token.
-"""
+"""All methods for one crystal, as rows of the table `attributions`."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from features.sentences import REGIONS
-from model.checkpoint import Trained
-from model.explanation.variants import Span, Variants
-from model.input.batch import StructureBatch, TextBatch
-from model.input.words import WordBatch
+from features.words.vocabulary import ATOMIC_NUMBERS
+from model.explanation import replacement
+from model.explanation.facts import Unit
+from model.explanation.game import PLAYERS, Floats, Game
+from model.explanation.gradients import Integrated
+from model.explanation.replacement import Effects
+from model.explanation.texts import Reading
+from model.input.batch import StructureBatch
 from model.nets.fusion import Tokens
-from model.records import Explanation
 
-WEIGHTS_AT_ONCE = 2_000_000
-"""Variants of a text times sentences times what attends to them, atoms or sentences, in one pass: attention weights of
-a head, what bounds the memory beside `Variants.at_once`."""
-
-
-class _Crystal:
-    """One crystal before the network: the structure is read once, the text in as many variants as are asked for."""
-
-    def __init__(self, trained: Trained, crystal: StructureBatch) -> None:
-        self.trained = trained
-        self.atoms = trained.net.structure_tokens(crystal.to(trained.device))
-        self.n_atoms = len(crystal.numbers)
-
-    def predict(self, texts: TextBatch | WordBatch, hidden: Tensor | None = None,
-                with_structure: bool = True) -> tuple[list[float], list[float] | None]:
-        """Fused prediction for each text, and the attention that the first one's sentences get.
-
-        `hidden`: `[texts, sentences]`, True for what is left out and heard by nobody.
-        """
-        device = self.trained.device
-        words = self.trained.net.text_tokens(texts.to(device), None if hidden is None else hidden.to(device))
-        atoms = [_repeated(one, len(texts.mask), with_structure) for one in self.atoms]
-        prediction = self.trained.net.fuse(atoms, words)
-        weights = prediction.attention
-        return self.trained.natural(prediction.fused).tolist(), \
-            None if weights is None else weights[0].mean(dim=(0, 1)).double().cpu().tolist()
+SYMBOLS = list(ATOMIC_NUMBERS)
+METHODS = ("replacement", "gradients")
+"""Those that must be tested. Shapley values need no test."""
+SAYS = {
+    "shapley": "Shapley value: structure and regions, each replaced by those of {crystals} training crystals, in every "
+               "order; together they are the prediction minus the mean prediction for these crystals.",
+    "replacement": "How much the prediction falls when this becomes what other training crystals have in its place, on "
+                   "average, with the spread over them.",
+    "gradients": "Integrated gradients of the networks, from the mean word of the same role and the mean atom of "
+                 "training crystals{without}.",
+}
 
 
-def _repeated(atoms: Tokens, many: int, shown: bool) -> Tokens:
-    return Tokens(atoms.values.expand(many, -1, -1), (atoms.mask & shown).expand(many, -1))
+class Explainer:
+    """A model and what is needed to explain its predictions."""
+
+    def __init__(self, game: Game) -> None:
+        self.game = game
+        self.integrated = Integrated(self.game)
+
+    def effects(self, method: str, atoms: Sequence[Tokens], text: Reading, unit: str = "fact",
+                most: int = replacement.DONORS) -> Floats:
+        """`[units]`, effects of facts or sentences (`unit`) by one of `METHODS`, in the learned unit."""
+        if method == "gradients":
+            made = self.integrated.explain(atoms, text)
+            return made.of_units(text, text.parsed.facts) if unit == "fact" else made.of_sentences(text)
+        return self._replaced(atoms, text, unit, most).effect
+
+    def _replaced(self, atoms: Sequence[Tokens], text: Reading, unit: str, most: int = replacement.DONORS) -> Effects:
+        if unit == "sentence":
+            return replacement.of_sentences(self.game, atoms, text)
+        name = "facts" if unit == "fact" else "mentions"
+        return replacement.of_units(self.game, atoms, text, getattr(text.parsed, name), name, most)
+
+    def rows(self, material_id: str, crystal: StructureBatch, text: Reading,
+             faithful: Mapping[str, bool | None]) -> list[dict[str, Any]]:
+        """Rows of `model.records.ATTRIBUTIONS` for one crystal; `faithful` by method."""
+        atoms = self.game.atoms(crystal)
+        predicted = float(self.game.predict(atoms, [text.pieces])[0])
+        rows: list[dict[str, Any]] = []
+
+        def add(method: str, kind: str, named: Sequence[Mapping[str, Any]], effect: Sequence[float] | Floats,
+                reference: float | None = None, spread: Floats | None = None) -> None:
+            for index, (what, value) in enumerate(zip(named, effect, strict=True)):
+                if not np.isfinite(value):  # a model that needs a text, and one that says nothing else
+                    continue
+                width = None if spread is None or np.isnan(spread[index]) else float(spread[index])
+                rows.append(_NOTHING | {
+                    "material_id": material_id, "method": method, "index": index, "effect": float(value),
+                    "reference": predicted - float(value) if reference is None else reference, "spread": width,
+                    "faithful": faithful.get(method), "kind": kind, **what})
+
+        shares = self.game.contributions(crystal, text)
+        structure, *regions = (shares[player] for player in PLAYERS)
+        add("shapley", "modality", [{"label": "structure"}, {"label": "text"}], [structure, sum(regions)],
+            shares["reference"])
+        add("shapley", "region", [{"label": region, "region": region} for region in PLAYERS[1:]], regions,
+            shares["reference"])
+        named = {"sentence": [{"label": text.text[one.start:one.end], "sentence": number, "region": one.region,
+                               "start": one.start, "end": one.end} for number, one in enumerate(text.tagged)],
+                 "fact": [_of_unit(text, unit) for unit in text.parsed.facts],
+                 "token": [_of_unit(text, unit) for unit in text.parsed.mentions]}
+        for unit, names in named.items():
+            made = self._replaced(atoms, text, unit)
+            add("replacement", unit, names, made.effect, None, made.spread)
+        gradients = self.integrated.explain(atoms, text)
+        start = predicted - float(gradients.text.sum() + gradients.atoms.sum())
+        for unit, values in (("sentence", gradients.of_sentences(text)),
+                             ("fact", gradients.of_units(text, text.parsed.facts)),
+                             ("token", gradients.of_units(text, text.parsed.mentions))):
+            add("gradients", unit, named[unit], values, start)
+        of_atoms, values = _orbits(crystal, gradients.atoms)
+        add("gradients", "atom", of_atoms, values, start)
+        return rows
 
 
-@torch.no_grad()
-def explain(trained: Trained, material_id: str, crystal: StructureBatch, said: Variants, true: float | None,
-            outside: str) -> Explanation:
-    """Explain the prediction for one crystal and its description; `true` and `outside` are handed on."""
-    shown = _Crystal(trained, crystal)
-    text, tagged = said.text, said.tagged
-    count = len(tagged)
-    at_once = max(1, min(said.at_once, WEIGHTS_AT_ONCE // (count * max(count, shown.n_atoms))))
-    (full,), attention = shown.predict(said.copies(1))
+_NOTHING: dict[str, Any] = dict.fromkeys(("fact", "sentence", "region", "start", "end", "atoms"))
 
-    def without_sentences(hidden: Tensor) -> list[float]:
-        return [value for part in hidden.split(at_once)
-                for value in shown.predict(said.copies(len(part)), part)[0]]
 
-    def without_tokens() -> list[float]:
-        rows = range(len(said.spans))
-        return [value for first in rows[::at_once]
-                for value in shown.predict(said.without(rows[first:first + at_once]))[0]]
+def _of_unit(text: Reading, unit: Unit) -> dict[str, Any]:
+    return {"label": text.text[unit.start:unit.end], "fact": unit.kind or None, "sentence": unit.sentence,
+            "region": text.tagged[unit.sentence].region, "start": unit.start, "end": unit.end,
+            "atoms": list(unit.atoms) or None}
 
-    rows: list[dict[str, Any]] = []
 
-    def add(kind: str, labels: Sequence[str], spans: Sequence[Span | None], without: Sequence[float],
-            weights: Sequence[float] | None = None) -> None:
-        for index, (label, span, value) in enumerate(zip(labels, spans, without, strict=True)):
-            if not math.isfinite(value):  # the model predicts nothing without any text
-                continue
-            rows.append({"material_id": material_id, "kind": kind, "index": index, "label": label,
-                         "start": span[0] if span else None, "end": span[1] if span else None,
-                         "change": full - value, "attention": weights[index] if weights else None})
-
-    (no_structure,), _ = shown.predict(said.copies(1), with_structure=False)
-    no_text = without_sentences(torch.ones(1, count, dtype=torch.bool))
-    add("modality", ["structure", "text"], [None, None], [no_structure, *no_text])
-    of_region = torch.tensor([[sentence.region == region for sentence in tagged] for region in REGIONS])
-    add("region", REGIONS, [None] * len(REGIONS), without_sentences(of_region))
-    places = [(sentence.start, sentence.end) for sentence in tagged]
-    add("sentence", [text[start:end] for start, end in places], places,
-        without_sentences(torch.eye(count, dtype=torch.bool)), attention)
-    by_token = said.by_token()
-    add("token", [text[start:end] for start, end in said.spans], said.spans, without_tokens(),
-        None if by_token is None else shown.predict(by_token)[1])
-    return Explanation(material_id, text, tagged, full, true, outside, rows)
+def _orbits(crystal: StructureBatch, values: Floats) -> tuple[list[dict[str, Any]], Floats]:
+    """The orbits of one crystal, named, and the sums over their atoms."""
+    orbit, numbers = crystal.orbit.numpy(), crystal.numbers.numpy()
+    members = [np.flatnonzero(orbit == one) for one in range(int(orbit.max()) + 1)]
+    return ([{"label": SYMBOLS[int(numbers[mine[0]]) - 1], "atoms": mine.tolist()} for mine in members],
+            np.array([values[mine].sum() for mine in members]))

@@ -104,11 +104,22 @@ class TextBranch(nn.Module):
         self.region = nn.Embedding(len(REGIONS), dim)
         nn.init.normal_(self.region.weight, std=dim**-0.5)
 
+    most = None
+    """No text is cut."""
+
     def forward(self, batch: TextBatch, hidden: Tensor | None = None) -> Tokens:
+        return self.together(self.alone(batch), batch.mask if hidden is None else batch.mask & ~hidden)
+
+    def alone(self, batch: TextBatch, embedded: Tensor | None = None) -> Tensor:
+        """`[crystals, sentences, dim]`; `embedded`: vectors in place of those of the batch."""
+        vectors = batch.vectors if embedded is None else embedded
         # The encoders' vectors have very different lengths (MiniLM ~1, BERT-base ~10); the direction is what counts.
-        vectors = F.normalize(batch.vectors, dim=-1) * batch.vectors.shape[-1] ** 0.5
-        mask = batch.mask if hidden is None else batch.mask & ~hidden
-        return Tokens(self.project(vectors) + self.region(batch.regions), mask)
+        vectors = F.normalize(vectors, dim=-1) * vectors.shape[-1] ** 0.5
+        return self.project(vectors) + self.region(batch.regions)
+
+    def together(self, y: Tensor, mask: Tensor) -> Tokens:
+        """What no layer joins; what is in the mask stays."""
+        return Tokens(y, mask)
 
 
 class Head(nn.Sequential):

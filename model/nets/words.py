@@ -47,14 +47,27 @@ class WordsBranch(nn.Module):
         """`hidden`: `[crystals, sentences]`, True where no other sentence may hear of this one."""
         if self.most is not None:
             batch = batch.first(self.most)
-        if not self.numbers:
-            batch = replace(batch, values=torch.full_like(batch.values, torch.nan))
+        return self.together(self.alone(batch), batch.mask if hidden is None else batch.mask & ~hidden)
+
+    def alone(self, batch: WordBatch, embedded: Tensor | None = None) -> Tensor:
+        """`[crystals, sentences, width]`, what each sentence says by itself.
+
+        `embedded`: `[tokens, width]`, in place of what `embedding` makes of the tokens.
+        """
         sentences = batch.mask.numel()
-        x = self.embed(batch)
+        x = self.embedding(batch) if embedded is None else embedded
         for layer in self.within:
             x = layer(x, batch.sentence, sentences)
-        y = self.pool(x, batch.sentence, sentences).view(*batch.mask.shape, -1) + self.region(batch.regions)
-        mask = batch.mask if hidden is None else batch.mask & ~hidden
+        return self.pool(x, batch.sentence, sentences).view(*batch.mask.shape, -1) + self.region(batch.regions)
+
+    def embedding(self, batch: WordBatch) -> Tensor:
+        """`[tokens, width]`, each token by itself."""
+        if not self.numbers:
+            batch = replace(batch, values=torch.full_like(batch.values, torch.nan))
+        return self.embed(batch)
+
+    def together(self, y: Tensor, mask: Tensor) -> Tokens:
+        """The sentences that are in the mask hear from each other; one token for each."""
         for layer in self.across:
             y = layer(y, mask)
         return Tokens(self.project(y), mask)

@@ -20,6 +20,7 @@ from features.sentences import REGIONS
 from features.view import row_errors
 from model import cautions
 from model.checkpoint import Trained
+from model.explanation.game import Game
 from model.identity import require_reproducible
 from model.input import targets
 from model.input.batch import Crystals, StructureBatch, Text, TextBatch, collate_texts
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 NEAR = 5
 """Training crystals that are named by each view."""
+SAID = {"semiglobal": "semi-global"}
+"""Region → what users call it."""
 A_FEW = 3
 """Crystals whose features are made in this process: to start others would take longer."""
 
@@ -63,9 +66,13 @@ class Predictor:
     """What must be said of the model beside every prediction."""
 
     @classmethod
-    def of(cls, trained: Trained) -> Predictor:
-        """Raises `UserError` if the features that the model was trained on cannot be made here."""
-        require_reproducible(trained.identity)
+    def of(cls, trained: Trained, makes_features: bool = True) -> Predictor:
+        """Raises `UserError` if the features that the model was trained on cannot be made here.
+
+        `makes_features`: without, this is not asked, and features come from the tables that the model was trained on.
+        """
+        if makes_features:
+            require_reproducible(trained.identity)
         said = [*trained.cautions, *(one for one in _test_cautions(trained) if one not in trained.cautions)]
         return cls(trained, Recipe.of(trained.identity, trained.params), tuple(said))
 
@@ -83,6 +90,11 @@ class Predictor:
     def learned_unit(self) -> str:
         """Of what is learned, such as log10(GPa)."""
         return self.trained.learned_unit
+
+    @cached_property
+    def game(self) -> Game:
+        """What asks the model of crystals with parts of others."""
+        return Game(self.trained)
 
     @cached_property
     def neighbourhood(self) -> Neighbourhood:
@@ -199,9 +211,12 @@ class Predictor:
             text=made.description["text"] if made.description else None)
         return Answer(predicted, made, structure, text)
 
-    def _contributions(self, _made: Made, _structure: StructureBatch) -> dict[str, float]:
-        """Shapley values of structure and regions; the one place that they will be asked for."""
-        return {}
+    def _contributions(self, made: Made, structure: StructureBatch) -> dict[str, float]:
+        """Shapley values of structure and regions; none for a crystal without a text."""
+        if made.description is None:
+            return {}
+        shares = self.game.contributions(structure, self.game.read(made.description))
+        return {SAID.get(name, name): value for name, value in shares.items()}
 
 
 def _compared(own: Predicted, changed: Answer, change: str) -> Answer:

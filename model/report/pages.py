@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import functools
-import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from markupsafe import Markup
-
 from features.store.files import write_text
-from model.records import Explanation
+from model.records import Card, Explanation, Method
+from model.report import elements, plots
+from model.report.page import VIEWER, environment, render
 
 ERRORS = (("mae", "structure and text, fused"), ("mae_structure_networks", "its networks of structure alone"),
             ("mae_text_readers", "what reads the text alone"),
@@ -24,22 +22,67 @@ Branches = Sequence[tuple[str, str]]
 """Each branch, and what its error is called in the metrics."""
 Curve = Sequence[Mapping[str, float | str]]
 """Rows with `epoch`, `branch` and `validation_mae`; a branch may have none."""
+Rows = Sequence[Mapping[str, Any]]
+WORST = 12
+"""Crystals in the table of the largest errors."""
 
 
-@functools.cache
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(loader=jinja2.PackageLoader("model.report"), autoescape=True, trim_blocks=True,
-                              lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+def write_run(path: Path, metrics: dict[str, Any], rows: Rows, crystals: Mapping[str, Mapping[str, Any]],
+              curve: Curve, branches: Branches, groups: Mapping[str, Rows], calibration: Rows,
+              experiments: Rows) -> None:
+    """The report of a run: what the model reaches, for which crystals, and how far its intervals hold.
 
-
-def write_evaluation(path: Path, metrics: dict[str, Any], rows: list[dict[str, Any]],
-                     history: Curve, branches: Branches) -> None:
-    """Metrics with their intervals, parity plot and learning curve on one page."""
-    page = _environment().get_template("report.html").render(
+    Args:
+        path: of the page.
+        metrics: as in `metrics.json`.
+        rows: as in the table `predictions`; those of the test split are shown.
+        crystals: `reduced_formula` and `space_group` of the test crystals, by id.
+        curve: the learning curve.
+        branches: which of them it has.
+        groups: errors by kind of crystal, as `model.evaluation.groups.by_group` makes them.
+        calibration: rows with `confidence`, the share `held` of the test crystals, and their number `crystals`.
+        experiments: rows of docs/experiments.csv; none if there are no experiments.
+    """
+    test = [row for row in rows if row["split"] == "test"]
+    by_element = {row["name"]: row for row in groups["element"]}
+    top = max((row["mae"] for row in by_element.values()), default=0.0)
+    worst = sorted(test, key=lambda row: (-abs(row["y_fused"] - row["y_true"]), row["material_id"]))[:WORST]
+    write_text(path, render(
+        "run.html", ("theme.js", "tables.js"), ("base.css", "run.css"),
         metrics=metrics, branches=[branch for branch in ERRORS if branch[0] in metrics["test"]],
-        intervals=_intervals(metrics["intervals"]), parity=_parity(metrics, rows),
-        curve=_curve(metrics, history, branches))
-    write_text(path, page)
+        intervals=_intervals(metrics["intervals"]), tested=len(test), groups=groups, by_element=by_element,
+        periodic=elements.table({name: row["mae"] for name, row in by_element.items()}),
+        steps=[(top * step / elements.STEPS, top * (step + 1) / elements.STEPS) for step in range(elements.STEPS)],
+        worst=[{**row, "ends": _ends(row["value_low"], row["value_high"]),
+                "formula": crystals[row["material_id"]]["reduced_formula"],
+                "space_group": crystals[row["material_id"]]["space_group"]} for row in worst],
+        parity=plots.parity(metrics, test), curve=plots.learning(metrics, curve, branches),
+        calibration=plots.calibration(calibration) if calibration else None, experiments=experiments,
+        shown_first=metrics["target"] if any(row["target"] == metrics["target"] for row in experiments) else ""))
+
+
+def write_cards(path: Path, target: str, unit: str, learned_unit: str, cards: list[Card],
+                methods: list[Method]) -> None:
+    """All about one or many predictions: crystals, descriptions, and what of them carries the prediction.
+
+    Args:
+        path: of the page.
+        target: name of the property.
+        unit: its own unit, empty if it has none.
+        learned_unit: the unit of effects, such as log10(GPa).
+        cards: one for each crystal, in the order in which they are listed.
+        methods: in the order of their switches; rows of a method that is not among them are not shown.
+    """
+    write_text(path, cards_page(target, unit, learned_unit, cards, methods))
+
+
+def cards_page(target: str, unit: str, learned_unit: str, cards: Sequence[Card], methods: Sequence[Method]) -> str:
+    """The same as text."""
+    data = {"target": target, "unit": unit, "learned_unit": learned_unit, "log": learned_unit.startswith("log10("),
+            "methods": [asdict(method) for method in methods], "cards": [asdict(card) for card in cards]}
+    return render("cards.html", (VIEWER, "theme.js", "tables.js", "dom.js", "scale.js", "crystal.js", "text.js",
+                                 "bars.js", "cards.js"),
+                  ("base.css", "cards.css"), data, target=target)
 
 
 def write_explanations(path: Path, target: str, unit: str, explanations: list[Explanation]) -> None:
@@ -48,7 +91,7 @@ def write_explanations(path: Path, target: str, unit: str, explanations: list[Ex
     `unit` is that of the learned property, such as log10(GPa). Attention is shown where there is any: the rows say
     so, and no parameter, since a model with `train.fusion: cross_attention` may have no network that fuses.
     """
-    page = _environment().get_template("explanations.html").render(
+    page = environment().get_template("explanations.html").render(
         target=target, unit=unit or "1", crystals=[_shaded(explanation) for explanation in explanations],
         attention=any(row["attention"] is not None for explanation in explanations for row in explanation.rows))
     write_text(path, page)
@@ -88,43 +131,7 @@ def _intervals(measured: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
             *((f"{name} the training data", row) for name, row in by["support"].items())]
 
 
-def _parity(metrics: dict[str, Any], rows: list[dict[str, Any]]) -> Markup:
-    test = [row for row in rows if row["split"] == "test"]
-    figure, axes = _figure()
-    true, predicted = [row["y_true"] for row in test], [row["y_fused"] for row in test]
-    low, high = min(true + predicted), max(true + predicted)
-    axes.plot([low, high], [low, high], color="0.7", linewidth=1)
-    axes.plot(true, predicted, "o", markersize=4, alpha=0.7, color="#2c6ebe")
-    axes.set_xlabel(f"{metrics['target']}, true / {metrics['unit']}")
-    axes.set_ylabel(f"predicted / {metrics['unit']}")
-    axes.set_title(f"{len(test)} test crystals")
-    return _svg(figure)
-
-
-def _curve(metrics: dict[str, Any], history: Curve, branches: Branches) -> Markup:
-    figure, axes = _figure()
-    for name, error in branches:
-        mine = [row for row in history if row["branch"] == name]
-        if error in metrics["test"] and mine:
-            axes.plot([row["epoch"] for row in mine], [row["validation_mae"] for row in mine], label=name)
-    axes.set_xlabel("epoch")
-    axes.set_ylabel(f"validation MAE / {metrics['unit']}")
-    axes.legend(frameon=False)
-    return _svg(figure)
-
-
-def _figure() -> tuple[Any, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5, 4), layout="constrained")
-    return figure, figure.add_subplot()
-
-
-def _svg(figure: Any) -> Markup:
-    import matplotlib as mpl
-
-    buffer = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": "multimodal-cpf"}):  # the same figure is then the same bytes
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    text = buffer.getvalue()
-    return Markup(text[text.index("<svg"):])  # noqa: S704 (matplotlib's own output, no user text but axis labels)
+def _ends(low: float | None, high: float | None) -> str:
+    if low is None or high is None or not high < float("inf"):
+        return "no end"
+    return f"{low:.3g} – {high:.3g}"

@@ -19,7 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from features.errors import UserError
 from features.progress import Progress, say
-from model.inference import predict
+from model.forward import predict
 from model.input.batch import Ints
 from model.input.loader import Batch, Dataset
 from model.nets.network import MultimodalNet, draw_hidden, joint_loss

@@ -24,7 +24,7 @@ from safetensors.torch import save as to_bytes
 
 from features.errors import UserError
 from features.progress import say
-from model.inference import load_splits
+from model.forward import load_splits
 from model.input.loader import Dataset
 from model.nets.network import MultimodalNet
 from model.params import TrainParams

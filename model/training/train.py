@@ -20,8 +20,8 @@ from model import background, blend, checkpoint, neighbours
 from model.checkpoint import Config
 from model.coverage import Coverage
 from model.curves import Curve, mean_curve
+from model.forward import load_splits, predict
 from model.identity import Identity
-from model.inference import load_splits, predict
 from model.input.loader import Dataset
 from model.nets.ensemble import Ensemble
 from model.params import MEMBERS, TrainParams

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from features.errors import UserError
-from model.inference import EVALUATION_BATCH
+from model.forward import EVALUATION_BATCH
 from model.input.loader import Dataset
 from model.nets.text_facts import SIZE, TextFacts
 from model.nets.trees import TextTrees

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from model.evaluation import stage as evaluation
-from model.explanation import stage as explanation
+from model.explain import explain_stage
 from model.training import train as training
 from tests.model.small import small_project
 
@@ -23,5 +23,5 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = small_project(tmp_path_factory.mktemp("trained"), without_text=("mp-30",), train={"learning_rate": 0.005})
     training.train(root)
     evaluation.evaluate(root)
-    explanation.explain_stage(root)
+    explain_stage(root)
     return root

@@ -15,7 +15,7 @@ from model import checkpoint, coverage
 from model.chemistry import chemistry, classes, sizes
 from model.evaluation import stage as evaluation
 from model.evaluation.metrics import covered, predict_all
-from model.inference import load_splits
+from model.forward import load_splits
 from model.training import train
 from model.uncertainty import Calibration
 from tests.conftest import set_params

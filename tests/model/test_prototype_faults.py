@@ -51,7 +51,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.inference import load_splits, predict
+from model.forward import load_splits, predict
 from model.input.batch import TextBatch
 from model.input.loader import Dataset
 from model.nets.network import MultimodalNet, draw_hidden

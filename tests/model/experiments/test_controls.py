@@ -10,7 +10,7 @@ from features.errors import UserError
 from features.store import tables
 from model.experiments import baselines, controls
 from model.experiments.folds import PARTS, Population
-from model.inference import load_splits
+from model.forward import load_splits
 from model.input.loader import Dataset
 from model.params import TrainParams
 from pipelines.engine import stages

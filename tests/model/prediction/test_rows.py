@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from features.errors import UserError
+from model.predict import Outputs, edited
 from model.prediction import rows
-from model.prediction.command import Outputs, edited
 from model.records import Neighbour, Predicted
 
 CAUTION = "The model was trained on 3 crystals only."

@@ -13,7 +13,7 @@ from features.paths import Paths
 from features.store import tables
 from model import checkpoint
 from model.evaluation import stage as evaluation
-from model.inference import load_splits
+from model.forward import load_splits
 from model.nets.network import MultimodalNet, draw_hidden
 from model.params import TrainParams
 from model.training import fit, train

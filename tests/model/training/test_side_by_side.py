@@ -14,7 +14,7 @@ from features.store import tables
 from model import checkpoint
 from model.evaluation import stage as evaluation
 from model.explanation import stage as explanation
-from model.inference import load_splits, predict
+from model.forward import load_splits, predict
 from model.training import fit, train
 from tests.conftest import set_params
 from tests.model.small import SMALL

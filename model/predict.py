@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +21,9 @@ from model.prediction.rows import CsvWriter, JsonWriter, ParquetWriter, TableWri
 from model.prediction.workers import Workers, cores
 
 if TYPE_CHECKING:
+    from model.explanation.methods import Explainer
     from model.prediction.predictor import Answer, Predictor
-    from model.records import Explanation
+    from model.records import Card, Method
 
 MODEL = "model.safetensors"
 
@@ -116,28 +118,36 @@ def edited(path: Path | None) -> str | None:
 
 
 class _Page:
-    """The page with explanations of what is predicted."""
+    """The page with all about what is predicted."""
 
     def __init__(self, predictor: Predictor, path: Path | None) -> None:
         self.predictor, self.path = predictor, path
-        self._explained: list[Explanation] = []
+        self._cards: list[Card] = []
+
+    @cached_property
+    def _explainer(self) -> Explainer:
+        from model.explanation.methods import Explainer
+
+        return Explainer(self.predictor.game)
+
+    @cached_property
+    def _methods(self) -> list[Method]:
+        from model import cards
+
+        return cards.stored_methods(self._explainer, cards.methods_beside(self.predictor.trained))
 
     def add(self, answer: Answer) -> None:
         """Explain one more, if there is to be a page."""
-        from model.coverage import in_words
-        from model.explanation.methods import explain
-        from model.explanation.variants import reader
+        from model import cards
 
-        made, trained = answer.made, self.predictor.trained
-        if self.path is None or answer.structure is None or made.description is None or made.material is None:
-            return
-        self._explained.append(explain(
-            trained, Path(made.name).name, answer.structure, reader(trained)(made.description), None,
-            in_words(trained.coverage.outside(made.material))))
+        if self.path is not None and answer.structure is not None:
+            faithful = {one.name: one.faithful for one in self._methods}
+            self._cards.append(cards.card(self._explainer, answer, faithful))
 
     def write(self) -> None:
         """Write it, if there is anything on it."""
         from model.report import pages
 
-        if self.path is not None and self._explained:
-            pages.write_explanations(self.path, self.predictor.target, self.predictor.learned_unit, self._explained)
+        if self.path is not None and self._cards:
+            pages.write_cards(self.path, self.predictor.target, self.predictor.unit, self.predictor.learned_unit,
+                              self._cards, self._methods)

@@ -1,0 +1,190 @@
+"""What a model predicts when parts of a crystal are replaced by those of the background, and Shapley values of it.
+
+The players are the structure and the three regions of the text. v(C), the value of a coalition C, is the mean
+prediction over the crystals of the background, where what is in C is the crystal's own and all else is that crystal's.
+So v of nobody is the mean prediction for the background, the *reference*, and v of all is the prediction. The Shapley
+value of a player i of n = 4 is Σ_C |C|! (n − |C| − 1)! / n! · (v(C ∪ i) − v(C)) over the coalitions without i (Shapley
+1953), exact here: all 16 are asked.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from features.sentences import REGIONS
+from model.background import Background
+from model.checkpoint import Trained
+from model.explanation.texts import Piece, Reading, collate, cut, nothing, reader
+from model.input.batch import StructureBatch
+from model.nets.ensemble import unread
+from model.nets.fusion import Tokens
+from model.nets.network import MultimodalNet
+from model.nets.trees import TextTrees
+
+Floats = NDArray[np.float64]
+Said = tuple[list[list[Piece]], dict[Piece, int], Tensor]
+"""Variants, the place of each of their pieces, and what is made of each: `[pieces, width]`."""
+PLAYERS = ("structure", *REGIONS)
+WEIGHTS_AT_ONCE = 2_000_000
+"""Variants times sentences times what attends to them, atoms or sentences, in one pass: what bounds the memory."""
+VARIANTS_AT_ONCE = 1024
+
+
+class Game:
+    """A model, and the background that its explanations compare with."""
+
+    def __init__(self, trained: Trained, background: Background | None = None) -> None:
+        self.trained = trained
+        self.background = background or Background.of(trained)
+        self.read = reader(trained)
+
+    @cached_property
+    def others(self) -> list[Reading]:
+        """The background's descriptions."""
+        return [self.read(row) for row in self.background.texts]
+
+    @property
+    def explaining(self) -> list[Reading]:
+        """The half of them whose facts stand in the place of others when effects are measured."""
+        return self.others[:max(1, len(self.others) // 2)]
+
+    @property
+    def testing(self) -> list[Reading]:
+        """The other half, by which effects are tested; the same crystal where there is one alone."""
+        return self.others[len(self.others) // 2:]
+
+    @cached_property
+    def others_atoms(self) -> list[Tokens]:
+        """The background's atoms, as each network sees them."""
+        return self.atoms(self.background.structures)
+
+    @torch.no_grad()
+    def atoms(self, crystals: StructureBatch) -> list[Tokens]:
+        """Tokens of the crystals' atoms, as each network sees them."""
+        return self.trained.net.structure_tokens(crystals.to(self.trained.device))
+
+    def predict(self, atoms: Sequence[Tokens], variants: Sequence[Sequence[Piece]]) -> Floats:
+        """`[variants]`, predictions in the learned unit.
+
+        Args:
+            atoms: for each network the tokens of one crystal, or those of a crystal for each variant.
+            variants: texts.
+        """
+        values: Floats = self.predict_each([atoms], variants)[0]
+        return values
+
+    @torch.no_grad()
+    def predict_each(self, structures: Sequence[Sequence[Tokens]], variants: Sequence[Sequence[Piece]]) -> Floats:
+        """`[structures, variants]`, the same for several structures, each as `atoms` of `predict`."""
+        if not variants:
+            return np.zeros((len(structures), 0))
+        most = max(len(variant) for variant in variants)
+        heard = max([most, *(one.mask.shape[1] for atoms in structures for one in atoms)])
+        at_once = max(1, min(VARIANTS_AT_ONCE, WEIGHTS_AT_ONCE // (max(most, 1) * heard)))
+        said = [self._said(number, variants) for number in range(len(self.trained.net.kinds))]
+        values: list[list[Tensor]] = [[] for _ in structures]
+        for first in range(0, len(variants), at_once):
+            part = slice(first, first + at_once)
+            words = self._words(variants[part], [one and (one[0][part], *one[1:]) for one in said])
+            for atoms, of in zip(structures, values, strict=True):
+                mine = [_of(one, part, len(variants[part])) for one in atoms]
+                of.append(self.trained.net.fuse(mine, words).fused)
+        return self.trained.natural(torch.stack([torch.cat(of) for of in values])).numpy()
+
+    def _said(self, number: int, variants: Sequence[Sequence[Piece]]) -> Said | None:
+        """The variants as a network reads them, and what it makes of each piece by itself: most pieces stand in many
+        variants. None for a network of the structure alone, and for trees, which read texts as a whole."""
+        net = self.trained.net.networks()[number]
+        if self.trained.net.kinds[number] == "structure" or isinstance(net, TextTrees):
+            return None
+        shown = [cut(variant, net.text_branch.most) for variant in variants]
+        place, known = self._others_said[number]
+        new: dict[Piece, int] = {}
+        for variant in shown:
+            for piece in variant:
+                if piece not in place:
+                    new.setdefault(piece, len(place) + len(new))
+        return shown, {**place, **new}, torch.cat([known, self._alone(net, list(new))]) if new else known
+
+    @cached_property
+    def _others_said(self) -> dict[int, tuple[dict[Piece, int], Tensor]]:
+        """What each text network makes of the background's sentences, which are asked again and again, and of one that
+        says nothing, the first."""
+        result = {}
+        for number, (kind, net) in enumerate(zip(self.trained.net.kinds, self.trained.net.networks(), strict=True)):
+            if kind != "structure" and not isinstance(net, TextTrees):
+                pieces = [nothing(self.trained.config.text_dim),
+                          *(piece for other in self.others for piece in other.pieces)]
+                result[number] = {piece: place for place, piece in enumerate(pieces)}, self._alone(net, pieces)
+        return result
+
+    @torch.no_grad()
+    def _alone(self, net: MultimodalNet, pieces: Sequence[Piece]) -> Tensor:
+        batch = collate([[piece] for piece in pieces], self.trained.config.text_dim).to(self.trained.device)
+        return net.text_branch.alone(batch)[:, 0]  # type: ignore[arg-type]
+
+    def _words(self, variants: Sequence[Sequence[Piece]], said: Sequence[Said | None]) -> list[Tokens]:
+        """Tokens of the texts as each network reads them; one of the structure alone reads nothing."""
+        device = self.trained.device
+        whole = collate(variants, self.trained.config.text_dim).to(device)
+        result = []
+        for net, mine in zip(self.trained.net.networks(), said, strict=True):
+            if isinstance(net, TextTrees):
+                result.append(net.text_branch(whole))
+            elif mine is None:
+                result.append(unread(net, whole.mask))
+            else:
+                shown, place, alone = mine
+                index = np.zeros(tuple(whole.mask.shape), np.int64)
+                for row, variant in enumerate(shown):
+                    index[row, :len(variant)] = [place[piece] for piece in variant]
+                mask = whole.mask if net.text_branch.most is None else \
+                    collate(shown, self.trained.config.text_dim).mask.to(device)
+                result.append(net.text_branch.together(alone[torch.from_numpy(index).to(device)], mask))
+        return result
+
+    def contributions(self, crystal: StructureBatch, text: Reading) -> dict[str, float]:
+        """`PLAYERS` → exact Shapley values in the learned unit, and `reference`: all together are the prediction."""
+        values, reference = shapley(self.values(self.atoms(crystal), text))
+        return dict(zip(PLAYERS, values, strict=True)) | {"reference": reference}
+
+    def values(self, atoms: Sequence[Tokens], text: Reading) -> Floats:
+        """`[2, 2, 2, 2]`, v of each coalition; an index is 1 where that player is in it."""
+        count = len(self.background)
+        coalitions = list(itertools.product((False, True), repeat=len(REGIONS)))
+        variants = [[piece for region, own in enumerate(coalition)
+                     for piece in (text if own else other).of_region(region)]
+                    for coalition in coalitions for other in self.others]
+        theirs = [Tokens(one.values.repeat(len(coalitions), 1, 1), one.mask.repeat(len(coalitions), 1))
+                  for one in self.others_atoms]
+        predicted = self.predict_each([theirs, atoms], variants).reshape(2, len(coalitions), count)
+        return predicted.mean(axis=2).reshape((2,) * len(PLAYERS))
+
+
+def _of(one: Tokens, part: slice, many: int) -> Tokens:
+    if len(one.values) == 1:
+        return Tokens(one.values.expand(many, -1, -1), one.mask.expand(many, -1))
+    return Tokens(one.values[part], one.mask[part])
+
+
+def shapley(values: Floats) -> tuple[list[float], float]:
+    """Shapley value of each player, and v of nobody.
+
+    `values`: `[2, …, 2]`, v of each coalition, an axis for each player.
+    """
+    n = values.ndim
+    result = []
+    for player in range(n):
+        without, joined = (np.take(values, one, axis=player) for one in (0, 1))
+        sizes = np.indices(without.shape).sum(axis=0) if n > 1 else np.zeros(())
+        weights = np.vectorize(lambda size: math.factorial(size) * math.factorial(n - size - 1))(sizes.astype(int))
+        result.append(float((weights * (joined - without)).sum() / math.factorial(n)))
+    return result, float(values.reshape(-1)[0])

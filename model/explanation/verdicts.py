@@ -1,0 +1,137 @@
+"""Each method that explains by facts is put to four tests; one that fails any is not shown as an explanation."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from model.explanation.faithfulness import (
+    COLLAPSED,
+    Curves,
+    Measured,
+    against_random,
+    in_common,
+    removable,
+    shuffled,
+)
+from model.explanation.game import Floats, Game
+from model.explanation.methods import METHODS, Explainer
+from model.explanation.synthetic import Synthetic
+from model.explanation.texts import Reading, VectorReading
+from model.nets.fusion import Tokens
+from model.records import Method
+
+FOUND = 0.8
+"""Of the crystals whose explaining fact is known, a method must rank it first for this share."""
+FEWEST = 5
+"""Crystals that a test needs."""
+SHUFFLES = 2
+Crystal = tuple[Sequence[Tokens], Reading]
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """The outcome of all tests."""
+
+    rows: list[dict[str, Any]]
+    """Of the table `faithfulness`."""
+
+    def faithful(self, method: str) -> bool | None:
+        """Whether a method passed all its tests; None for one that needs none."""
+        mine = [row["passed"] for row in self.rows if row["method"] == method]
+        return all(mine) if mine else None
+
+    def of_method(self, name: str, says: str) -> Method:
+        """The method with the outcome in one line."""
+        mine = {row["test"]: row for row in self.rows if row["method"] == name}
+        return Method(name, says, self.faithful(name), "; ".join(_in_words(row) for row in mine.values()))
+
+
+def judge(explainer: Explainer, crystals: Sequence[Crystal], synthetic: Synthetic | None,
+         advance: Callable[[], None] = lambda: None) -> Verdicts:
+    """Put the methods to the tests.
+
+    Args:
+        explainer: of the model.
+        crystals: tokens of the atoms, and the text, of test crystals.
+        synthetic: a model of a made property; None where there are too few crystals for one.
+        advance: called after each crystal.
+    """
+    unit = "sentence" if any(isinstance(text, VectorReading) for _, text in crystals) else "fact"
+    rng = np.random.default_rng(0)
+    others = [Explainer(Game(shuffled(explainer.game.trained, seed), explainer.game.background))
+              for seed in range(SHUFFLES)]
+    curves: dict[str, list[tuple[float, float, float, float]]] = defaultdict(list)
+    common: dict[str, list[float]] = defaultdict(list)
+    for atoms, text in crystals:
+        units = removable(explainer.game, text)
+        if units.count < 2:
+            advance()
+            continue
+        effects = {method: explainer.effects(method, atoms, text, unit) for method in METHODS}
+        for method, scores in against_random(Curves(explainer.game, atoms, units), effects, rng).items():
+            curves[method].append(scores)
+        for other in others:
+            # what an explanation owes to the text alone is the same whatever the atoms are
+            for method in METHODS:
+                common[method].append(in_common(effects[method], other.effects(method, atoms, text, unit)))
+        advance()
+    rows = []
+    for method in METHODS:
+        table = np.array(curves[method]).reshape(-1, 4)
+        rows += [_against(method, "deletion", unit, table[:, 0], table[:, 2]),
+                 _against(method, "insertion", unit, table[:, 1], table[:, 3]),
+                 _collapsed(method, unit, np.array(common[method]))]
+        if unit == "fact":
+            rows.append(_found(method, synthetic))
+    return Verdicts(rows)
+
+
+def _row(method: str, name: str, unit: str, values: Floats, control: float | None, passed: bool,
+         measured: Measured) -> dict[str, Any]:
+    there = values[np.isfinite(values)]
+    numbers = {"value": float(there.mean()) if len(there) else None, "control": control, "difference": measured.mean,
+               "low": measured.low, "high": measured.high}
+    return {"method": method, "test": name, "unit": unit, "crystals": len(there), "passed": passed,
+            **{key: None if one is None or np.isnan(one) else float(one) for key, one in numbers.items()}}
+
+
+def _against(method: str, name: str, unit: str, values: Floats, control: Floats) -> dict[str, Any]:
+    measured = Measured.of(values - control)
+    chance = float(np.nanmean(control)) if np.isfinite(control).any() else None
+    return _row(method, name, unit, values, chance, len(values) >= FEWEST and measured.low > 0, measured)
+
+
+def _collapsed(method: str, unit: str, values: Floats) -> dict[str, Any]:
+    measured = Measured.of(values)
+    passed = int(np.isfinite(values).sum()) >= FEWEST and measured.high < COLLAPSED
+    return _row(method, "shuffled weights", unit, values, None, passed, measured)
+
+
+def _found(method: str, synthetic: Synthetic | None) -> dict[str, Any]:
+    if synthetic is None or synthetic.learned() >= 1:
+        return _row(method, "synthetic fact", "fact", np.zeros(0), None, False, Measured.of([]))
+    explainer = Explainer(synthetic.game)
+    found = synthetic.found([explainer.effects(method, synthetic.atoms, text) for text in synthetic.texts])
+    passed = len(found) >= FEWEST and found.mean() >= FOUND
+    return _row(method, "synthetic fact", "fact", found, synthetic.chance(), bool(passed),
+                Measured.of(found - synthetic.chance()))
+
+
+def _in_words(row: dict[str, Any]) -> str:
+    """A test in a few words with its numbers."""
+    if row["crystals"] < FEWEST or row["value"] is None:
+        return f"{row['test']}: not tested ({row['crystals']} crystals)"
+    word = "" if row["passed"] else "FAILED "
+    if row["test"] == "shuffled weights":
+        return f"{word}rank correlation with shuffled weights {row['value']:.2f} " \
+               f"[{row['low']:.2f}, {row['high']:.2f}], to be below {COLLAPSED}"
+    if row["test"] == "synthetic fact":
+        return f"{word}a known fact is found in {row['value']:.0%} of {row['crystals']} crystals, " \
+               f"by chance in {row['control']:.0%}"
+    return f"{word}{row['test']} {row['value']:.2f} of 1, random order {row['control']:.2f}, " \
+           f"difference {row['difference']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]"
