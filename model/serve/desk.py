@@ -28,7 +28,7 @@ from model.records import Card, Method, Predicted
 from model.report import pages
 from model.serve import edits, uploads
 from model.serve.edits import Edited
-from model.serve.limits import Limits, Refused
+from model.serve.limits import Limits, Refused, Unusable
 
 ROCK_SALT = """NaCl
 1.0
@@ -95,7 +95,7 @@ class Desk:
         self._kept.pop(digest, None)
 
     def crystal(self, name: str, raw: bytes) -> tuple[str, Card]:
-        """A dropped file: its digest, and its card without effects. Raises `Refused` with what is wrong with it."""
+        """A dropped file: its digest, and its card without effects. Raises `Unusable` with what is wrong with it."""
         digest = uploads.digest_of(name, raw)
         kept = self._find(digest)
         if kept is None:
@@ -107,7 +107,7 @@ class Desk:
     def _answer(self, made: Any) -> Answer:
         (answer,) = self.predictor.answers([made], Asked(), quiet=True)
         if answer.predicted.error is not None:
-            raise Refused(422, answer.predicted.error)
+            raise Unusable(answer.predicted.error)
         return answer
 
     def edited(self, digest: str, rows: Sequence[str]) -> Edited:

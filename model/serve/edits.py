@@ -9,7 +9,7 @@ from model.prediction.asked import Asked
 from model.prediction.predictor import Answer, Predictor
 from model.prediction.recipe import retold
 from model.records import Predicted
-from model.serve.limits import Refused
+from model.serve.limits import Refused, Unusable
 
 MOST_STEPS = 40
 """Changed sentences whose steps are told one by one."""
@@ -48,7 +48,7 @@ def edited(predictor: Predictor, own: Answer, rows: Sequence[str]) -> Edited:
         own: its answer for the crystal with its own description.
         rows: one for each of `own_sentences`, in their order, then sentences that were added.
 
-    Raises `Refused` if there are too few rows, or the model cannot predict from what is left.
+    Raises `Refused` if there are too few rows, and `Unusable` if the model cannot predict from what is left.
     """
     sentences = own_sentences(own)
     if not sentences:
@@ -62,7 +62,7 @@ def edited(predictor: Predictor, own: Answer, rows: Sequence[str]) -> Edited:
     text = text_of(rows)
     (answer,) = predictor.answers([own.made], Asked(text=text, contributions=False), quiet=True)
     if answer.predicted.error is not None:
-        raise Refused(422, answer.predicted.error)
+        raise Unusable(answer.predicted.error)
     if len(changed) > MOST_STEPS:
         return Edited(answer.predicted, text, [])
     values = [own.predicted.learned["value"], *_between(predictor, own, before, rows, changed),

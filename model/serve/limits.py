@@ -38,3 +38,10 @@ class Refused(Exception):
     def __init__(self, status: int, why: str) -> None:
         super().__init__(why)
         self.status, self.why = status, why
+
+
+class Unusable(Refused):
+    """A file or an edited text that no prediction can be made of: the request was right, and this is its answer."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(200, why)

@@ -85,11 +85,12 @@ function renderEditor(card, page, rows, ask, onEdited) {
     list.append(item);
     return area;
   };
+  const growAll = () => lines.forEach((line) => grow(line.area));
   const fill = () => {
     lines = [];
     list.replaceChildren();
     now.forEach(addLine);
-    lines.forEach((line) => grow(line.area));
+    growAll();
   };
   const restore = () => {
     now.splice(0, now.length, ...own);
@@ -103,7 +104,11 @@ function renderEditor(card, page, rows, ask, onEdited) {
   rest();
   return {
     root, restore,
-    start: () => { fill(); if (rows) edited(0); }, // sizes are known once it stands in the page
-    stop: () => { clearTimeout(timer); running?.abort(); },
+    start: () => { // sizes are known once it stands in the page
+      fill();
+      window.addEventListener("resize", growAll);
+      if (rows) edited(0);
+    },
+    stop: () => { clearTimeout(timer); running?.abort(); window.removeEventListener("resize", growAll); },
   };
 }

@@ -28,8 +28,15 @@ async function ask(path, content, signal) {
   }
 }
 
+/** Its content. Throws an `Error` where the answer is that nothing can be predicted. */
+async function contentOf(answer) {
+  const content = await answer.json();
+  if (content.error) throw new Error(content.error);
+  return content;
+}
+
 async function describeFile(entry) {
-  const { digest, card } = await (await ask(`/api/crystal?name=${encodeURIComponent(entry.name.slice(-limits.name_characters))}`, entry.file)).json();
+  const { digest, card } = await contentOf(await ask(`/api/crystal?name=${encodeURIComponent(entry.name.slice(-limits.name_characters))}`, entry.file));
   entry.digest = digest;
   return card;
 }
@@ -37,11 +44,11 @@ async function describeFile(entry) {
 /** The same for a crystal that the server may have forgotten: then its file is sent again. */
 async function askAgain(entry, path, content, signal) {
   try {
-    return await ask(path, content, signal);
+    return await ask(path, content(), signal);
   } catch (error) {
     if (error.status !== 404) throw error;
     await describeFile(entry);
-    return ask(path, content, signal);
+    return ask(path, content(), signal);
   }
 }
 
@@ -87,7 +94,7 @@ function fail(entry, error) {
 
 async function explain(entry) {
   try {
-    const { card } = await (await askAgain(entry, "/api/explanation", [{ name: entry.name, digest: entry.digest }])).json();
+    const { card } = await contentOf(await askAgain(entry, "/api/explanation", () => [{ name: entry.name, digest: entry.digest }]));
     entry.card = card;
     entry.explained = true;
   } catch (error) {
@@ -212,7 +219,7 @@ function addEditor(entry, root) {
     band.replaceChildren(h("span", null, "With your edited description: ", h("b", null, valueOf(predicted, live)), ", ", h("b", { class: "difference" }, moveInWords(predicted.what_if.difference, live))),
       h("button", { type: "button", class: "quiet", onclick: () => { shown.edit(true); shown.editor.restore(); } }, "restore"));
   };
-  const askEdit = async (rows, signal) => (await askAgain(entry, "/api/edit", { digest: entry.digest, rows }, signal)).json();
+  const askEdit = async (rows, signal) => contentOf(await askAgain(entry, "/api/edit", () => ({ digest: entry.digest, rows }), signal));
   const onEdited = (rows, answer) => {
     entry.rows = rows;
     entry.edited = answer;

@@ -19,7 +19,7 @@ INSTALLING = Path(__file__).parents[3] / ".venv" / "browser.installing"
 """There while `make test` installs the browser in the background."""
 PATIENCE_S = 300
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
-         "--disable-background-networking", "--disable-component-update", "--disable-sync",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
          "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--window-size=1280,900")
 
 

@@ -2,101 +2,27 @@
 
 from __future__ import annotations
 
-import base64
-import io
-import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import yaml
-from PIL import Image
 from selenium import webdriver
-from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.ui import WebDriverWait
 
 from features.paths import Paths
 from model.records import Card
 from model.report import pages
 from tests.model.report.example import METHODS, run_page
+from tests.model.report.reader import VIEWS, Page
 
 HERE = Path(__file__).parent
 VISIBLE = yaml.safe_load((HERE / "visible.yaml").read_text())
 LOOKS = (HERE / "looks.js").read_text()
-VIEWS = {"light": (1280, 900, "light"), "dark": (1280, 900, "dark"), "narrow": (360, 740, "light"),
-         "narrow and dark": (360, 740, "dark")}
-"""Width, height and what the system prefers."""
-DESK = (1000, 800, "light")
-"""Where a picture is small, and so drawn soon."""
-
-
-class Page:
-    """An open page, and what a reader does with it."""
-
-    def __init__(self, driver: webdriver.Chrome) -> None:
-        self.driver = driver
-
-    def open(self, path: Path, view: tuple[int, int, str] = DESK) -> None:
-        width, height, scheme = view
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
-            "width": width, "height": height, "deviceScaleFactor": 1, "mobile": False})
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {
-            "features": [{"name": "prefers-color-scheme", "value": scheme},
-                         {"name": "prefers-reduced-motion", "value": "reduce"}]})
-        self.driver.get("about:blank")  # else the same address with another fragment would not be loaded
-        for kind in ("browser", "performance"):
-            self.driver.get_log(kind)  # what was before is another page's
-        self.driver.get(path.as_uri())
-
-    def all(self, selector: str) -> list[WebElement]:
-        return self.driver.find_elements(By.CSS_SELECTOR, selector)
-
-    def one(self, selector: str) -> WebElement:
-        return self.driver.find_element(By.CSS_SELECTOR, selector)
-
-    def run(self, script: str, *arguments: Any) -> Any:
-        return self.driver.execute_script(script, *arguments)  # type: ignore[no-untyped-call]
-
-    def wait(self, holds: Callable[[], object]) -> None:
-        WebDriverWait(self.driver, 10, 0.05).until(lambda _: holds())
-
-    def point(self, element: WebElement, x: float = 0, y: float = 0) -> None:
-        self.run("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", element)
-        ActionChains(self.driver, duration=0).move_to_element_with_offset(element, int(x), int(y)).perform()
-
-    def keys(self, *keys: str) -> None:
-        ActionChains(self.driver, duration=0).send_keys(*keys).perform()
-
-    def lit(self) -> tuple[set[str], set[str], set[str]]:
-        """The atoms, polyhedra and facts that are lit."""
-        stage = self.one(".stage")
-        atoms, polyhedra = (set((stage.get_attribute(f"data-lit-{kind}") or "").split())
-                            for kind in ("atoms", "polyhedra"))
-        return atoms, polyhedra, {str(fact.get_attribute("data-fact")) for fact in self.all(".fact.lit")}
-
-    def picture(self, selector: str) -> Any:
-        """What is seen of an element, `[height, width, 3]`."""
-        box = self.run("const b = document.querySelector(arguments[0]).getBoundingClientRect();"
-                       "return [b.x + scrollX, b.y + scrollY, b.width, b.height]", selector)
-        clip = dict(zip(("x", "y", "width", "height"), box, strict=True)) | {"scale": 1}
-        taken = self.driver.execute_cdp_cmd("Page.captureScreenshot", {"clip": clip, "captureBeyondViewport": True})
-        return np.asarray(Image.open(io.BytesIO(base64.b64decode(taken["data"]))).convert("RGB"), np.int16)
-
-    def complaints(self) -> list[str]:
-        """Errors of scripts and of the page's policy; what software rendering says of its speed is none."""
-        return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE"]
-
-    def requests(self) -> list[str]:
-        """Addresses that were asked for."""
-        events = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
-        return [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
 
 
 @pytest.fixture
@@ -211,6 +137,31 @@ def test_the_keyboard_does_all(page: Page, cards_page: Path, cards: list[Card]) 
     assert page.run("return window.shownCard.crystal.viewer.getView()") != view
 
 
+def test_a_tap_keeps_a_fact_lit(page: Page, cards_page: Path) -> None:
+    """A finger does not hover: what it taps stays, until it taps beside."""
+    page.open(cards_page, VIEWS["narrow"])
+
+    def tap(selector: str, right: float) -> None:
+        page.run("document.querySelector(arguments[0]).scrollIntoView({block: 'center'})", selector)
+        x, y = page.run("const b = document.querySelector(arguments[0]).getClientRects()[0];"
+                        "return [b.x + Math.min(b.width * arguments[1], innerWidth - 4), b.y + b.height / 2]",
+                        selector, right)
+        for kind, points in (("touchStart", [{"x": x, "y": y}]), ("touchEnd", [])):
+            page.driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    page.driver.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    try:
+        tap('.fact[data-fact="3"]', 0.3)
+        page.wait(lambda: page.lit()[2] == {"3"})
+        assert page.one('.fact[data-fact="3"]').get_attribute("aria-pressed") == "true"
+        tap(".information", 0.9)
+        assert page.lit()[2] == {"3"}
+        page.run("document.querySelector('.text').dispatchEvent(new MouseEvent('click', {bubbles: true}))")
+        assert page.lit() == (set(), set(), set())
+    finally:
+        page.driver.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
+
+
 def test_methods_switch_and_a_failed_one_has_no_colours(page: Page, cards_page: Path) -> None:
     page.open(cards_page)
     pieces = ("return [...document.querySelectorAll('.text .piece')]"
@@ -309,6 +260,9 @@ def test_tables_sort_and_copy(page: Page, paths: dict[str, Path]) -> None:
     assert column() == sorted(unsorted)
     text = page.run("return tableText(arguments[0])", table)
     assert [float(line.split("\t")[place]) for line in text.splitlines()[1:]] == sorted(unsorted)
+    copy = page.one("#parity .copy-table")
+    page.run("arguments[0].click()", copy)
+    page.wait(lambda: copy.text == "copied")
     rows = page.all("#experiments tbody tr")
     assert [row.is_displayed() for row in rows] == [True, False]  # of the target alone, until the reader says otherwise
     page.one("input.filter").clear()
@@ -360,7 +314,7 @@ def test_what_if_and_what_it_was_trained_on_are_said(page: Page, cards: list[Car
     page.open(tmp_path / "cards.html")
     said = page.one(".what-if").text
     assert "without region local: 53.3 GPa instead of 50 GPa" in said
-    assert "+3.33 GPa (+0.0280 (×1.07))" in said
+    assert "+3.33 GPa (+0.0280 log10(GPa), ×1.07)" in said
     assert "trained on this crystal mp-5229" in page.one(".calls").text
     assert page.one(".ends").text.startswith("no interval")
     assert page.all("#overview table") == []
