@@ -284,11 +284,9 @@ function drawCrystal(self, stage, shape, whole, page, mark, onPoint, onPick) {
     if (event.pointerType !== "touch") onPoint(null);
   });
   stage.addEventListener("pointerdown", () => stage.focus({ preventScroll: true }));
-  self.stop = () => { // a browser has room for few pictures at once, and one that is gone must not be drawn
+  self.stop = () => {
     document.removeEventListener("themechange", redraw);
-    viewer.divwatcher?.disconnect();
-    viewer.intwatcher?.disconnect();
-    stage.querySelector("canvas")?.getContext("webgl2")?.getExtension("WEBGL_lose_context")?.loseContext();
+    viewer.show = viewer.render = () => viewer; // 3Dmol goes on listening to the size of the window
   };
   self.viewer = viewer;
   self.shown = true;
