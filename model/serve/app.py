@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
@@ -71,7 +70,7 @@ def create(desk: Desk, port: int) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        threading.Thread(target=desk.warm, name="warm", daemon=True).start()
+        desk.warm()
         yield
         desk.workers.stop()
 
@@ -170,7 +169,8 @@ def _json(content: Any) -> Response:
 def _say_errors(app: FastAPI) -> None:
     """Whatever goes wrong is one sentence to whoever asked; what is a bug stands in the server's log too."""
     def said(status: int, why: str) -> JSONResponse:
-        return JSONResponse({"error": why}, status, {"retry-after": "1"} if status == 429 else None)
+        # what of a refused request is still to come is not waited for
+        return JSONResponse({"error": why}, status, {"connection": "close"} if status >= 400 else None)  # noqa: PLR2004
 
     async def refused(_request: Request, error: Exception) -> Response:
         return said(error.status, error.why)  # type: ignore[attr-defined]

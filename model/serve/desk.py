@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 from model import cards
 from model.explanation.methods import Explainer
@@ -72,6 +71,8 @@ class Desk:
     def __post_init__(self) -> None:
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._keeping, self._explaining = threading.Lock(), threading.Lock()
+        self._warm = threading.Event()
+        self._warm.set()
 
     @cached_property
     def explainer(self) -> Explainer | None:
@@ -86,29 +87,41 @@ class Desk:
         return cards.stored_methods(self.explainer, cards.methods_beside(self.predictor.trained))
 
     def warm(self) -> None:
-        """Do all of it once, so that the first crystal is answered as fast as the next ones."""
+        """Do all of it once, in a thread of its own, so that the first crystal is answered as fast as the next ones.
+
+        Until then crystals are described and wait: libraries that are imported by two threads at once may fail.
+        """
+        self._warm.clear()
+        threading.Thread(target=self._try, name="warm", daemon=True).start()
+
+    def _try(self) -> None:
         try:
-            digest, _ = self.crystal("POSCAR", ROCK_SALT.encode())
-            self.explained(Wanted("POSCAR", digest))
+            kept = self._made("POSCAR", ROCK_SALT.encode())
+            if self.explainer is not None:
+                cards.card(self.explainer, kept.answer, {one.name: one.faithful for one in self.methods})
         except (Refused, CancelledError):  # a model that cannot say anything of rock salt, or the server ends already
             return
-        self._kept.pop(digest, None)
+        finally:
+            self._warm.set()
 
     def crystal(self, name: str, raw: bytes) -> tuple[str, Card]:
         """A dropped file: its digest, and its card without effects. Raises `Unusable` with what is wrong with it."""
         digest = uploads.digest_of(name, raw)
         kept = self._find(digest)
         if kept is None:
-            made = self.workers.one(uploads.given(name, raw, self.limits.file_bytes))
-            kept = _Kept(self._answer(made))
+            kept = self._made(name, raw, self._warm)
             self._keep(digest, kept)
         return digest, _labelled(cards.outline(self.explainer, kept.answer), name)
 
-    def _answer(self, made: Any) -> Answer:
+    def _made(self, name: str, raw: bytes, when: threading.Event | None = None) -> _Kept:
+        """What is kept of a file; `when` is waited for before the model is asked."""
+        made = self.workers.one(uploads.given(name, raw, self.limits.file_bytes))
+        if when is not None:
+            when.wait()
         (answer,) = self.predictor.answers([made], Asked(), quiet=True)
         if answer.predicted.error is not None:
             raise Unusable(answer.predicted.error)
-        return answer
+        return _Kept(answer)
 
     def edited(self, digest: str, rows: Sequence[str]) -> Edited:
         """The prediction with an edited description. Raises `Refused` for a crystal that is not kept."""

@@ -30,7 +30,7 @@ def given(name: str, raw: bytes, most: int) -> Given:
     try:
         return Given(name, decode(_unpacked(raw, most)), name)
     except RowError as error:
-        return Given(name, error=error)
+        return Given(name, error=f"{error.kind}: {error}")
 
 
 def _unpacked(raw: bytes, most: int) -> bytes:
