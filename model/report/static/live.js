@@ -101,7 +101,9 @@ async function explain(entry) {
     entry.explained = true; // once is enough: the prediction stands
     entry.unexplained = error.message;
   }
-  if (shown?.entry === entry) redrawCard();
+  if (shown?.entry !== entry) return;
+  if (shown.editing) shown.stale = true; // what somebody is writing stays where it is
+  else redrawCard();
 }
 
 function take(files) {
@@ -199,10 +201,9 @@ function open(entry, byHand) {
 
 /** The same card with what was learned since, seen from the same side. */
 function redrawCard() {
-  const { entry, view, editing } = shown, at = view.crystal?.viewer?.getView(), top = window.scrollY;
+  const { entry, view } = shown, at = view.crystal?.viewer?.getView(), top = window.scrollY;
   open(entry, false);
   if (at) shown.view.crystal.viewer?.setView(at);
-  if (editing) shown.edit(true);
   window.scrollTo({ top, behavior: "instant" });
 }
 
@@ -228,6 +229,7 @@ function addEditor(entry, root) {
   };
   const edit = (yes) => {
     shown.editing = yes;
+    if (!yes && shown.stale) { redrawCard(); return; }
     for (const child of others) child.hidden = yes;
     if (yes && !shown.editor) {
       shown.editor = renderEditor(entry.card, page, entry.rows ?? null, askEdit, onEdited);

@@ -25,7 +25,7 @@ from tests.model.report.reader import VIEWS, Page
 
 LOOKS = (Path(__file__).parents[1] / "report" / "looks.js").read_text()
 SEEN = ["h1", ".drop", ".choose", "table.files", ".problem", ".remove", "#download-csv", "#download-page", ".card h2", ".value b",
-        ".stage", ".shapley .step-row", ".switches .switch", ".edited-band", ".editor", ".now", ".moved", ".sentence textarea",
+        ".stage", ".shapley .step-row", ".told > .head .switch", ".edited-band", ".editor", ".now", ".moved", ".sentence textarea",
         ".step", ".restore", ".near table"]
 SILICON = CRYSTALS / "mp-149.cif"
 Server = tuple[subprocess.Popen[str], str]
@@ -117,9 +117,9 @@ def page(browser: webdriver.Chrome, server: Server, tmp_path: Path) -> Iterator[
     browser.get("about:blank")
 
 
-def drop(page: Page, **files: str) -> None:
+def drop(page: Page, *files: tuple[str, str]) -> None:
     """As a reader does who lets go of files above the page."""
-    page.run("const data = new DataTransfer(); for (const [name, text] of Object.entries(arguments[0])) "
+    page.run("const data = new DataTransfer(); for (const [name, text] of arguments[0]) "
              "data.items.add(new File([text], name)); document.body.dispatchEvent(new DragEvent('drop', "
              "{ dataTransfer: data, bubbles: true, cancelable: true }))", files)
 
@@ -141,7 +141,7 @@ def write(page: Page, row: int, *keys: str) -> None:
 
 def test_drop_read_edit_and_download(page: Page, tmp_path: Path) -> None:
     evil = "<img src=x onerror=alert(1)>.cif"
-    drop(page, **{"mp-149.cif": SILICON.read_text(), evil: "no crystal"})
+    drop(page, ("mp-149.cif", SILICON.read_text()), (evil, "no crystal"))
     wait(page, ".card h2")
     wait(page, "tr.failed")
     problem = page.one("tr.failed")
@@ -218,7 +218,7 @@ def test_many_files_by_the_button_and_their_removal(page: Page) -> None:
 
 def test_a_forgotten_crystal_is_sent_again(page: Page, server: Server) -> None:
     """As after a restart of the server, under the same address."""
-    drop(page, **{"mp-149.cif": SILICON.read_text()})
+    drop(page, ("mp-149.cif", SILICON.read_text()))
     page.wait(lambda: page.run("return entries[0].explained === true"))
     page.run("entries[0].digest = 'forgotten'")
     page.run("arguments[0].click()", page.one("input[value=edit]"))
