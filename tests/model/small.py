@@ -17,7 +17,12 @@ from features import registry, sentences
 from features.paths import Paths
 from features.store import placement, tables
 from features.view import Batch, Reject
-from model import predict
+from model.checkpoint import Trained
+from model.prediction import recipe
+from model.prediction.asked import Asked
+from model.prediction.inputs import Inputs
+from model.prediction.predictor import Answer, Predictor
+from model.records import Predicted
 from pipelines.engine import stages
 from tests.conftest import make_project
 
@@ -80,7 +85,19 @@ def publish(root: Path, stage: str, rows: list[dict[str, Any]]) -> None:
 def described(monkeypatch: pytest.MonkeyPatch, compute: Callable[[pa.Table, Any], Batch]) -> None:
     """Let `predict` describe by this function; what stands in the real one's place is compared end to end."""
     view = replace(registry.view_of("describe"), compute=compute)
-    monkeypatch.setattr(predict, "view_of", lambda stage: view if stage == "describe" else registry.view_of(stage))
+    monkeypatch.setattr(recipe, "view_of", lambda stage: view if stage == "describe" else registry.view_of(stage))
+
+
+def answers(trained: Trained, crystals: Any, every_block: bool = False, **asked: Any) -> list[Answer]:
+    """What a model says of crystals, all in this process, so that `described` counts."""
+    predictor = Predictor.of(trained)
+    made = (recipe.make(predictor.recipe, one) for one in Inputs(crystals, every_block))
+    return list(predictor.answers(made, Asked(**asked)))
+
+
+def predicted(trained: Trained, crystals: Any, every_block: bool = False, **asked: Any) -> list[Predicted]:
+    """The predictions of that."""
+    return [answer.predicted for answer in answers(trained, crystals, every_block, **asked)]
 
 
 def no_text(_units: pa.Table, _params: Any) -> Batch:

@@ -1,7 +1,5 @@
 """What a model has seen, and what `predict` says of crystals beyond it."""
 
-import contextlib
-import io
 import json
 import re
 import shutil
@@ -11,21 +9,21 @@ from typing import Any
 import pytest
 from safetensors import safe_open
 from safetensors.torch import save
-from typer.testing import CliRunner
 
 from features.errors import UserError
 from features.paths import Paths
 from features.store import tables
 from features.view import Batch
-from model import __main__ as command
-from model import checkpoint, coverage, predict
+from model import checkpoint, coverage
 from model.coverage import Coverage
 from model.explanation import stage as explanation
 from model.input import loader
 from model.input.batch import IMAGES
+from model.prediction import command
+from model.prediction.predictor import Predictor
 from model.training import train
 from tests.conftest import CRYSTALS, set_params
-from tests.model.small import described, no_text
+from tests.model.small import answers, described, no_text, predicted
 
 HELIUM = """data_He
 _cell_length_a 3.57
@@ -124,66 +122,25 @@ def test_coverage_as_json_types_and_back() -> None:
     assert Coverage.from_dict(json.loads(json.dumps(KNOWN.to_dict()))) == KNOWN
 
 
-def test_json_says_what_is_outside_of_every_file_that_could_be_used(trained: Path, helium: Path,
-                                                                    tmp_path: Path) -> None:
-    bad = tmp_path / "bad.cif"
-    bad.write_text("nothing")
-    files = [helium, CRYSTALS / "mp-149.cif", bad]
-    result = CliRunner().invoke(command.app, ["predict", *map(str, files), "--root", str(trained), "--json"])
-    assert isinstance(result.exception, UserError)
-    solid, silicon, unused = json.loads(result.stdout)
-    assert solid["training_crystals_with"] == {"He": 0}
-    assert [one["quantity"] for one in solid["outside"]] == ["elements", "density", "volume_per_atom"]
-    assert solid["outside"][0] == {"quantity": "elements", "value": ["He"], "seen": None,
-                                   "message": "elements never seen: He"}
-    assert solid["outside"][1]["message"] == "density 0.207 g/cm³, seen 1.89 to 19.9"
-    assert solid["outside"][2]["seen"] == pytest.approx([5.69757, 28.1156], rel=1e-5)
-    assert (silicon["outside"], silicon["training_crystals_with"]) == ([], {"Si": 4})
-    assert "outside" not in unused
-
-
-def table_of(trained: Path, files: list[Path], terminal: bool = False) -> str:
-    class Stream(io.StringIO):
-        def isatty(self) -> bool:
-            return terminal
-
-    results = predict.predict_files(checkpoint.load(trained), files)
-    with contextlib.redirect_stdout(Stream()) as stream:
-        command._print_table(results, "k_vrh", "GPa")
-    return stream.getvalue()
-
-
-def test_the_table_has_a_column_for_it_only_where_there_is_something(trained: Path, helium: Path) -> None:
-    silicon = CRYSTALS / "mp-149.cif"
-    header, first, second = table_of(trained, [silicon, helium]).splitlines()
-    assert header.endswith("  outside the training data")
-    assert first.endswith("–")  # no text, and nothing outside
-    assert second.endswith("–  elements never seen: He; density 0.207 g/cm³, seen 1.89 to 19.9; 32.2 Å³ per atom, "
-                           "seen 5.7 to 28.1")
-    assert "outside" not in table_of(trained, [silicon])
-
-
-def test_the_table_fits_100_columns(trained: Path, helium: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is cut off, and no word broken."""
-    for name, value in {"COLUMNS": "100", "TERM": "xterm", "NO_COLOR": "1"}.items():
-        monkeypatch.setenv(name, value)
-    printed = table_of(trained, [helium, CRYSTALS / "mp-149.cif"], terminal=True)
-    lines = re.sub(r"\x1b\[\d*m", "", printed).splitlines()
-    assert max(map(len, lines)) <= 100
-    (rule,) = [number for number, line in enumerate(lines) if set(line) == {"─"}]
-    start = next(line.index("outside") for line in lines[:rule] if "outside" in line)
-    said = [line[start:].strip() for line in lines[rule + 1:] if line[start:].strip()]
-    assert " ".join(said) == ("elements never seen: He; density 0.207 g/cm³, seen 1.89 to 19.9; 32.2 Å³ per atom, seen "
-                              "5.7 to 28.1")
-    assert len(said) <= 9
+def test_warnings_say_what_is_outside(trained: Path, helium: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    described(monkeypatch, no_text)
+    solid, silicon = predicted(checkpoint.load(trained), [helium, CRYSTALS / "mp-149.cif"])
+    beyond = "outside the training data: "
+    assert [one.removeprefix(beyond) for one in solid.warnings if one.startswith(beyond)] == [
+        "elements never seen: He", "density 0.207 g/cm³, seen 1.89 to 19.9", "32.2 Å³ per atom, seen 5.7 to 28.1"]
+    assert not any(one.startswith(beyond) for one in silicon.warnings)
+    assert silicon.trained_on is None or silicon.trained_on == "mp-149"
 
 
 def test_explanations_say_it_too(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ruthenium = Batch(tables.read(trained, "descriptions", ids=["mp-20928"]), [0], {})
     described(monkeypatch, lambda *_: ruthenium)
     page = tmp_path / "why.html"
-    files = [str(CRYSTALS / "mp-20928.cif"), "--root", str(trained), "--html", str(page)]
-    assert CliRunner().invoke(command.app, ["predict", *files]).exit_code == 0
+    model = checkpoint.load(trained)
+    written = command._Page(Predictor.of(model), page)
+    for answer in answers(model, [CRYSTALS / "mp-20928.cif"]):
+        written.add(answer)
+    written.write()
     assert "<p>outside the training data: elements never seen: Ru</p>" in page.read_text()
     explanation.explain_stage(trained)
     of_crystals = (Paths(trained).results / "explanations.html").read_text().split("<h2>")[1:]
@@ -200,5 +157,5 @@ def test_a_model_without_coverage_is_refused(trained: Path, tmp_path: Path) -> N
     del config["coverage"]
     Paths(tmp_path).model.mkdir(parents=True)
     checkpoint.path_of(tmp_path).write_bytes(save(weights, {checkpoint.CONFIG: json.dumps(config | {"format": 2})}))
-    with pytest.raises(UserError, match="has format 2, this version reads 4; train again"):
+    with pytest.raises(UserError, match="has format 2, this version reads 5; train again"):
         checkpoint.load(tmp_path)

@@ -17,7 +17,7 @@ from features.errors import UserError
 from features.paths import Paths
 from features.registry import view_of
 from features.store import tables
-from model import checkpoint, identity, predict
+from model import checkpoint, identity
 from model.checkpoint import Trained
 from model.evaluation import stage as evaluation
 from model.explanation import stage as explanation
@@ -25,7 +25,7 @@ from model.identity import Identity
 from model.training import fit, train
 from pipelines.engine import stages
 from tests.conftest import CRYSTALS, set_params
-from tests.model.small import described, no_text, small_project
+from tests.model.small import described, no_text, predicted, small_project
 
 STAGES = ("ingest", "split", "tensorize", "describe", "embed")
 FILE = CRYSTALS / "mp-149.cif"
@@ -175,7 +175,7 @@ def test_a_prediction_with_another_version_of_a_view(trained: Path, monkeypatch:
     view = replace(view_of(stage), version=98)
     monkeypatch.setattr(identity, "view_of", lambda name: view if name == stage else view_of(name))
     with pytest.raises(UserError, match=f"of '{view.name}', this code makes version 98"):
-        predict.predict_files(checkpoint.load(trained), [FILE])
+        predicted(checkpoint.load(trained), [FILE])
 
 
 @pytest.mark.parametrize(("library", "table"), [("spglib", "descriptions"), ("robocrys", "descriptions"),
@@ -186,20 +186,20 @@ def test_a_prediction_with_another_library(trained: Path, monkeypatch: pytest.Mo
     real = importlib.metadata.version
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.0" if name == library else real(name))
     with pytest.raises(UserError, match=rf"'{table}' .* cannot be made here \(library.{library} .* → \"0.0\"\)"):
-        predict.predict_files(model, [FILE])
+        predicted(model, [FILE])
 
 
 def test_a_prediction_with_other_weights(trained: Path) -> None:
     model = with_header(checkpoint.load(trained), "embed", digest="0000 float32")
     with pytest.raises(UserError, match=r"'text_embeddings' .* \(other weights or arithmetic\)"):
-        predict.predict_files(model, [FILE])
+        predicted(model, [FILE])
 
 
 def test_a_prediction_from_a_model_of_served_texts(trained: Path) -> None:
     model = checkpoint.load(trained)
     made_from = replace(model.identity, text_writers=("computed", "materials_project"))
     with pytest.raises(UserError, match=r"served by materials_project.*describe\.source: computed"):
-        predict.predict_files(replace(model, identity=made_from), [FILE])
+        predicted(replace(model, identity=made_from), [FILE])
 
 
 def test_a_prediction_uses_the_parameters_of_the_training(trained: Path, tmp_path: Path,
@@ -208,11 +208,11 @@ def test_a_prediction_uses_the_parameters_of_the_training(trained: Path, tmp_pat
     described(monkeypatch, no_text)
     shutil.copytree(Paths(trained).model, Paths(tmp_path).model)
     (tmp_path / "params.yaml").write_text("tensorize: {reach: 10.0}\n")
-    one, other = (predict.predict_files(checkpoint.load(root), [FILE])[0] for root in (trained, tmp_path))
+    one, other = (predicted(checkpoint.load(root), [FILE])[0] for root in (trained, tmp_path))
     assert one.value == other.value
     short = with_header(checkpoint.load(trained), "tensorize",
                         params=checkpoint.load(trained).identity.tables["tensorize"].header["params"] | {"reach": 10.0})
-    assert not np.isclose(predict.predict_files(short, [FILE])[0].structure_only or 0, one.structure_only or 0)
+    assert not np.isclose(predicted(short, [FILE])[0].structure_only or 0, one.structure_only or 0)
 
 
 def with_header(model: Trained, stage: str, **changes: Any) -> Trained:

@@ -20,7 +20,7 @@ from features.errors import UserError
 from features.paths import Paths
 from features.store import tables
 from features.view import Batch
-from model import checkpoint, inference, predict
+from model import checkpoint, inference
 from model.checkpoint import Trained
 from model.evaluation import metrics
 from model.input import loader
@@ -29,7 +29,7 @@ from model.nets import fusion
 from model.params import EvaluateParams
 from tests.conftest import CRYSTALS
 from tests.features.formats.test_formats import extxyz
-from tests.model.small import described, no_text
+from tests.model.small import described, no_text, predicted
 
 
 def test_metrics_hold_what_the_design_says(trained: Path) -> None:
@@ -47,10 +47,25 @@ def test_metrics_hold_what_the_design_says(trained: Path) -> None:
     for key, values in expected.items():
         low, middle, high = (written["test"][f"{key}{end}"] for end in ("_low", "", "_high"))
         assert middle == pytest.approx(values.mean())
-        assert high - low == pytest.approx(2 * 1.96 * values.std() / np.sqrt(len(values)), rel=0.25)
+        assert (low, high) == (None, None)  # too few crystals
     assert written["baseline"]["mean_mae"] == pytest.approx(np.abs(true - np.mean(training)).mean())
     assert sum(written["split"].values()) == 31
     assert (written["unit"], written["natural_unit"]) == ("log10(GPa)", "GPa")
+    assert written["weights_sha256"] == checkpoint.load(trained).config.weights_sha256
+
+
+def test_a_run_on_few_crystals_says_so(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = json.loads((Paths(trained).results / "metrics.json").read_text())
+    said = written["cautions"]
+    assert said[0].startswith("The model was trained on 20 crystals only")
+    assert any(one.startswith(f"Only {written['split']['test']} crystals tested the model") for one in said)
+    page = (Paths(trained).results / "report.html").read_text()
+    assert all(one in page for one in said)
+    assert "too few crystals" in page
+    described(monkeypatch, no_text)
+    (result,) = predicted(checkpoint.load(trained), [CRYSTALS / "mp-149.cif"])
+    assert set(said) <= set(result.warnings)
+    assert (result.low, result.high) == (None, None)
 
 
 def test_an_interval_covers_as_often_as_it_says() -> None:
@@ -157,7 +172,7 @@ def test_explanations_are_one_page_without_outside_references(trained: Path) -> 
 def test_a_prediction_from_a_file_is_the_one_of_the_pipeline(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = {row["material_id"]: row for row in tables.read(trained, "predictions").to_pylist()}
     described(monkeypatch, lambda *_: Batch(tables.read(trained, "descriptions", ids=["mp-149"]), [0], {}))
-    (result,) = predict.predict_files(checkpoint.load(trained), [CRYSTALS / "mp-149.cif"])
+    (result,) = predicted(checkpoint.load(trained), [CRYSTALS / "mp-149.cif"])
     row = rows["mp-149"]
     assert result.value == pytest.approx(row["value_fused"], rel=1e-5)
     assert result.structure_only == pytest.approx(10 ** row["y_structure_only"], rel=1e-5)
@@ -170,11 +185,11 @@ def test_bad_files_do_not_stop_good_ones(trained: Path, tmp_path: Path, monkeypa
     (tmp_path / "bad.cif").write_text("data_")
     good = CRYSTALS / "mp-30.cif"
     (tmp_path / "nan.cif").write_text(re.sub(r"_cell_length_a\s+\S+", "_cell_length_a nan", good.read_text()))
-    results = predict.predict_files(checkpoint.load(trained),
-                                    [tmp_path / "none.cif", good, tmp_path / "bad.cif", tmp_path / "nan.cif"])
+    results = predicted(checkpoint.load(trained),
+                        [tmp_path / "none.cif", good, tmp_path / "bad.cif", tmp_path / "nan.cif"])
     assert [bool(result.error) for result in results] == [True, False, True, True]
     assert results[0].error == "missing: none.cif: there is no such file"
-    assert results[1].note == "no text (ValueError: robocrys: no): predicted from the structure alone"
+    assert results[1].warnings[-1] == "no text (ValueError: robocrys: no): predicted from the structure alone"
     assert results[1].text_only is None
     assert results[1].value is not None
 
@@ -191,10 +206,10 @@ def test_a_prediction_from_any_format_and_block(trained: Path, tmp_path: Path, m
     (tmp_path / "notes.txt").write_text("nothing")
     names = ("CONTCAR", "a.json", "a.xyz", "two.cif", "notes.txt")
     asked = [CRYSTALS / "mp-30.cif", *(tmp_path / name for name in names)]
-    *results, one, other, none = predict.predict_files(checkpoint.load(trained), asked, every_block=True)
+    *results, one, other, none = predicted(checkpoint.load(trained), asked, every_block=True)
     assert {result.value for result in (*results[1:], one)} == {results[0].value}
     assert other.value != one.value
-    assert (Path(one.file).name, Path(other.file).name) == ("two.cif#mp-30", "two.cif#mp-149")
+    assert (Path(one.name).name, Path(other.name).name) == ("two.cif#mp-30", "two.cif#mp-149")
     assert (none.error or "").startswith("unknown_format: this is none of the formats that are read: CIF, POSCAR")
 
 
@@ -206,4 +221,4 @@ def test_what_belongs_to_the_machine_is_not_a_files_fault(trained: Path, monkeyp
 
     described(monkeypatch, fails)
     with pytest.raises(type(error)):
-        predict.predict_files(checkpoint.load(trained), [CRYSTALS / "mp-30.cif"])
+        predicted(checkpoint.load(trained), [CRYSTALS / "mp-30.cif"])

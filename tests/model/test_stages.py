@@ -15,16 +15,18 @@ from features.errors import UserError
 from features.paths import Paths
 from features.store import tables
 from features.view import Batch
-from model import checkpoint, predict
+from model import checkpoint
 from model.evaluation import stage as evaluation
 from model.explanation import stage as explanation
+from model.explanation.methods import explain
+from model.explanation.variants import reader
 from model.input import loader, targets
 from model.input.batch import IMAGES
 from model.input.loader import Dataset
 from model.training import fit, train
 from pipelines.engine import stages
 from tests.conftest import CRYSTALS, set_params
-from tests.model.small import SMALL, described, no_text, small_project
+from tests.model.small import SMALL, answers, described, no_text, predicted, small_project
 
 
 def weights(root: Path) -> str:
@@ -45,7 +47,7 @@ def test_another_encoder(trained: Path, tmp_path: Path) -> None:
     train.train(root)
     assert weights(root) == before
     evaluation.evaluate(root)
-    result = predict.predict_files(checkpoint.load(root), [CRYSTALS / "mp-149.cif"])
+    result = predicted(checkpoint.load(root), [CRYSTALS / "mp-149.cif"])
     assert result[0].value is not None
     assert np.isfinite(result[0].value)
 
@@ -88,14 +90,17 @@ def test_words_of_a_file_are_those_of_the_table(trained: Path, tmp_path: Path, m
     row = next(row for row in tables.read(root, "predictions").to_pylist() if row["material_id"] == "mp-149")
     described(monkeypatch, lambda _units, _: Batch(
         tables.read(root, "descriptions", ids=["mp-149"]), [0], {}))
-    result = predict.predict_files(model, [CRYSTALS / "mp-149.cif"], with_explanations=True)[0]
+    (answer,) = answers(model, [CRYSTALS / "mp-149.cif"])
+    result = answer.predicted
     assert result.value == pytest.approx(10 ** row["y_fused"], rel=1e-5)
     assert result.text_only == pytest.approx(10 ** row["y_text_only"], rel=1e-5)
-    assert result.explanation is not None
-    assert result.explanation.predicted == pytest.approx(row["y_fused"], rel=1e-5)
-    assert "six equivalent Si(1)" in {piece["label"] for piece in result.explanation.rows}
+    assert answer.structure is not None
+    assert answer.made.description is not None
+    explained = explain(model, "mp-149", answer.structure, reader(model)(answer.made.description), None, "")
+    assert explained.predicted == pytest.approx(row["y_fused"], rel=1e-5)
+    assert "six equivalent Si(1)" in {piece["label"] for piece in explained.rows}
     described(monkeypatch, no_text)
-    assert predict.predict_files(model, [CRYSTALS / "mp-149.cif"])[0].note is not None
+    assert "no text" in predicted(model, [CRYSTALS / "mp-149.cif"])[0].warnings[-1]
 
 
 def test_a_pretrained_encoder_is_marked_wherever_it_reports(trained: Path, tmp_path: Path) -> None:
@@ -114,7 +119,7 @@ def test_a_pretrained_encoder_is_marked_wherever_it_reports(trained: Path, tmp_p
     assert mark in (Paths(root).results / "report.html").read_text()
     table = {row["material_id"]: row["y_structure_only"] for row in tables.read(root, "predictions").to_pylist()}
     for name in ("mp-149", "mp-22862"):
-        result = predict.predict_files(checkpoint.load(root), [CRYSTALS / f"{name}.cif"])[0]
+        result = predicted(checkpoint.load(root), [CRYSTALS / f"{name}.cif"])[0]
         assert result.structure_only == pytest.approx(10 ** table[name], rel=1e-4)
 
 
@@ -129,9 +134,9 @@ def test_a_model_without_text(trained: Path, tmp_path: Path) -> None:
     test = json.loads((Paths(root).results / "metrics.json").read_text())["test"]
     assert set(test) == {"mae", "mae_low", "mae_high"}
     assert tables.read(root, "predictions")["y_text_only"].null_count == 31
-    result = predict.predict_files(checkpoint.load(root), [CRYSTALS / "mp-149.cif"])[0]
+    result = predicted(checkpoint.load(root), [CRYSTALS / "mp-149.cif"])[0]
     assert result.value is not None
-    assert (result.text, result.text_only, result.structure_only, result.note) == (None, None, None, None)
+    assert (result.text, result.text_only, result.structure_only, result.near_by_text) == (None, None, None, ())
 
 
 def test_more_neighbours_than_there_are(trained: Path, tmp_path: Path) -> None:
@@ -267,4 +272,5 @@ def test_a_model_is_written_whole(trained: Path, tmp_path: Path, monkeypatch: py
     with pytest.raises(KeyboardInterrupt):
         checkpoint.save(tmp_path, old.net, replace(old.config, unit="eV"))
     assert checkpoint.path_of(tmp_path).read_bytes() == before
-    assert sorted(path.name for path in Paths(tmp_path).model.iterdir()) == ["learning_curve.csv", checkpoint.MODEL]
+    assert sorted(path.name for path in Paths(tmp_path).model.iterdir()) == [
+        "background.parquet", "crystals.parquet", "learning_curve.csv", checkpoint.MODEL]

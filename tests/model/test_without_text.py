@@ -12,15 +12,15 @@ import torch
 from features.errors import UserError
 from features.paths import Paths
 from features.store import tables
-from model import checkpoint, predict
+from model import checkpoint
 from model.evaluation import stage as evaluation
 from model.evaluation.metrics import predict_all
 from model.explanation import stage as explanation
-from model.forward import load_splits
+from model.inference import load_splits
 from model.params import TrainParams
 from model.training import fit, train
 from tests.conftest import CRYSTALS, set_params
-from tests.model.small import SMALL, described, no_text, small_project
+from tests.model.small import SMALL, described, no_text, predicted, small_project
 
 NEVER_DROPPED = {**SMALL, "epochs": 1, "masking": {"drop_text": 0.0}}
 
@@ -37,9 +37,9 @@ def test_the_structure_branch_predicts_where_text_is_missing(
     scores = json.loads((Paths(root).results / "metrics.json").read_text())["test"]
     assert scores["mae_no_text"] == pytest.approx(scores["mae_own_structure_branch"])
     described(monkeypatch, no_text)
-    (result,) = predict.predict_files(checkpoint.load(root), [CRYSTALS / "mp-149.cif"])
+    (result,) = predicted(checkpoint.load(root), [CRYSTALS / "mp-149.cif"])
     assert result.value == result.structure_only
-    assert "predicted from the structure alone" in str(result.note)
+    assert "predicted from the structure alone" in str(result.warnings)
 
 
 def test_a_model_that_cannot_predict_without_text_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,7 +51,7 @@ def test_a_model_that_cannot_predict_without_text_refuses(tmp_path: Path, monkey
     assert "text" not in {row["label"] for row in changes if row["kind"] == "modality"}
     assert all(np.isfinite(row["change"]) for row in changes)
     described(monkeypatch, no_text)
-    (result,) = predict.predict_files(checkpoint.load(root), [CRYSTALS / "mp-149.cif"])
+    (result,) = predicted(checkpoint.load(root), [CRYSTALS / "mp-149.cif"])
     assert result.value is None
     assert "no branch of the model has learned to predict without one" in str(result.error)
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from features.paths import Paths
 from features.store import tables
-from model import checkpoint, predict
+from model import checkpoint
 from model.evaluation import stage as evaluation
 from model.explanation import stage as explanation
 from model.input.words import Words
@@ -26,7 +26,7 @@ from pipelines.engine import stages
 from tests.conftest import CRYSTALS, set_params
 from tests.features.texts import MOS2, SRTIO3
 from tests.model.nets.test_words import row
-from tests.model.small import SMALL
+from tests.model.small import SMALL, predicted
 
 PARAMS = TreesParams(trees=30)
 RNG = np.random.default_rng(0)
@@ -108,7 +108,7 @@ def test_a_model_with_trees_goes_through_all_stages(project: Path, tmp_path: Pat
     assert model.net.kinds == ["structure", "trees", "trees"]
     assert [weight > 0 for weight in model.net.weights.tolist()][::2] == [False, False]
     model.net.weights.copy_(torch.tensor([0.0, 0.5, 0.0, 0.5]))
-    checkpoint.save(root, model.net, model.config)
+    checkpoint.save(root, model.net, model.config, {name: model.companion(name) for name in model.config.companions})
     evaluation.evaluate(root)
     scores = json.loads((Paths(root).results / "metrics.json").read_text())
     assert {"mae", "mae_structure_networks", "mae_text_readers", "mae_shuffled_text"} <= set(scores["test"])
@@ -116,6 +116,6 @@ def test_a_model_with_trees_goes_through_all_stages(project: Path, tmp_path: Pat
     explanation.explain_stage(root)
     changes = [row["change"] for row in tables.read(root, "attributions").to_pylist() if row["kind"] == "token"]
     assert any(change != 0 for change in changes)
-    (result,) = predict.predict_files(checkpoint.load(root), [CRYSTALS / "mp-149.cif"])
+    (result,) = predicted(checkpoint.load(root), [CRYSTALS / "mp-149.cif"])
     assert result.value is not None
     assert result.text_only is not None
