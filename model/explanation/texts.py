@@ -183,7 +183,7 @@ def _edited(piece: WordPiece, changes: Sequence[Change], first: int) -> WordPiec
     gone = np.concatenate([change.unit.rows for change in changes]) - first
     begins = {int(change.unit.rows.min()) - first: change for change in changes}
     stays = np.setdiff1d(np.arange(len(piece.ids)), gone)
-    edges = [0, *sorted(begins), len(piece.ids)]
+    edges = sorted({0, *begins, len(piece.ids)})
     for start, stop in itertools.pairwise(edges):
         change = begins.get(start)
         if change is not None and change.by is not None:
