@@ -20,7 +20,7 @@ from model.background import Background
 from model.checkpoint import Trained
 from model.explanation.game import Game
 from model.explanation.texts import Reading, WordReading, collate
-from model.input.batch import ATOMS, IMAGES, Crystals, StructureBatch
+from model.input.batch import ATOMS, IMAGES, StructureBatch
 from model.nets.ensemble import Ensemble
 from model.nets.trees import TextTrees
 from model.params import TrainParams
@@ -126,8 +126,3 @@ def whole(trained: Trained, structure: StructureBatch, text: Reading | None) -> 
 def game(structures: dict[str, Any], name: str = "cross_attention", **params: Any) -> Game:
     return Game(made(**{**MODELS[name], **params}), background(structures))
 
-
-def with_text_of(structures: dict[str, Any], names: tuple[str, ...]) -> StructureBatch:
-    """Several crystals in one batch."""
-    params = TensorizeParams(reach=30.0, max_sites=2000)
-    return Crystals.of([structure_tensors(structures[one], params) for one in names]).batch()

@@ -119,7 +119,8 @@ def test_an_element_without_a_number_is_all_its_atoms() -> None:
     text = "Ca is bonded to six Sb atoms to form CaSb6 octahedra."
     tagged = tag(text)
     found = parse(tokenize(text, tagged), text, tagged, SITES[CA5SB3]).facts
-    assert [(one.kind, list(one.atoms)) for one in found] == [("site", BOTH), ("neighbours", BOTH), ("polyhedron", BOTH)]
+    assert [(one.kind, list(one.atoms)) for one in found] == [
+        ("site", BOTH), ("neighbours", BOTH), ("polyhedron", BOTH)]
 
 
 @pytest.mark.parametrize("name", ALL)
