@@ -42,6 +42,13 @@ class Game:
         self.background = background or Background.of(trained)
         self.read = reader(trained)
 
+    def played_by(self, trained: Trained) -> Game:
+        """The same with another model that reads texts in the same way: none is read twice."""
+        game = Game.__new__(Game)
+        game.trained, game.background, game.read = trained, self.background, self.read
+        game.others = self.others
+        return game
+
     @cached_property
     def others(self) -> list[Reading]:
         """The background's descriptions."""

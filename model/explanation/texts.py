@@ -42,7 +42,7 @@ class WordPiece(Piece):
     kinds: Ints
     values: NDArray[np.float32]
     """`[tokens]` each, as in `model.input.words.Words`."""
-    cuts: dict[int, WordPiece] = field(default_factory=dict, repr=False)
+    cuts: dict[int, WordPiece] = field(default_factory=dict, init=False, repr=False)
     """Its first tokens by their number: cut twice alike, it is the same piece, which is then read once."""
 
     def first(self, most: int) -> WordPiece:
