@@ -19,7 +19,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup repro experiments test lint bench
+.PHONY: help setup browser repro experiments test lint bench
 .DEFAULT_GOAL := help
 
 help: ## Show the targets
@@ -48,8 +48,19 @@ repro: setup ## Run the whole chain: dvc repro
 experiments: setup ## Does the text help? Run what is missing of model/experiments/matrix.yaml
 	$(BIN)/dvc repro model/experiments/dvc.yaml
 
+# The pages are tested in a real browser. Where there is none, apt fetches it while the first tests run (and whoever needs
+# it waits until INSTALLING is gone); where that is not possible, those tests are skipped.
+INSTALLING := $(VENV)/browser.installing
+BROWSER_LOG := $(VENV)/browser.log
+browser: setup
+	@if ! command -v chromedriver >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "test: installing chromium for the tests of the pages, see $(BROWSER_LOG)"; touch $(INSTALLING); \
+		( DEBIAN_FRONTEND=noninteractive timeout 240 sh -c 'apt-get -qq update && \
+			apt-get -qq install -y --no-install-recommends chromium chromium-driver'; rm -f $(INSTALLING) \
+		) >$(BROWSER_LOG) 2>&1 </dev/null & fi
+
 # a test process has one thread, so that two of them do not wait for each other's
-test: setup ## Run the tests, two at a time
+test: browser ## Run the tests, two at a time
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup ## ruff, who may import whom, mypy

@@ -22,20 +22,24 @@ READABLE = 12
 _NUMBER = re.compile(r"[-+−±]?[\d,]*\.?\d+(e[-+]?\d+)?%?|–|nan|-?inf", re.IGNORECASE)
 
 
-def print_table(names: Sequence[str], rows: Iterable[Sequence[object]], numbers: Sequence[bool] | None = None) -> None:
+def print_table(names: Sequence[str], rows: Iterable[Sequence[object]], numbers: Sequence[bool] | None = None,
+                goes_on: Sequence[int] | None = None) -> list[int]:
     """Print rows under their names to standard output, numbers to the right and words to the left.
 
     A terminal gets a table that fits it; where the columns would be too narrow to read, one line for each value
     instead. Anything else gets one line for each row, with nothing cut off and no control characters. `numbers` says
     which columns are numbers; without it, those are that hold nothing but numbers, or texts that look like them.
+
+    Returns the widths of the columns. A table that `goes_on` has been begun with these widths, which its rows keep
+    where they are plain lines, and names its columns no second time.
     """
     console = Console(file=sys.stdout, highlight=False)
     lines = [[_cell(value, short=console.is_terminal) for value in row] for row in rows]
     if numbers is None:
         numbers = [_all_numbers([line[place] for line in lines]) for place in range(len(names))]
-    widths = [max(map(cell_len, column)) for column in zip(names, *lines, strict=True)]
+    widths = list(goes_on or (max(map(cell_len, column)) for column in zip(names, *lines, strict=True)))
     if not console.is_terminal:
-        for line in (names, *lines):
+        for line in lines if goes_on else (names, *lines):
             print(_plain(line, widths, numbers))
     elif sum(min(width, READABLE) + 2 for width in widths) > console.width:
         for number, line in enumerate(lines, start=1):
@@ -43,6 +47,7 @@ def print_table(names: Sequence[str], rows: Iterable[Sequence[object]], numbers:
             console.print(_record(names, line))
     else:
         console.print(_table(names, lines, numbers))
+    return widths
 
 
 def _cell(value: object, short: bool) -> str:

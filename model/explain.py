@@ -144,5 +144,6 @@ def _write(root: Path, trained: Trained, made: list[Card], found: Verdicts, meth
     folder = Paths(root).results
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / cards.METHODS_FILE, cards.as_json(trained.config.weights_sha256, methods))
-    pages.write_cards(folder / PAGE, trained.params.target, trained.config.unit, trained.learned_unit, made, methods)
+    pages.write_cards(folder / PAGE, trained.params.target, trained.config.unit, trained.learned_unit, made, methods,
+                      effects)
     catalog.refresh(root)

@@ -86,8 +86,9 @@ def vectors(net: Ensemble, structure: StructureBatch, text: TextBatch | WordBatc
             by_text.append(torch.where(tokens.present[:, None], tokens.mean(), torch.nan))
     if trees is not None and not by_text and isinstance(text, WordBatch):
         by_text.append(torch.where(text.mask.any(1, keepdim=True), trees.facts(text), torch.nan))
+    found = dict(zip(VIEWS, (by_structure, by_text), strict=True))
     return {view: torch.cat(several, dim=1).double().cpu().numpy() if several else None
-            for view, several in (("structure", by_structure), ("text", by_text))}
+            for view, several in found.items()}
 
 
 def table(root: Path, net: Ensemble, params: TrainParams, training: Dataset, device: torch.device) -> pa.Table:
@@ -111,10 +112,10 @@ def table(root: Path, net: Ensemble, params: TrainParams, training: Dataset, dev
         rows = np.flatnonzero(np.isfinite(matrix).all(axis=1) & (matrix.shape[1] > 0))
         scale = _scale(matrix[rows], each=view == "text" and of_facts)
         scales[view] = scale.tolist()
-        matrix = (matrix / scale).astype(np.float32)
-        nearest = dict(zip(*_nearest(matrix, rows), strict=True))
+        scaled = (matrix / scale).astype(np.float32)
+        nearest = dict(zip(*_nearest(scaled, rows), strict=True))
         known = set(rows.tolist())
-        result[view] = [matrix[row].tolist() if row in known else None for row in range(len(training))]
+        result[view] = [scaled[row].tolist() if row in known else None for row in range(len(training))]
         result[f"nearest_by_{view}"] = [nearest.get(row) for row in range(len(training))]
     made_table = pa.Table.from_pydict(result, schema=SCHEMA)
     return made_table.replace_schema_metadata({SCALE: json.dumps(scales).encode()})

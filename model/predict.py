@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -75,15 +76,15 @@ def predict(given: Sequence[str | Path], root: Path, outputs: Outputs, asked: As
     bad: list[tuple[str, str]] = []
     count = 0
     with contextlib.ExitStack() as stack:
-        made = None
+        started = None
         if recipe is not None:  # crystals are described while torch is imported and the model is read
             workers = stack.enter_context(Workers(recipe, min(cores(), max(1, inputs.total or 1)), timeout_s))
-            made = workers.map(inputs)
+            started = stack.enter_context(ThreadPoolExecutor(1)).submit(workers.map, inputs)
         from model import checkpoint
         from model.prediction.predictor import Predictor
 
         predictor = Predictor.of(checkpoint.load(root))
-        if made is None:
+        if started is None:
             raise UserError(f"{Paths(root).model / MODEL} cannot be read; train again with `dvc repro`")
         if outputs.html is not None and predictor.recipe.text_stage is None:
             raise UserError("--html: the model was trained without text, so there is nothing to explain")
@@ -91,7 +92,7 @@ def predict(given: Sequence[str | Path], root: Path, outputs: Outputs, asked: As
         stack.callback(page.write)
         writers = stack.enter_context(outputs.open(predictor))
         quiet = sys.stdout.isatty() and any(isinstance(one, TableWriter) for one in writers)
-        for answer in predictor.answers(made, asked, inputs.total, quiet):
+        for answer in predictor.answers(started.result(), asked, inputs.total, quiet):
             count += 1
             if answer.predicted.error:
                 bad.append((answer.predicted.name, answer.predicted.error))

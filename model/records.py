@@ -8,7 +8,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from features.sentences import Sentence
 from features.view import column
 
 ATTRIBUTIONS = pa.schema([
@@ -180,19 +179,3 @@ class Method:
     evidence: str
     """The tests in one line with their numbers: deletion and insertion against random order, randomised weights,
     synthetic fact."""
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """All about one prediction, as the present page shows it."""
-
-    material_id: str
-    text: str
-    tagged: list[Sentence]
-    predicted: float
-    """In the learned unit."""
-    true: float | None
-    outside: str
-    """In words, what of the crystal no training crystal reaches; empty if there is nothing."""
-    rows: list[dict[str, Any]]
-    """As in `ATTRIBUTIONS`."""

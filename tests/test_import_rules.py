@@ -32,7 +32,7 @@ def test_the_code_keeps_the_rules(copy: Path) -> None:
 @pytest.mark.parametrize(("path", "line", "rule"), [
     ("features/store/tables.py", "import pipelines.params", "pipelines and model read features"),
     ("pipelines/engine/plan.py", "import model.params", "pipelines and model read features"),
-    ("model/predict.py", "import pipelines.params", "pipelines and model read features"),
+    ("model/prediction/rows.py", "import pipelines.params", "pipelines and model read features"),
     ("features/store/tables.py", "import features.catalog.sql", "features: from the catalog down"),
     ("pipelines/engine/plan.py", "import pipelines.refresh.renew", "pipelines: from the command line down"),
     ("model/forward.py", "import model.evaluation.stage", "nothing imports a stage"),

@@ -69,7 +69,7 @@ class InflectLoader(SourceFileLoader):
         import typeguard
 
         at_once = typeguard.typechecked
-        typeguard.typechecked = checked_when_called
+        typeguard.typechecked = checked_when_called  # type: ignore[assignment]
         try:
             super().exec_module(module)
         finally:

@@ -17,8 +17,6 @@ from model.params import EvaluateParams
 
 COLUMNS = ("material_id", "reduced_formula", "elements", "nsites", "space_group", "crystal_system")
 """Columns of `materials` that this reads."""
-ENOUGH = 5
-"""Crystals from which on a mean error has an interval."""
 SYSTEMS = ("triclinic", "monoclinic", "orthorhombic", "tetragonal", "trigonal", "hexagonal", "cubic")
 
 
@@ -36,8 +34,8 @@ def by_group(rows: Sequence[Mapping[str, Any]], crystals: Mapping[str, Mapping[s
              params: EvaluateParams) -> dict[str, list[dict[str, Any]]]:
     """Errors in the learned unit: for each way to group crystals its groups.
 
-    Each has `name`, `crystals`, `mae` with `low` and `high` (bootstrapped; None for few crystals), `bias`, the mean of
-    predicted minus true, and `held`, the share of true values inside their intervals.
+    Each has `name`, `crystals`, `mae` with `low` and `high` (bootstrapped; None below `cautions.FEW` crystals),
+    `bias`, the mean of predicted minus true, and `held`, the share of true values inside their intervals.
 
     Args:
         rows: test crystals as in the table `predictions`.
@@ -67,6 +65,6 @@ def by_group(rows: Sequence[Mapping[str, Any]], crystals: Mapping[str, Mapping[s
 
 
 def _group(name: str, errors: Any, held: Any, params: EvaluateParams) -> dict[str, Any]:
-    low, high = bootstrap(np.abs(errors), params) if len(errors) >= ENOUGH else (None, None)
+    low, high = bootstrap(np.abs(errors), params)
     return {"name": name, "crystals": len(errors), "mae": float(np.abs(errors).mean()), "low": low, "high": high,
             "bias": float(errors.mean()), "held": float(held.mean())}

@@ -25,7 +25,7 @@ from model.identity import Identity, table_identity
 from model.params import TreesParams
 
 PACKAGE = Path(model.__file__).parent
-NETWORK_CODE = ("nets", "input", "training/fit.py", "training/boosting.py", "training/trees.py", "inference.py",
+NETWORK_CODE = ("nets", "input", "training/fit.py", "training/boosting.py", "training/trees.py", "forward.py",
                 "params.py", "experiments/folds.py", "experiments/controls.py", "experiments/vectors.py",
                 "experiments/networks.py", "experiments/cell.py")
 BASELINE_CODE = ("training/boosting.py", "experiments/folds.py", "experiments/controls.py", "experiments/baselines.py",

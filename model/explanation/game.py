@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -22,12 +22,16 @@ from torch import Tensor
 from features.sentences import REGIONS
 from model.background import Background
 from model.checkpoint import Trained
-from model.explanation.texts import Piece, Reading, collate, cut, reader
+from model.explanation.texts import Piece, Reading, collate, cut, nothing, reader
 from model.input.batch import StructureBatch
+from model.nets.ensemble import unread
 from model.nets.fusion import Tokens
+from model.nets.network import MultimodalNet
 from model.nets.trees import TextTrees
 
 Floats = NDArray[np.float64]
+Said = tuple[list[list[Piece]], dict[Piece, int], Tensor]
+"""Variants, the place of each of their pieces, and what is made of each: `[pieces, width]`."""
 PLAYERS = ("structure", *REGIONS)
 WEIGHTS_AT_ONCE = 2_000_000
 """Variants times sentences times what attends to them, atoms or sentences, in one pass: what bounds the memory."""
@@ -92,53 +96,66 @@ class Game:
         most = max(len(variant) for variant in variants)
         heard = max([most, *(one.mask.shape[1] for atoms in structures for one in atoms)])
         at_once = max(1, min(VARIANTS_AT_ONCE, WEIGHTS_AT_ONCE // (max(most, 1) * heard)))
-        said = self._said(variants)
+        said = [self._said(number, variants) for number in range(len(self.trained.net.kinds))]
         values: list[list[Tensor]] = [[] for _ in structures]
         for first in range(0, len(variants), at_once):
             part = slice(first, first + at_once)
-            words = self._words(variants[part], said)
+            words = self._words(variants[part], [one and (one[0][part], *one[1:]) for one in said])
             for atoms, of in zip(structures, values, strict=True):
                 mine = [_of(one, part, len(variants[part])) for one in atoms]
                 of.append(self.trained.net.fuse(mine, words).fused)
         return self.trained.natural(torch.stack([torch.cat(of) for of in values])).numpy()
 
-    def _said(self, variants: Sequence[Sequence[Piece]]) -> dict[int, tuple[dict[Piece, int], Tensor]]:
-        """What each text network makes of each piece by itself, by the network's number: most pieces stand in many
-        variants."""
+    def _said(self, number: int, variants: Sequence[Sequence[Piece]]) -> Said | None:
+        """The variants as a network reads them, and what it makes of each piece by itself: most pieces stand in many
+        variants. None for a network of the structure alone, and for trees, which read texts as a whole."""
+        net = self.trained.net.networks()[number]
+        if self.trained.net.kinds[number] == "structure" or isinstance(net, TextTrees):
+            return None
+        shown = [cut(variant, net.text_branch.most) for variant in variants]
+        place, known = self._others_said[number]
+        new: dict[Piece, int] = {}
+        for variant in shown:
+            for piece in variant:
+                if piece not in place:
+                    new.setdefault(piece, len(place) + len(new))
+        return shown, {**place, **new}, torch.cat([known, self._alone(net, list(new))]) if new else known
+
+    @cached_property
+    def _others_said(self) -> dict[int, tuple[dict[Piece, int], Tensor]]:
+        """What each text network makes of the background's sentences, which are asked again and again, and of one that
+        says nothing, the first."""
         result = {}
         for number, (kind, net) in enumerate(zip(self.trained.net.kinds, self.trained.net.networks(), strict=True)):
-            if kind == "structure" or isinstance(net, TextTrees):
-                continue
-            branch = net.text_branch
-            place: dict[Piece, int] = {}
-            for variant in variants:
-                for piece in cut(variant, branch.most):
-                    place.setdefault(piece, len(place))
-            batch = collate([[piece] for piece in place], self.trained.config.text_dim).to(self.trained.device)
-            result[number] = place, branch.alone(batch)[:, 0]  # type: ignore[arg-type]
+            if kind != "structure" and not isinstance(net, TextTrees):
+                pieces = [nothing(self.trained.config.text_dim),
+                          *(piece for other in self.others for piece in other.pieces)]
+                result[number] = {piece: place for place, piece in enumerate(pieces)}, self._alone(net, pieces)
         return result
 
-    def _words(self, variants: Sequence[Sequence[Piece]],
-               said: Mapping[int, tuple[dict[Piece, int], Tensor]]) -> list[Tokens]:
+    @torch.no_grad()
+    def _alone(self, net: MultimodalNet, pieces: Sequence[Piece]) -> Tensor:
+        batch = collate([[piece] for piece in pieces], self.trained.config.text_dim).to(self.trained.device)
+        return net.text_branch.alone(batch)[:, 0]  # type: ignore[arg-type]
+
+    def _words(self, variants: Sequence[Sequence[Piece]], said: Sequence[Said | None]) -> list[Tokens]:
         """Tokens of the texts as each network reads them; one of the structure alone reads nothing."""
         device = self.trained.device
         whole = collate(variants, self.trained.config.text_dim).to(device)
         result = []
-        for number, net in enumerate(self.trained.net.networks()):
+        for net, mine in zip(self.trained.net.networks(), said, strict=True):
             if isinstance(net, TextTrees):
                 result.append(net.text_branch(whole))
-            elif number not in said:
-                result.append(Tokens(torch.zeros(*whole.mask.shape, int(net.encoder.dim), device=device),  # type: ignore[arg-type]
-                                     whole.mask))
+            elif mine is None:
+                result.append(unread(net, whole.mask))
             else:
-                place, alone = said[number]
-                shown = [cut(variant, net.text_branch.most) for variant in variants]
-                index = torch.zeros(whole.mask.shape, dtype=torch.int64)
+                shown, place, alone = mine
+                index = np.zeros(tuple(whole.mask.shape), np.int64)
                 for row, variant in enumerate(shown):
-                    index[row, :len(variant)] = torch.tensor([place[piece] for piece in variant])
+                    index[row, :len(variant)] = [place[piece] for piece in variant]
                 mask = whole.mask if net.text_branch.most is None else \
                     collate(shown, self.trained.config.text_dim).mask.to(device)
-                result.append(net.text_branch.together(alone[index.to(device)], mask))
+                result.append(net.text_branch.together(alone[torch.from_numpy(index).to(device)], mask))
         return result
 
     def contributions(self, crystal: StructureBatch, text: Reading) -> dict[str, float]:

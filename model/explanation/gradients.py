@@ -22,6 +22,7 @@ from model.explanation.facts import Unit
 from model.explanation.game import Floats, Game
 from model.explanation.texts import Reading, VectorReading, collate
 from model.input.words import WordBatch
+from model.nets.ensemble import unread
 from model.nets.fusion import Tokens
 from model.nets.network import MultimodalNet
 from model.nets.trees import TextTrees
@@ -157,8 +158,7 @@ class Integrated:
 
     def _unread(self, mask: Tensor) -> list[Tokens]:
         """What a network of the structure alone is told of a text."""
-        return [Tokens(torch.zeros(*mask.shape, 1 if isinstance(net, TextTrees) else int(net.encoder.dim),  # type: ignore[arg-type]
-                                   device=mask.device), mask) for net in self.trained.net.networks()]
+        return [unread(net, mask) for net in self.trained.net.networks()]
 
     def _with_trees(self, words: list[Tokens], batch: WordBatch) -> list[Tokens]:
         return [net.text_branch(batch) if isinstance(net, TextTrees) else one

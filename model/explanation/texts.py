@@ -69,6 +69,11 @@ class VectorPiece(Piece):
     """`[dim]`."""
 
 
+def nothing(text_dim: int) -> Piece:
+    """A sentence that says nothing, as networks read those of vectors of that length, or of words where it is 1."""
+    return VectorPiece(0, np.zeros(text_dim, np.float32)) if text_dim > 1 else NO_WORDS
+
+
 @dataclass(frozen=True)
 class Change:
     """A unit of a text, and what stands in its place."""

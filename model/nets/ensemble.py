@@ -48,7 +48,9 @@ class Ensemble(nn.Module):
 
     def text_tokens(self, batch: TextBatch | WordBatch, hidden: Tensor | None = None) -> list[Tokens]:
         """Tokens of the text, as each network reads them; `hidden`: `[crystals, sentences]`, True where not shown."""
-        return [net.text_branch(batch, hidden) for net in self.networks()]
+        shown = batch.mask if hidden is None else batch.mask & ~hidden
+        return [unread(net, shown) if kind == "structure" else net.text_branch(batch, hidden)
+                for kind, net in zip(self.kinds, self.networks(), strict=True)]
 
     def fuse(self, atoms: Sequence[Tokens], words: Sequence[Tokens]) -> Prediction:
         """From the tokens of each network to predictions.
@@ -87,6 +89,12 @@ class Ensemble(nn.Module):
         """`[crystals]` from `[networks, crystals]`, over the networks of a kind; not a number where none predicts."""
         mine = [row for row, of in enumerate(self.kinds) if of == kind]
         return values[mine].nanmean(0) if mine else torch.full_like(values[0], torch.nan)
+
+
+def unread(net: MultimodalNet | TextTrees, mask: Tensor) -> Tokens:
+    """What a network of the structure alone is told of texts: that there are some, which costs nothing."""
+    dim = 1 if isinstance(net, TextTrees) else int(net.encoder.dim)  # type: ignore[arg-type]
+    return Tokens(torch.zeros(*mask.shape, dim, device=mask.device), mask)
 
 
 def _spread(values: Tensor) -> Tensor:

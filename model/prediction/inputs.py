@@ -33,8 +33,13 @@ class Given:
     text: str = ""
     says: str = ""
     """A file's name, or what else says a format where the text does not."""
-    error: RowError | None = None
-    """Why there is no text."""
+    error: str | None = None
+    """Why there is no text, as `kind: message`."""
+
+    @classmethod
+    def without(cls, name: str, error: RowError) -> Given:
+        """One of which nothing can be read."""
+        return cls(name, error=f"{error.kind}: {error}")
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ class Inputs:
             files = [_File(file, None) for file in crystal_files(path)]
             if not files:
                 why = f"{shown(path)} is a folder without crystal files ({TAKEN})"
-                yield Given(str(path), error=RowError("empty_folder", why))
+                yield Given.without(str(path), RowError("empty_folder", why))
         else:
             files = [_File(*_file_and_block(path))]
         for file in files:
@@ -101,13 +106,13 @@ class Inputs:
 
     def _table(self, path: Path) -> Iterator[Columns | Given]:
         if not path.exists():
-            yield Given(str(path), error=RowError("missing", f"{shown(path)}: there is no such file"))
+            yield Given.without(str(path), RowError("missing", f"{shown(path)}: there is no such file"))
             return
         try:
             table = read_columns(path)
             structure_columns(table)
         except UserError as error:
-            yield Given(str(path), error=RowError("unreadable", str(error)))
+            yield Given.without(str(path), RowError("unreadable", str(error)))
         else:
             yield table
 
@@ -117,7 +122,7 @@ class Inputs:
                 crystals = _crystals(file, self.every_block)
         except RowError as error:
             name = str(file.path) if file.block is None else f"{file.path}#{file.block}"
-            yield Given(name, error=error)
+            yield Given.without(name, error)
         else:
             yield from (Given(name, text, file.path.name) for name, text in crystals)
 

@@ -166,7 +166,7 @@ class Predictor:
 
     def _read(self, made: Made) -> tuple[Made, StructureBatch, TextBatch | WordBatch]:
         """The crystal as the networks read it; what the frozen encoder or CHGNet makes of it is made here."""
-        columns = made.structure
+        columns: Any = made.structure
         if self.trained.params.encoder == "chgnet":
             vectors_of_atoms = self.recipe.table("chgnet", made.material or {})
             columns = columns.append_column("atom_vectors", vectors_of_atoms["atom_vectors"])
@@ -193,8 +193,8 @@ class Predictor:
         if params.learns("text") and made.words is not None:
             learned["text_only"] = by_text[0]
         learned = {name: float(value) for name, value in learned.items() if math.isfinite(value)}
-        own = {name: float(targets.untransform(np.array([value]), params.transform)[0])
-               for name, value in learned.items()}
+        own: dict[str, Any] = {name: float(targets.untransform(np.array([value]), params.transform)[0])
+                               for name, value in learned.items()}
         seen = vectors(trained.net, structure, text)
         near = {view: self.neighbourhood.near(view, None if found is None else found[0], NEAR)
                 for view, found in seen.items()}

@@ -102,10 +102,10 @@ class Made:
 
 def make(recipe: Recipe, given: Given) -> Made:
     """All features that need no network. Errors of the machine and the set-up are raised, others are the crystal's."""
+    if given.error is not None:
+        return Made(given.name, error=given.error)
     try:
         with row_errors():
-            if given.error is not None:
-                raise given.error
             return _made(recipe, given)
     except RowError as error:
         return failed(given.name, error)

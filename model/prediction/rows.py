@@ -198,7 +198,7 @@ class TableWriter:
     def __init__(self, of: Asks, cautions: Sequence[str]) -> None:
         self.of, self.cautions = of, cautions
         self._waiting: list[Predicted] = []
-        self._shown = False
+        self._widths: list[int] | None = None
         for caution in cautions:
             _tell(f"CAUTION. {caution}")
 
@@ -219,7 +219,7 @@ class TableWriter:
 
     def _show(self) -> None:
         names, rows = _for_people(self.of, self._waiting)
-        print_table(names, rows, [name not in WORDS for name in names])
+        self._widths = print_table(names, rows, [name not in WORDS for name in names], self._widths)
         sys.stdout.flush()
         self._waiting = []
 

@@ -10,11 +10,12 @@ import os
 import signal
 from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import BrokenExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from types import TracebackType
 from typing import Any, Self
 
-from features.errors import RowError
+from features.errors import RowError, UserError
 from features.processes import fork_server, ready
 from model.prediction.inputs import Given
 from model.prediction.recipe import Made, Recipe, failed, make
@@ -76,6 +77,9 @@ class Workers:
 
         try:
             made: Made = future.result()
+        except BrokenExecutor:
+            raise UserError("processes that describe crystals cannot be started; in a script the work must stand below "
+                            "`if __name__ == \"__main__\":`, since they import it") from None
         except (TimeoutError, FutureTimeoutError):
             return failed(given.name, RowError("timeout", f"took longer than {self.timeout_s:g} s"))
         except ProcessExpired as error:

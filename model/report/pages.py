@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from features.store.files import write_text
-from model.records import Card, Explanation, Method
+from model import cautions
+from model.records import Card, Method
 from model.report import elements, plots
-from model.report.page import VIEWER, environment, render
+from model.report.page import VIEWER, render
 
 ERRORS = (("mae", "structure and text, fused"), ("mae_structure_networks", "its networks of structure alone"),
             ("mae_text_readers", "what reads the text alone"),
@@ -49,7 +49,7 @@ def write_run(path: Path, metrics: dict[str, Any], rows: Rows, crystals: Mapping
     worst = sorted(test, key=lambda row: (-abs(row["y_fused"] - row["y_true"]), row["material_id"]))[:WORST]
     write_text(path, render(
         "run.html", ("theme.js", "tables.js"), ("base.css", "run.css"),
-        metrics=metrics, branches=[branch for branch in ERRORS if branch[0] in metrics["test"]],
+        metrics=metrics, few=cautions.FEW, branches=[branch for branch in ERRORS if branch[0] in metrics["test"]],
         intervals=_intervals(metrics["intervals"]), tested=len(test), groups=groups, by_element=by_element,
         periodic=elements.table({name: row["mae"] for name, row in by_element.items()}),
         steps=[(top * step / elements.STEPS, top * (step + 1) / elements.STEPS) for step in range(elements.STEPS)],
@@ -61,8 +61,8 @@ def write_run(path: Path, metrics: dict[str, Any], rows: Rows, crystals: Mapping
         shown_first=metrics["target"] if any(row["target"] == metrics["target"] for row in experiments) else ""))
 
 
-def write_cards(path: Path, target: str, unit: str, learned_unit: str, cards: list[Card],
-                methods: list[Method]) -> None:
+def write_cards(path: Path, target: str, unit: str, learned_unit: str, cards: Sequence[Card],
+                methods: Sequence[Method], across: Rows = ()) -> None:
     """All about one or many predictions: crystals, descriptions, and what of them carries the prediction.
 
     Args:
@@ -72,54 +72,20 @@ def write_cards(path: Path, target: str, unit: str, learned_unit: str, cards: li
         learned_unit: the unit of effects, such as log10(GPa).
         cards: one for each crystal, in the order in which they are listed.
         methods: in the order of their switches; rows of a method that is not among them are not shown.
+        across: effects of facts over many crystals, as `model.records.FACT_EFFECTS`; shown below the crystals.
     """
-    write_text(path, cards_page(target, unit, learned_unit, cards, methods))
+    write_text(path, cards_page(target, unit, learned_unit, cards, methods, across))
 
 
-def cards_page(target: str, unit: str, learned_unit: str, cards: Sequence[Card], methods: Sequence[Method]) -> str:
+def cards_page(target: str, unit: str, learned_unit: str, cards: Sequence[Card], methods: Sequence[Method],
+               across: Rows = ()) -> str:
     """The same as text."""
     data = {"target": target, "unit": unit, "learned_unit": learned_unit, "log": learned_unit.startswith("log10("),
-            "methods": [asdict(method) for method in methods], "cards": [asdict(card) for card in cards]}
+            "methods": [asdict(method) for method in methods], "cards": [asdict(card) for card in cards],
+            "across": list(across)}
     return render("cards.html", (VIEWER, "theme.js", "tables.js", "dom.js", "scale.js", "crystal.js", "text.js",
-                                 "bars.js", "cards.js"),
+                                 "bars.js", "across.js", "cards.js"),
                   ("base.css", "cards.css"), data, target=target)
-
-
-def write_explanations(path: Path, target: str, unit: str, explanations: list[Explanation]) -> None:
-    """One section per crystal: its description, shaded by what each token or mention does to the prediction.
-
-    `unit` is that of the learned property, such as log10(GPa). Attention is shown where there is any: the rows say
-    so, and no parameter, since a model with `train.fusion: cross_attention` may have no network that fuses.
-    """
-    page = environment().get_template("explanations.html").render(
-        target=target, unit=unit or "1", crystals=[_shaded(explanation) for explanation in explanations],
-        attention=any(row["attention"] is not None for explanation in explanations for row in explanation.rows))
-    write_text(path, page)
-
-
-def _shaded(explanation: Explanation) -> dict[str, Any]:
-    """A description cut into pieces, each with the colour of its token's change."""
-    by_kind: dict[str, list[dict[str, Any]]] = defaultdict(list)  # of a single sentence there may be no rows
-    for row in explanation.rows:
-        by_kind[row["kind"]].append(row)
-    tokens = by_kind["token"]
-    strongest = max((abs(token["change"]) for token in tokens), default=0.0) or 1.0
-    pieces: list[dict[str, Any]] = []
-    position = 0
-    for token in tokens:
-        if token["start"] > position:
-            pieces.append({"text": explanation.text[position:token["start"]], "colour": None, "title": ""})
-        share = token["change"] / strongest
-        attention = "" if token["attention"] is None else f", attention {token['attention']:.4f}"
-        pieces.append({"text": explanation.text[token["start"]:token["end"]],
-                       "colour": f"rgba({'214,84,44' if share > 0 else '44,110,190'},{abs(share) * 0.75:.2f})",
-                       "title": f"change {token['change']:+.5f}{attention}"})
-        position = token["end"]
-    pieces.append({"text": explanation.text[position:], "colour": None, "title": ""})
-    sentences = [{**row, "region": explanation.tagged[row["index"]].region} for row in by_kind["sentence"]]
-    return {"id": explanation.material_id, "predicted": explanation.predicted, "true": explanation.true,
-            "outside": explanation.outside, "pieces": pieces, "sentences": sentences,
-            "coarse": by_kind["modality"] + by_kind["region"]}
 
 
 def _intervals(measured: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

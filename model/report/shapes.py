@@ -57,7 +57,9 @@ def _bonds(lattice: Floats, fractions: Floats, elements: Sequence[str],
             continue
         # of sites that may be meant, the one whose coordination number comes out
         site, chosen = min(choices, key=lambda one: abs(len(one[1]) - one[0]["coordination_number"]))
-        bonds += [(atom, other, *(int(step) for step in images[image])) for other, image in chosen]
+        for other, image in chosen:
+            a, b, c = images[image].tolist()
+            bonds.append((atom, other, a, b, c))
         centres += [atom] if site["polyhedron"] else []
     return bonds, centres
 

@@ -15,11 +15,11 @@ from features.paths import Paths
 from features.store import tables
 from features.view import Batch
 from model import checkpoint, coverage
+from model import predict as command
 from model.coverage import Coverage
 from model.explanation import stage as explanation
 from model.input import loader
 from model.input.batch import IMAGES
-from model.prediction import command
 from model.prediction.predictor import Predictor
 from model.training import train
 from tests.conftest import CRYSTALS, set_params

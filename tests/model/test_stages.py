@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from model.explanation.variants import reader
 
 from features.errors import UserError
 from features.paths import Paths
@@ -19,7 +20,6 @@ from model import checkpoint
 from model.evaluation import stage as evaluation
 from model.explanation import stage as explanation
 from model.explanation.methods import explain
-from model.explanation.variants import reader
 from model.input import loader, targets
 from model.input.batch import IMAGES
 from model.input.loader import Dataset

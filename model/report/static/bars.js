@@ -43,6 +43,7 @@ function shapleyBars(card, page) {
   const all = [given.reference, ...bars.map((bar) => bar.to)];
   const least = Math.min(...all), most = Math.max(...all), edge = (most - least) * 0.03 || 0.5;
   const x = (at) => 1000 * (at - least + edge) / (most - least + 2 * edge);
+  const total = (at) => (page.log ? at.toFixed(3).replace("-", "−") : number(at)) + natural(at);
   const natural = (at) => page.log ? ` = ${withUnit(number(Math.pow(10, at), 3), page.unit)}` : "";
   const track = (bar) => {
     const drawing = svg("svg", { viewBox: "0 0 1000 18", preserveAspectRatio: "none", "aria-hidden": "true" },
@@ -56,7 +57,7 @@ function shapleyBars(card, page) {
   };
   const line = (words, bar, text) => h("div", { class: `step-row${bar ? "" : " total"}` }, h("span", null, words), track(bar), h("span", { class: "n" }, text));
   return h("div", { class: "shapley", role: "group", "aria-label": "Shapley values" },
-    line("reference", null, `${number(given.reference)}${natural(given.reference)}`),
+    line("reference", null, total(given.reference)),
     bars.map((bar) => line(bar.words, bar, effectInWords(bar.effect, page))),
-    line("prediction", null, `${number(sum)}${natural(sum)}`));
+    line("prediction", null, total(sum)));
 }

@@ -11,6 +11,13 @@ function preparePage(data) {
   return page;
 }
 
+/** One weight for each sentence: the mean over the networks that read it. */
+function meanWeights(rows) {
+  const sums = new Map();
+  for (const { sentence, weight } of rows) sums.set(sentence, [...(sums.get(sentence) ?? []), weight]);
+  return [...sums].map(([sentence, weights]) => ({ sentence, weight: weights.reduce((sum, one) => sum + one, 0) / weights.length }));
+}
+
 const BADGES = { true: ["passed", "passed its tests"], false: ["failed", "failed its tests"] };
 
 function badgeOf(method) {
@@ -39,7 +46,7 @@ function renderHead(card, page) {
     h("div", { class: "what" },
       h("p", { class: "value" }, h("span", { class: "said" }, `${page.target} `), h("b", null, number(predicted.value, 3)), page.unit ? h("span", { class: "unit" }, ` ${page.unit}`) : null, copy),
       h("p", { class: "ends" }, intervalOf(predicted, page)),
-      predicted.learned?.value !== undefined && page.log ? h("p", { class: "note" }, `${number(predicted.learned.value)} ${page.learned_unit}`) : null,
+      predicted.learned?.value !== undefined && page.log ? h("p", { class: "note" }, `${predicted.learned.value.toFixed(3)} ${page.learned_unit}`) : null,
       card.true !== null ? h("p", { class: "truth" }, `true ${withUnit(number(card.true), page.unit)}`) : null),
     h("div", { class: "line" }, valueLine(card, page)));
 }
@@ -76,7 +83,7 @@ function renderWhatIf(card, page) {
   return h("section", { class: "what-if" }, h("h3", { class: "head" }, "What if"),
     h("p", null, given.change, ": ", h("b", null, valueOf(card.predicted, page)), ` instead of ${withUnit(number(own, 3), page.unit)} with its own text, `,
       h("b", { class: "difference" }, withUnit(`${card.predicted.value >= own ? "+" : "−"}${number(Math.abs(card.predicted.value - own), 3)}`, page.unit)),
-      moved === null ? "" : ` (${effectInWords(moved, page)})`, "."));
+      moved === null || !page.log ? "" : ` (${signed(moved)} ${page.learned_unit}, ${factor(moved)})`, "."));
 }
 
 /** The description with its switches; they and the picture light each other. */
@@ -93,7 +100,7 @@ function renderExplanation(card, page) {
     crystal.light(atoms);
     information.replaceChildren(...(words ?? [hint()]));
   };
-  const hint = () => h("span", { class: "note" }, card.facts.length ? "Point at a fact or an atom: each lights the other. A click keeps it lit, Esc lets go." : "Nothing in this text could be read as a fact.");
+  const hint = () => h("span", { class: "note" }, card.facts.length ? "Point at a fact or an atom: each lights the other. A click or tap keeps it lit, one beside it lets go." : "Nothing in this text could be read as a fact.");
   const factWords = (index) => {
     const fact = card.facts[index], row = byFact.get(index);
     const elements = [...new Set(fact.atoms.map((atom) => card.shape.elements[atom]))];
@@ -141,7 +148,7 @@ function renderExplanation(card, page) {
     const rows = shown && state.level ? rowsOf(method).filter((row) => row.kind === state.level) : [];
     let pieces = piecesOf(card, rows), painted = (element, row) => paint(element, row.effect, page);
     if (attention) {
-      const weights = card.attention.filter((one) => (state.layer === "all" ? one.layer === null : `${one.layer}/${one.head}` === state.layer));
+      const weights = meanWeights(card.attention.filter((one) => (state.layer === "all" ? one.layer === null : `${one.layer}/${one.head}` === state.layer)));
       pieces = weights.map((one) => ({ start: card.sentences[one.sentence][0], end: card.sentences[one.sentence][1], row: one }));
       painted = (element, row) => paintWeight(element, row.weight);
     }
@@ -166,7 +173,8 @@ function renderExplanation(card, page) {
     if (!method) return [];
     const failed = method.faithful === false;
     return [failed ? h("p", { class: "call reason" }, h("b", null, "Not shown as an explanation of this model. "), method.evidence) : null,
-      h("p", { class: "note" }, method.says, !failed && method.evidence ? ` ${method.evidence}` : "")].filter(Boolean);
+      h("p", { class: "note" }, method.says),
+      !failed && method.evidence ? h("p", { class: "note evidence" }, method.faithful === true ? "Tests: " : "", method.evidence) : null].filter(Boolean);
   };
   const weightsOf = (one) => [...new Set(one.attention.filter((row) => row.layer !== null).map((row) => `${row.layer}/${row.head}`))];
   const layerSwitch = (names) => {
@@ -194,7 +202,9 @@ function renderExplanation(card, page) {
       bars ? h("section", null, h("h3", { class: "head" }, "From the reference to the prediction"), bars,
         h("p", { class: "note" }, "Shapley values of the structure and of the three regions of the text: they add up to the difference from the reference.")) : null,
       card.predicted.text ? h("section", null, h("h3", { class: "head" }, "What the text says"), switches, about, textPlace, information, below) : h("p", { class: "call" }, "This crystal has no description, so there is no text to explain by.")));
-  root.addEventListener("keydown", (event) => { if (event.key === "Escape") { state.pinned = state.name = null; pressed(); show([], []); } });
+  const letGo = () => { state.pinned = state.name = null; pressed(); show([], []); };
+  root.addEventListener("keydown", (event) => { if (event.key === "Escape") letGo(); });
+  textPlace.addEventListener("click", (event) => { if (!event.target.closest(".fact")) letGo(); });
   redraw();
   return { root, crystal };
 }
@@ -241,6 +251,7 @@ function showCards(data) {
     }
     window.shownCard = now;
   };
+  document.getElementById("across").replaceChildren(...[renderAcross(page)].filter(Boolean));
   list.replaceChildren(...(page.cards.length > 1 ? [overview(page, open)] : []));
   if (!page.cards.length) { place.replaceChildren(h("p", null, "There is no crystal to explain.")); return; }
   const asked = Number(location.hash.slice(1)) - 1;

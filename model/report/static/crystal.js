@@ -171,7 +171,7 @@ function elementChips(shape, onPoint, onPick) {
 function drawCrystal(self, stage, shape, whole, page, mark, onPoint, onPick) {
   const viewer = $3Dmol.createViewer(stage, { antialias: true, hoverDuration: 40, disableFog: true, orthographic: true });
   const model = viewer.addModel();
-  let lit = new Set(), effects = null, solid = true, drawn = [];
+  let lit = new Set(), effects = null, solid = true, drawn = [], painted = null;
   model.addAtoms(whole.atoms.map((one, index) => ({ elem: one.element, x: one.at[0], y: one.at[1], z: one.at[2], serial: index, bonds: one.bonded, bondOrder: one.bonded.map(() => 1) })));
 
   const edges = [];
@@ -202,7 +202,7 @@ function drawCrystal(self, stage, shape, whole, page, mark, onPoint, onPick) {
   };
   const draw = () => {
     const ground = cssColour("--panel"), highlight = cssColour("--mark"), ink = cssColour("--soft");
-    viewer.setBackgroundColor(ground, 1); // seen through, nothing transparent would be drawn
+    if (ground !== painted) viewer.setBackgroundColor(painted = ground, 1); // seen through, nothing transparent is drawn
     for (const shapeDrawn of drawn) viewer.removeShape(shapeDrawn);
     drawn = edges.map(([from, to]) => viewer.addCylinder({ start: xyz(from), end: xyz(to), radius: 0.03, color: ink, fromCap: 1, toCap: 1 }));
     const groups = new Map();
@@ -246,15 +246,16 @@ function drawCrystal(self, stage, shape, whole, page, mark, onPoint, onPick) {
     const view = viewer.getView();
     viewer.setView([...view.slice(0, 4), ...q]);
   };
-  self.look = (axis) => { turnTo(aligned(axis)); viewer.zoomTo(); viewer.zoom(CLOSER); draw(); };
-  self.reset = () => {
-    turnTo(aligned(0));
-    viewer.rotate(-24, "y");
-    viewer.rotate(14, "x");
-    viewer.zoomTo();
-    viewer.zoom(CLOSER);
+  const quietly = (...changes) => { // one picture for several changes of the view
+    viewer.show = () => viewer;
+    viewer.setBackgroundColor(painted = cssColour("--panel"), 1);
+    changes.forEach((change) => change());
+    delete viewer.show;
     draw();
   };
+  const fill = () => { viewer.zoomTo(); viewer.zoom(CLOSER); };
+  self.look = (axis) => quietly(() => turnTo(aligned(axis)), fill);
+  self.reset = () => quietly(() => turnTo(aligned(0)), () => { viewer.rotate(-24, "y"); viewer.rotate(14, "x"); }, fill);
   self.solid = (yes) => { solid = yes; draw(); };
   self.light = (atoms) => {
     const next = new Set(atoms);
@@ -266,8 +267,6 @@ function drawCrystal(self, stage, shape, whole, page, mark, onPoint, onPick) {
   self.colour = (byAtom) => { effects = byAtom; draw(); };
   const redraw = () => draw();
   document.addEventListener("themechange", redraw);
-  const resized = new ResizeObserver(() => { viewer.resize(); viewer.render(); });
-  resized.observe(stage);
   stage.addEventListener("keydown", (event) => {
     const turns = { ArrowLeft: [-10, "y"], ArrowRight: [10, "y"], ArrowUp: [-10, "x"], ArrowDown: [10, "x"] };
     if (turns[event.key]) viewer.rotate(...turns[event.key]);
@@ -280,12 +279,12 @@ function drawCrystal(self, stage, shape, whole, page, mark, onPoint, onPick) {
   stage.addEventListener("wheel", (event) => { // the wheel scrolls the page, until the picture has been chosen
     if (!stage.contains(document.activeElement) && !event.ctrlKey) event.stopPropagation();
   }, { capture: true });
+  stage.addEventListener("pointerleave", (event) => { // 3Dmol tells of leaving an atom, not of leaving the picture
+    viewer.current_hover = null;
+    if (event.pointerType !== "touch") onPoint(null);
+  });
   stage.addEventListener("pointerdown", () => stage.focus({ preventScroll: true }));
-  self.stop = () => { // browsers keep few pictures alive: this one is given back
-    document.removeEventListener("themechange", redraw);
-    resized.disconnect();
-    stage.querySelector("canvas")?.getContext("webgl2")?.getExtension("WEBGL_lose_context")?.loseContext();
-  };
+  self.stop = () => document.removeEventListener("themechange", redraw);
   self.viewer = viewer;
   self.shown = true;
   self.reset();

@@ -64,7 +64,7 @@ function withUnit(text, unit) {
 /** A table that sorts and copies; cells are text, elements, or {text, value, class}. */
 function sortable(heads, rows, label) {
   const table = h("table", { class: "sortable", "aria-label": label },
-    h("thead", null, h("tr", null, heads.map((head) => h("th", { class: head.n ? "n" : null, scope: "col" }, head.text)))),
+    h("thead", null, h("tr", null, heads.map((head) => h("th", { class: head.n ? "n" : head.unsorted ? "unsorted" : null, scope: "col" }, head.text)))),
     h("tbody", null, rows.map((row) => h("tr", null, row.map((cell, place) => {
       const plain = cell === null || typeof cell !== "object" || cell instanceof Node || Array.isArray(cell);
       const td = h("td", { class: heads[place].n ? "n" : null, "data-value": plain ? null : cell.value }, plain ? cell : cell.text);

@@ -23,6 +23,9 @@ function scaleOf(page) {
       if (name !== "reference") most = Math.max(most, Math.abs(value));
     }
   }
+  for (const row of page.across ?? []) {
+    if (isShown(page, row.method) && row.faithful !== false) most = Math.max(most, Math.abs(row.effect));
+  }
   return most || 1;
 }
 

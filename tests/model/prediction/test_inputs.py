@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from features.errors import RowError
-from model import predict
+from model.prediction import inputs
 from tests.conftest import CRYSTALS
 
 NACL = (CRYSTALS / "mp-22862.cif").read_text()
@@ -30,22 +30,22 @@ def two(tmp_path: Path) -> Path:
 
 
 def names(path: Path | str, every_block: bool = False) -> list[str]:
-    return [Path(name).name for name, _ in predict.read_crystals(Path(path), every_block)]
+    return [Path(name).name for name, _ in inputs.read_crystals(Path(path), every_block)]
 
 
 def test_a_file_is_one_crystal(two: Path) -> None:
-    assert predict.read_crystals(two) == [(str(two), two.read_text())]
+    assert inputs.read_crystals(two) == [(str(two), two.read_text())]
 
 
 def test_one_block_whatever_its_capitals(two: Path) -> None:
     for asked in ("Salt", "sALT"):
-        ((name, text),) = predict.read_crystals(Path(f"{two}#{asked}"))
+        ((name, text),) = inputs.read_crystals(Path(f"{two}#{asked}"))
         assert name == f"{two}#Salt"
         assert "Cl" in text
         assert "Si" not in text
     assert names(f"{two}#SI#1") == ["two.cif#si#1"]
     with pytest.raises(RowError, match=r"two\.cif has no block 'nacl' with sites; there are: Salt, si#1"):
-        predict.read_crystals(Path(f"{two}#nacl"))
+        inputs.read_crystals(Path(f"{two}#nacl"))
 
 
 def test_every_block(two: Path) -> None:
@@ -55,7 +55,7 @@ def test_every_block(two: Path) -> None:
     poscar.write_text("Cu\n1\n4 0 0\n0 4 0\n0 0 4\nCu\n1\nDirect\n0 0 0\n")
     assert names(poscar, every_block=True) == ["POSCAR"]
     with pytest.raises(RowError, match="POSCAR is no CIF, and only a CIF has blocks"):
-        predict.read_crystals(Path(f"{poscar}#a"))
+        inputs.read_crystals(Path(f"{poscar}#a"))
 
 
 def test_a_name_with_the_sign_of_a_block(two: Path) -> None:
@@ -65,8 +65,8 @@ def test_a_name_with_the_sign_of_a_block(two: Path) -> None:
     packed = odd.with_name("two.cif.gz")
     packed.write_bytes(gzip.compress(odd.read_bytes()))
     assert names(f"{packed}#salt") == ["two.cif.gz#Salt"]
-    with pytest.raises(RowError, match=r"none\.cif#salt: No such file"):
-        predict.read_crystals(odd.with_name("none.cif#salt"))
+    with pytest.raises(RowError, match=r"none\.cif#salt: there is no such file"):
+        inputs.read_crystals(odd.with_name("none.cif#salt"))
 
 
 def test_standard_input(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,4 +75,4 @@ def test_standard_input(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert names(asked) == expected
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"\0")))
     with pytest.raises(RowError, match="standard input: the file is not text"):
-        predict.read_crystals(Path("-"))
+        inputs.read_crystals(Path("-"))
