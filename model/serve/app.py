@@ -23,7 +23,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from model.report.page import plain
 from model.serve.desk import Desk, Wanted
 from model.serve.guard import Guard
-from model.serve.limits import MB, Limits, Refused
+from model.serve.limits import MB, Limits, RefusedError
 
 T = TypeVar("T")
 Name = Annotated[str, Query(min_length=1)]
@@ -56,7 +56,7 @@ class Lane:
 
     async def run(self, work: Callable[..., T], *arguments: Any) -> T:
         if self.here >= self.most:
-            raise Refused(429, "the server has its hands full: try again in a moment")
+            raise RefusedError(429, "the server has its hands full: try again in a moment")
         self.here += 1
         try:
             return await to_thread.run_sync(work, *arguments, limiter=self.limiter)
@@ -118,7 +118,7 @@ def create(desk: Desk, port: int) -> FastAPI:
     async def lines(request: Request, most: int) -> list[Wanted]:
         found = _parsed(TypeAdapter(list[Line]), await body(request, limits.json_bytes, limits))
         if not 1 <= len(found) <= most:
-            raise Refused(422, f"between 1 and {most} crystals may be asked for at once")
+            raise RefusedError(422, f"between 1 and {most} crystals may be asked for at once")
         for one in found:
             _bounded(one.name, limits.name_characters, "the name of a file")
             _bounded("".join(one.rows or ()), limits.text_characters, "a description")
@@ -129,8 +129,8 @@ def create(desk: Desk, port: int) -> FastAPI:
 
 
 async def body(request: Request, most: int, limits: Limits) -> bytes:
-    """All of a request's body. Raises `Refused` at the first byte too many, or if it does not come in time."""
-    too_large = Refused(413, f"larger than {most / MB:g} MB: no crystal file that can be used is")
+    """All of a request's body. Raises `RefusedError` at the first byte too many, or if it does not come in time."""
+    too_large = RefusedError(413, f"larger than {most / MB:g} MB: no crystal file that can be used is")
     length = request.headers.get("content-length", "0")
     if not length.isdecimal() or int(length) > most:
         raise too_large
@@ -142,9 +142,9 @@ async def body(request: Request, most: int, limits: Limits) -> bytes:
                 if len(result) > most:
                     raise too_large
     except TimeoutError:
-        raise Refused(408, f"the request did not arrive within {limits.upload_s:g} s") from None
+        raise RefusedError(408, f"the request did not arrive within {limits.upload_s:g} s") from None
     except ClientDisconnect:
-        raise Refused(400, "the request was broken off") from None
+        raise RefusedError(400, "the request was broken off") from None
     return bytes(result)
 
 
@@ -154,12 +154,12 @@ def _parsed(as_what: TypeAdapter[T], raw: bytes) -> T:
     except ValidationError as error:
         where = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, where["loc"]))
-        raise Refused(422, f"the request cannot be read: {place + ': ' if place else ''}{where['msg']}") from None
+        raise RefusedError(422, f"the request cannot be read: {place + ': ' if place else ''}{where['msg']}") from None
 
 
 def _bounded(text: str, most: int, what: str) -> None:
     if len(text) > most:
-        raise Refused(422, f"{what} may have {most} characters")
+        raise RefusedError(422, f"{what} may have {most} characters")
 
 
 def _json(content: Any) -> Response:
@@ -170,7 +170,7 @@ def _say_errors(app: FastAPI) -> None:
     """Whatever goes wrong is one sentence to whoever asked; what is a bug stands in the server's log too."""
     def said(status: int, why: str) -> JSONResponse:
         # what of a refused request is still to come is not waited for
-        return JSONResponse({"error": why}, status, {"connection": "close"} if status >= 400 else None)  # noqa: PLR2004
+        return JSONResponse({"error": why}, status, {"connection": "close"} if status >= 400 else None)
 
     async def refused(_request: Request, error: Exception) -> Response:
         return said(error.status, error.why)  # type: ignore[attr-defined]
@@ -184,7 +184,7 @@ def _say_errors(app: FastAPI) -> None:
     async def failed(_request: Request, _error: Exception) -> Response:
         return said(500, "the server failed at this; where it was started it says why")
 
-    app.add_exception_handler(Refused, refused)
+    app.add_exception_handler(RefusedError, refused)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(RequestValidationError, unreadable)
     app.add_exception_handler(Exception, failed)

@@ -87,8 +87,8 @@ def _run(desk: Desk, listening: socket.socket, opens: bool) -> None:
             if opens:
                 webbrowser.open(address)
 
-    config = uvicorn.Config(app.create(desk, port), http="h11", log_level="error", access_log=False, server_header=False,
-                            date_header=False, ws="none", limit_concurrency=64, proxy_headers=False,
+    config = uvicorn.Config(app.create(desk, port), http="h11", ws="none", log_level="error", access_log=False,
+                            server_header=False, date_header=False, limit_concurrency=64, proxy_headers=False,
                             timeout_graceful_shutdown=PATIENCE_S)
     with contextlib.suppress(KeyboardInterrupt):  # which uvicorn raises again once it has ended
         Server(config).run(sockets=[listening])

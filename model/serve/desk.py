@@ -20,14 +20,13 @@ from model import cards
 from model.explanation.methods import Explainer
 from model.prediction import rows
 from model.prediction.asked import Asked
-from model.prediction.inputs import Given
 from model.prediction.predictor import Answer, Predictor
 from model.prediction.workers import Workers
 from model.records import Card, Method, Predicted
 from model.report import pages
 from model.serve import edits, uploads
 from model.serve.edits import Edited
-from model.serve.limits import Limits, Refused, Unusable
+from model.serve.limits import Limits, RefusedError, UnusableError
 
 ROCK_SALT = """NaCl
 1.0
@@ -99,13 +98,16 @@ class Desk:
             kept = self._made("POSCAR", ROCK_SALT.encode())
             if self.explainer is not None:
                 cards.card(self.explainer, kept.answer, {one.name: one.faithful for one in self.methods})
-        except (Refused, CancelledError):  # a model that cannot say anything of rock salt, or the server ends already
+        except (RefusedError, CancelledError):  # a model that has no word for rock salt, or the server ends already
             return
         finally:
             self._warm.set()
 
     def crystal(self, name: str, raw: bytes) -> tuple[str, Card]:
-        """A dropped file: its digest, and its card without effects. Raises `Unusable` with what is wrong with it."""
+        """A dropped file: its digest, and its card without effects.
+
+        Raises `UnusableError` with what is wrong with the file.
+        """
         digest = uploads.digest_of(name, raw)
         kept = self._find(digest)
         if kept is None:
@@ -120,11 +122,11 @@ class Desk:
             when.wait()
         (answer,) = self.predictor.answers([made], Asked(), quiet=True)
         if answer.predicted.error is not None:
-            raise Unusable(answer.predicted.error)
+            raise UnusableError(answer.predicted.error)
         return _Kept(answer)
 
     def edited(self, digest: str, rows: Sequence[str]) -> Edited:
-        """The prediction with an edited description. Raises `Refused` for a crystal that is not kept."""
+        """The prediction with an edited description. Raises `RefusedError` for a crystal that is not kept."""
         return edits.edited(self.predictor, self._known(digest).answer, rows)
 
     def explained(self, one: Wanted) -> Card:
@@ -190,7 +192,7 @@ class Desk:
     def _known(self, digest: str | None) -> _Kept:
         kept = self._find(digest or "")
         if kept is None:
-            raise Refused(404, "the server does not keep this crystal any more: drop its file again")
+            raise RefusedError(404, "the server does not keep this crystal any more: drop its file again")
         return kept
 
     def _keep(self, digest: str, kept: _Kept) -> None:

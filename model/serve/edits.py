@@ -9,7 +9,7 @@ from model.prediction.asked import Asked
 from model.prediction.predictor import Answer, Predictor
 from model.prediction.recipe import retold
 from model.records import Predicted
-from model.serve.limits import Refused, Unusable
+from model.serve.limits import RefusedError, UnusableError
 
 MOST_STEPS = 40
 """Changed sentences whose steps are told one by one."""
@@ -48,13 +48,14 @@ def edited(predictor: Predictor, own: Answer, rows: Sequence[str]) -> Edited:
         own: its answer for the crystal with its own description.
         rows: one for each of `own_sentences`, in their order, then sentences that were added.
 
-    Raises `Refused` if there are too few rows, and `Unusable` if the model cannot predict from what is left.
+    Raises `RefusedError` if there are too few rows, and `UnusableError` if the model cannot predict from what is left.
     """
     sentences = own_sentences(own)
     if not sentences:
-        raise Refused(422, "this crystal has no description to edit")
+        raise RefusedError(422, "this crystal has no description to edit")
     if len(rows) < len(sentences):
-        raise Refused(422, f"the description has {len(sentences)} sentences: send as many, blank where one is left out")
+        raise RefusedError(422, f"the description has {len(sentences)} sentences: send as many, blank where one is left "
+                                "out")
     before = [*sentences, *[""] * (len(rows) - len(sentences))]
     changed = [row for row, (old, new) in enumerate(zip(before, rows, strict=True)) if text_of([old]) != text_of([new])]
     if not changed:
@@ -62,7 +63,7 @@ def edited(predictor: Predictor, own: Answer, rows: Sequence[str]) -> Edited:
     text = text_of(rows)
     (answer,) = predictor.answers([own.made], Asked(text=text, contributions=False), quiet=True)
     if answer.predicted.error is not None:
-        raise Unusable(answer.predicted.error)
+        raise UnusableError(answer.predicted.error)
     if len(changed) > MOST_STEPS:
         return Edited(answer.predicted, text, [])
     values = [own.predicted.learned["value"], *_between(predictor, own, before, rows, changed),
@@ -74,7 +75,7 @@ def edited(predictor: Predictor, own: Answer, rows: Sequence[str]) -> Edited:
 def _between(predictor: Predictor, own: Answer, before: Sequence[str], after: Sequence[str],
              changed: Sequence[int]) -> list[float]:
     """Predictions with the first of the changes, the first two, and so on, without that with all."""
-    if len(changed) < 2 or own.structure is None:  # noqa: PLR2004
+    if len(changed) < 2 or own.structure is None:
         return []
     game, now, variants = predictor.game, list(before), []
     for row in changed[:-1]:

@@ -32,7 +32,7 @@ class Limits:
     """Requests of one kind that are in work or wait for it."""
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """A request that is not answered: the status of HTTP, and why in a sentence."""
 
     def __init__(self, status: int, why: str) -> None:
@@ -40,7 +40,7 @@ class Refused(Exception):
         self.status, self.why = status, why
 
 
-class Unusable(Refused):
+class UnusableError(RefusedError):
     """A file or an edited text that no prediction can be made of: the request was right, and this is its answer."""
 
     def __init__(self, why: str) -> None:

@@ -22,7 +22,7 @@ from model.prediction.inputs import Given
 from model.prediction.predictor import Predictor
 from model.serve.app import Lane
 from model.serve.desk import ROCK_SALT, Desk
-from model.serve.limits import Refused
+from model.serve.limits import RefusedError
 from tests.conftest import CRYSTALS
 from tests.model.serve.conftest import JSON, RAW, client_of, desk_of
 from tests.model.small import described, no_text, predicted
@@ -81,11 +81,13 @@ def test_a_file_is_described_once(client: TestClient, desk: Desk) -> None:
 def test_bounds(predictor: Predictor) -> None:
     client = client_of(desk_of(predictor, file_bytes=1000, name_characters=10, text_characters=50, crystals=2))
     post = client.post("/api/crystal?name=a", headers=RAW, content=bytes(1001))
-    assert (post.status_code, post.json()["error"]) == (413, "larger than 0.001 MB: no crystal file that can be used is")
+    assert post.status_code == 413
+    assert post.json() == {"error": "larger than 0.001 MB: no crystal file that can be used is"}
     assert client.post("/api/crystal", headers=RAW, content=b"x").status_code == 422
     long = client.post("/api/crystal", params={"name": "a" * 11}, headers=RAW, content=b"x")
     assert long.json() == {"error": "the name of a file may have 10 characters"}
-    assert ask(client, "edit", {"digest": "a", "rows": ["b" * 51]}, 422) == {"error": "a description may have 50 characters"}
+    long = ask(client, "edit", {"digest": "a", "rows": ["b" * 51]}, 422)
+    assert long == {"error": "a description may have 50 characters"}
     three = [{"name": "a", "error": "x"}] * 3
     assert ask(client, "table.csv", three, 422)["error"] == "between 1 and 2 crystals may be asked for at once"
     assert "cannot be read" in ask(client, "table.csv", [{"name": "a", "path": "/etc"}], 422)["error"]
@@ -118,7 +120,8 @@ def test_an_edit_moves_the_prediction_sentence_by_sentence(client: TestClient, t
     assert none["predicted"]["value"] == pytest.approx(without.value)
     assert none["steps"][-1][0] == 2
     assert sum(step for _, step in none["steps"]) == pytest.approx(without.learned["value"] - own["learned"]["value"])
-    assert ask(client, "edit", {"digest": got["digest"], "rows": ["a."]}, 422)["error"].startswith("the description has 3")
+    few = ask(client, "edit", {"digest": got["digest"], "rows": ["a."]}, 422)
+    assert few == {"error": "the description has 3 sentences: send as many, blank where one is left out"}
 
 
 def test_tables_and_page_are_those_of_predict(client: TestClient, trained: Path) -> None:
@@ -152,7 +155,8 @@ def test_a_crystal_that_is_not_kept_must_come_again(predictor: Predictor, monkey
     drop(client, "POSCAR", ROCK_SALT.encode())
     for what, content in (("edit", {"digest": gone, "rows": []}), ("explanation", [{"name": "a", "digest": gone}]),
                           ("table.csv", [{"name": "a", "digest": gone}]), ("page.html", [{"name": "a"}])):
-        assert ask(client, what, content, 404)["error"].endswith("does not keep this crystal any more: drop its file again")
+        assert ask(client, what, content, 404) == {
+            "error": "the server does not keep this crystal any more: drop its file again"}
 
 
 def test_without_a_description(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,7 +206,7 @@ def test_who_comes_to_a_full_lane_is_told_to_come_again() -> None:
         lane = Lane(1, 2)
         first = [asyncio.create_task(lane.run(go.wait)) for _ in range(2)]
         await asyncio.sleep(0)
-        with pytest.raises(Refused, match="hands full") as refused:
+        with pytest.raises(RefusedError, match="hands full") as refused:
             await lane.run(go.wait)
         go.set()
         return [refused.value.status, *await asyncio.gather(*first), await lane.run(go.is_set)]

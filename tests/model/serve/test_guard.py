@@ -8,8 +8,9 @@ from starlette.testclient import TestClient
 from tests.model.serve.conftest import JSON, PORT, RAW
 
 
-@pytest.mark.parametrize("host", ["evil.example", f"evil.example:{PORT}", "127.0.0.1", "127.0.0.1:80", f"127.0.0.2:{PORT}",
-                                  f"127.0.0.1.evil.example:{PORT}", f"localhost:{PORT}@evil.example", ""])
+@pytest.mark.parametrize("host", ["evil.example", f"evil.example:{PORT}", "127.0.0.1", "127.0.0.1:80",
+                                  f"127.0.0.2:{PORT}", f"127.0.0.1.evil.example:{PORT}",
+                                  f"localhost:{PORT}@evil.example", ""])
 def test_another_name_is_not_answered(client: TestClient, host: str) -> None:
     for answer in (client.get("/", headers={"host": host}),
                    client.post("/api/edit", headers={**JSON, "host": host}, content="{}")):
@@ -34,7 +35,8 @@ def test_another_page_cannot_ask(client: TestClient, origin: str | None) -> None
         assert answer.json() == {"error": "only the page of this server may ask this"}
 
 
-@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""])
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x",
+                                  ""])
 def test_what_a_form_can_send_is_refused(client: TestClient, kind: str) -> None:
     answer = client.post("/api/crystal?name=a.cif", headers={**RAW, "content-type": kind}, content=b"data_x")
     assert answer.status_code == 415

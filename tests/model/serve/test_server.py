@@ -23,9 +23,9 @@ from tests.conftest import CRYSTALS
 from tests.model.report.reader import VIEWS, Page
 
 LOOKS = (Path(__file__).parents[1] / "report" / "looks.js").read_text()
-SEEN = ["h1", ".drop", ".choose", "table.files", ".problem", ".remove", "#download-csv", "#download-page", ".card h2", ".value b",
-        ".stage", ".shapley .step-row", ".told > .head .switch", ".edited-band", ".editor", ".now", ".moved", ".sentence textarea",
-        ".step", ".restore", ".near table"]
+SEEN = ["h1", ".drop", ".choose", "table.files", ".problem", ".remove", "#download-csv", "#download-page", ".card h2",
+        ".value b", ".stage", ".shapley .step-row", ".told > .head .switch", ".edited-band", ".editor", ".now",
+        ".moved", ".sentence textarea", ".step", ".restore", ".near table"]
 SILICON = CRYSTALS / "mp-149.cif"
 Server = tuple[subprocess.Popen[str], str]
 
@@ -185,7 +185,7 @@ def test_drop_read_edit_and_download(page: Page, tmp_path: Path) -> None:
     good, bad = csv.DictReader(files["csv"].open(encoding="utf-8"))
     assert (good["name"], bad["name"]) == ("mp-149.cif", evil)
     assert float(good["difference"]) == pytest.approx(difference["value"])
-    assert bad["error"].startswith("unknown_format: ")
+    assert bad["error"].startswith("unreadable: the file is no CIF")
     assert json.loads(files["json"].read_text())[0]["text"] == edited["text"]
 
     page.run("arguments[0].click()", page.one(".editor-tools .restore"))
