@@ -176,7 +176,7 @@ def _atoms(words: str, atoms_of: Mapping[Place, tuple[int, ...]]) -> tuple[int, 
 def _subject(mentions: Sequence[Unit], text: str, atoms_of: Mapping[Place, tuple[int, ...]]) -> tuple[int, ...]:
     """Atoms of the site that a sentence speaks of first."""
     for one in mentions:
-        if one.kind == "site":
+        if one.kind in ("site", "charge"):  # "Ca(1)", or of texts with charges and no labels "Ca2+"
             words = text[one.start:one.end]
             bare = re.search(rf"(?<![A-Za-z])({_SYMBOL})(?![a-z(])", words)
             return _atoms(words, atoms_of) or (atoms_of.get((bare[1], 0), ()) if bare else ())

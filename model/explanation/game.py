@@ -46,6 +46,13 @@ class Game:
         self.background = background or Background.of(trained)
         self.read = reader(trained)
 
+    def played_by(self, trained: Trained) -> Game:
+        """The same with another model that reads texts in the same way: none is read twice."""
+        game = Game.__new__(Game)
+        game.trained, game.background, game.read = trained, self.background, self.read
+        game.others = self.others
+        return game
+
     @cached_property
     def others(self) -> list[Reading]:
         """The background's descriptions."""
@@ -160,13 +167,21 @@ class Game:
         """`[2, 2, 2, 2]`, v of each coalition; an index is 1 where that player is in it."""
         count = len(self.background)
         coalitions = list(itertools.product((False, True), repeat=len(REGIONS)))
-        variants = [[piece for region, own in enumerate(coalition)
-                     for piece in (text if own else other).of_region(region)]
-                    for coalition in coalitions for other in self.others]
+        variants = [_mixed(text, other, coalition) for coalition in coalitions for other in self.others]
         theirs = [Tokens(one.values.repeat(len(coalitions), 1, 1), one.mask.repeat(len(coalitions), 1))
                   for one in self.others_atoms]
         predicted = self.predict_each([theirs, atoms], variants).reshape(2, len(coalitions), count)
         return predicted.mean(axis=2).reshape((2,) * len(PLAYERS))
+
+
+def _mixed(text: Reading, other: Reading, own: Sequence[bool]) -> list[Piece]:
+    """The regions of a text that are its own (`own`, one for each), with the other regions of another text.
+
+    A text that is whole keeps its order, which counts where a network reads the first words alone.
+    """
+    if len(set(own)) == 1:
+        return list((text if own[0] else other).pieces)
+    return [piece for region, mine in enumerate(own) for piece in (text if mine else other).of_region(region)]
 
 
 def _of(one: Tokens, part: slice, many: int) -> Tokens:

@@ -42,10 +42,16 @@ class WordPiece(Piece):
     kinds: Ints
     values: NDArray[np.float32]
     """`[tokens]` each, as in `model.input.words.Words`."""
+    cuts: dict[int, WordPiece] = field(default_factory=dict, init=False, repr=False)
+    """Its first tokens by their number: cut twice alike, it is the same piece, which is then read once."""
 
     def first(self, most: int) -> WordPiece:
         """Its first tokens; itself where it has no more."""
-        return self if len(self.ids) <= most else self.only(np.arange(most))
+        if len(self.ids) <= most:
+            return self
+        if most not in self.cuts:
+            self.cuts[most] = self.only(np.arange(most))
+        return self.cuts[most]
 
     def only(self, rows: Ints) -> WordPiece:
         """Those of its tokens, in that order."""
@@ -181,8 +187,10 @@ def _edited(piece: WordPiece, changes: Sequence[Change], first: int) -> WordPiec
     parts = []
     gone = np.concatenate([change.unit.rows for change in changes]) - first
     begins = {int(change.unit.rows.min()) - first: change for change in changes}
-    stays = np.setdiff1d(np.arange(len(piece.ids)), gone)
-    edges = [0, *sorted(begins), len(piece.ids)]
+    own = np.ones(len(piece.ids), bool)
+    own[gone] = False
+    stays = np.flatnonzero(own)
+    edges = sorted({0, *begins, len(piece.ids)})
     for start, stop in itertools.pairwise(edges):
         change = begins.get(start)
         if change is not None and change.by is not None:

@@ -18,7 +18,7 @@ from model.explanation.faithfulness import (
     removable,
     shuffled,
 )
-from model.explanation.game import Floats, Game
+from model.explanation.game import Floats
 from model.explanation.methods import METHODS, Explainer
 from model.explanation.synthetic import Synthetic
 from model.explanation.texts import Reading, VectorReading
@@ -63,8 +63,7 @@ def judge(explainer: Explainer, crystals: Sequence[Crystal], synthetic: Syntheti
     """
     unit = "sentence" if any(isinstance(text, VectorReading) for _, text in crystals) else "fact"
     rng = np.random.default_rng(0)
-    others = [Explainer(Game(shuffled(explainer.game.trained, seed), explainer.game.background))
-              for seed in range(SHUFFLES)]
+    others = [Explainer(explainer.game.played_by(shuffled(explainer.game.trained, seed))) for seed in range(SHUFFLES)]
     curves: dict[str, list[tuple[float, float, float, float]]] = defaultdict(list)
     common: dict[str, list[float]] = defaultdict(list)
     for atoms, text in crystals:
