@@ -5,7 +5,7 @@ import sys
 
 if __name__ == "__main__":
     codes = []
-    for name in ("cif", "refresh", "rowstore", "describe", "paraphrase", "embed", "encoders", "loader"):
+    for name in ("cif", "refresh", "rowstore", "describe", "paraphrase", "embed", "encoders", "loader", "predict"):
         try:
             runpy.run_module(f"benchmarks.{name}", run_name="__main__")
         except SystemExit as end:

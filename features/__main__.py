@@ -71,8 +71,11 @@ def describe(table: str, root: Root = Path(), form: Output = Format.table) -> No
     if table not in tables.names(root):
         raise UserError(f"no table '{table}'; there are: {', '.join(tables.names(root)) or 'none yet'}")
     columns = []
+    units = tables.footer(tables.files(root, table)[0]).get("units", {})
     for field in tables.schema(root, table):
-        metadata = field.metadata or {}
+        metadata = dict(field.metadata or {})
+        if units and field.name == "other_properties":
+            metadata[b"unit"] = "; ".join(f"{name}: {unit}" for name, unit in units.items()).encode()
         columns.append({"column": field.name, "type": str(field.type), "unit": metadata.get(b"unit", b"").decode(),
                         "description": metadata.get(b"description", b"").decode()})
     show(pa.Table.from_pylist(columns), form)

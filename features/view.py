@@ -107,7 +107,7 @@ class FeatureView(Generic[S]):
     """Gives the parameters with a note of what they stand for exactly, such as the commit of a hub id. Called once
     before the first row, by the process that starts a run: no other asks a server, and all workers use the same.
     """
-    notes: Callable[[S], Mapping[str, str]] = lambda _params: {}
+    notes: Callable[[S], Mapping[str, Any]] = lambda _params: {}
     """What of the resolved parameters is written into the footers of the table, and is no part of a fingerprint."""
     absent: Callable[[S], str] = lambda _params: ""
     """What a run would fetch before `digest` can be told, in words; empty if all of it is on this machine."""

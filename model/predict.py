@@ -6,7 +6,7 @@ import contextlib
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,6 +47,11 @@ class Outputs:
                 raise UserError(f"{option}: the folder of {path} does not exist")
             if path is not None and path.is_dir():
                 raise UserError(f"{option}: {path} is a folder; name a file")
+
+    @property
+    def tell_contributions(self) -> bool:
+        """Whether anything shows what structure and regions contribute; the table does not."""
+        return self.json or bool(self.csv or self.parquet or self.html)
 
     @contextlib.contextmanager
     def open(self, of: Predictor) -> Iterator[list[Writer]]:
@@ -91,6 +96,7 @@ def predict(given: Sequence[str | Path], root: Path, outputs: Outputs, asked: As
         page = _Page(predictor, outputs.html)
         stack.callback(page.write)
         writers = stack.enter_context(outputs.open(predictor))
+        asked = replace(asked, contributions=outputs.tell_contributions)
         quiet = sys.stdout.isatty() and any(isinstance(one, TableWriter) for one in writers)
         for answer in predictor.answers(started.result(), asked, inputs.total, quiet):
             count += 1

@@ -186,7 +186,7 @@ def test_predict_files_as_the_pipeline_does_and_count_bad_ones(world: World, tmp
     files = " ".join(map(str, [nan, good[0], empty, good[1]]))
     said = world.nightly.shell(f"python -m model predict {files} --json --html {page}", code=2)
     answers, line = json.JSONDecoder().raw_decode(said)
-    assert said[line:].strip().splitlines()[-1].startswith("error: 2 of 4 files could not be used")
+    assert said[line:].strip().splitlines()[-1].startswith("error: 2 of 4 crystals could not be used")
     assert [bool(answer.get("error")) for answer in answers] == [True, False, True, False]
     assert answers[2]["error"].startswith("unreadable")
     rows = catalog.query(world.root, "from predictions join descriptions using (material_id)").to_pylist()

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from features import crystal, formats
 from features.errors import RowError
@@ -80,6 +80,8 @@ SCHEMA = pa.schema([
     column("other_properties", pa.map_(pa.string(), pa.float64()), "numeric properties the source has beyond these"),
 ])
 
+LONGEST_UNIT = 24
+"""Characters of a unit: `10^-6 mm^2/(V s)` has 16."""
 ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}")
 
 
@@ -90,8 +92,24 @@ class MaterialsParams(Section):
     """What becomes of a CIF that contradicts itself, whose sites do not make up its formula, for example: a reject, or
     a row with a flag."""
 
+    units: dict[str, str] = Field(default_factory=dict, json_schema_extra={"runtime": True})
+    """Units of properties of the user's own, such as `hardness: GPa`. They decide no row, and are written into the
+    footers of the table, from where they reach whatever names the property."""
+
     timeout_s: float = Field(default=120.0, gt=0, json_schema_extra={"runtime": True})
     """Longest time for one crystal."""
+
+    @field_validator("units")
+    @classmethod
+    def _units(cls, units: dict[str, str]) -> dict[str, str]:
+        for name, unit in units.items():
+            if name in PROPERTIES:
+                raise ValueError(f"{name} is a property of the Materials Project and in "
+                                 f"{PROPERTIES[name][1] or 'no unit'}; another unit belongs under another name")
+            if not unit.strip() or len(unit) > LONGEST_UNIT or not unit.isprintable():
+                raise ValueError(f"the unit of {name} is a short text, such as GPa, of {LONGEST_UNIT} characters at "
+                                 "most")
+        return {name: unit.strip() for name, unit in sorted(units.items())}
 
 
 @rowwise(SCHEMA)
@@ -145,6 +163,13 @@ def material_row(structure: Any) -> dict[str, Any]:
     }
 
 
+def unit_of(name: str, footer: Mapping[str, Any]) -> str:
+    """Unit of a property; empty if it has none or nobody has said it. `footer`: of a part of the table."""
+    if name in PROPERTIES:
+        return PROPERTIES[name][1] or ""
+    return str(footer.get("units", {}).get(name, ""))
+
+
 VIEW = FeatureView(
     name="materials",
     stage="ingest",
@@ -156,6 +181,7 @@ VIEW = FeatureView(
     compute=compute,
     libraries=("pymatgen-core", "spglib", "gemmi"),
     baselined=("numpy",),
+    notes=lambda params: {"units": params.units} if params.units else {},
     batch_size=32,
     timeout_s=lambda params: params.timeout_s,
     preload=("pymatgen.core", "pymatgen.symmetry.analyzer"),

@@ -187,7 +187,9 @@ def _edited(piece: WordPiece, changes: Sequence[Change], first: int) -> WordPiec
     parts = []
     gone = np.concatenate([change.unit.rows for change in changes]) - first
     begins = {int(change.unit.rows.min()) - first: change for change in changes}
-    stays = np.setdiff1d(np.arange(len(piece.ids)), gone)
+    own = np.ones(len(piece.ids), bool)
+    own[gone] = False
+    stays = np.flatnonzero(own)
     edges = sorted({0, *begins, len(piece.ids)})
     for start, stop in itertools.pairwise(edges):
         change = begins.get(start)

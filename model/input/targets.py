@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from features.errors import UserError
 from features.store import tables
+from features.views import materials
 from features.views.materials import PROPERTIES
 
 
@@ -50,6 +51,11 @@ def read_targets(root: Path, target: str, transform_name: str, also: bool = Fals
             raise UserError(f"train.{where}: log10 needs positive values, but {target} of {wrong[0]} is "
                             f"{labels[wrong[0]]:g} ({len(wrong)} such crystals); use {instead}")
     return dict(zip(labels, transform(np.array(list(labels.values())), transform_name).tolist(), strict=True))
+
+
+def unit_of(root: Path, target: str) -> str:
+    """Unit of a property, for labels; empty if it has none or nobody has said it (`ingest.units`)."""
+    return materials.unit_of(target, tables.footer(tables.files(root, "materials")[0]))
 
 
 def read_further(root: Path, also: Mapping[str, str]) -> list[dict[str, float]]:

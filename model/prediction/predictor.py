@@ -187,7 +187,9 @@ class Predictor:
         fused, by_structure, by_text = (trained.natural(z).numpy() for z in (
             prediction.fused, prediction.structure, prediction.text))
         low, high = trained.calibration.interval(fused, trained.spread(prediction), asked.confidence)
-        learned = {"value": fused[0], "low": low[0], "high": high[0]}
+        learned = {"value": fused[0]}
+        if len(trained.calibration.scores) >= cautions.FEW:
+            learned |= {"low": low[0], "high": high[0]}
         if params.learns("structure"):
             learned["structure_only"] = by_structure[0]
         if params.learns("text") and made.words is not None:

@@ -15,7 +15,6 @@ from features.params import load_section
 from features.paths import Paths
 from features.store.files import write_text
 from features.text_encoder.weights import pick_device
-from features.views.materials import PROPERTIES
 from model import background, blend, checkpoint, neighbours
 from model.checkpoint import Config
 from model.coverage import Coverage
@@ -23,6 +22,7 @@ from model.curves import Curve, mean_curve
 from model.forward import load_splits, predict
 from model.identity import Identity
 from model.input.loader import Dataset
+from model.input.targets import unit_of
 from model.nets.ensemble import Ensemble
 from model.params import MEMBERS, TrainParams
 from model.training.fit import Fitted, deterministic
@@ -79,7 +79,7 @@ def _train(root: Path, params: TrainParams, group: Team, device: torch.device) -
         target_std=fitted[0].std,
         calibration=calibration.to_dict(),
         validation=errors,
-        unit=PROPERTIES.get(params.target, ("", None))[1] or "",
+        unit=unit_of(root, params.target),
         split_sizes={name: len(split) for name, split in splits.items()},
         parameters=sum(p.numel() for p in model.parameters()),
         history=curves,

@@ -50,7 +50,8 @@ def params_of(stage: str, root: Path) -> Section:
     """The parameters that a stage's view gets."""
     view = registry.view_of(stage)
     if stage == "ingest":
-        params: Section = view.params.model_validate({"timeout_s": load_section(root, stage, IngestParams).timeout_s})
+        whole = load_section(root, stage, IngestParams)
+        params: Section = view.params.model_validate({name: getattr(whole, name) for name in view.params.model_fields})
         return params
     return load_section(root, stage, view.params)
 

@@ -3,13 +3,14 @@
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
-from pymatgen.core import Structure
+from pymatgen.core import Lattice, Structure
 
 from features.errors import UserError
 from features.paths import Paths
@@ -19,6 +20,7 @@ from model import checkpoint, inference, neighbours
 from model.input import loader
 from model.input.batch import IMAGES
 from model.neighbours import Neighbourhood
+from model.uncertainty import Calibration
 from tests.conftest import CRYSTALS
 from tests.model.small import described, no_text, predicted
 
@@ -42,13 +44,23 @@ def test_from_python(silicons: Path) -> None:
     assert frame["value"].n_unique() == 1
     assert set(frame["unit"]) == {"GPa"}
     assert set(frame["learned_unit"]) == {"log10(GPa)"}
-    (row,) = predictor.predict(structure, confidence=0.5).to_dicts()
-    assert row["value"] == frame["value"][0] == pytest.approx(10 ** row["learned_value"])
+    assert frame["value"].to_list() == pytest.approx([10 ** value for value in frame["learned_value"]])
+
+
+def test_intervals(silicons: Path) -> None:
+    """None that a handful of crystals made, whatever the confidence; else wider with it."""
+    predictor = inference.load(Paths(silicons).model)
+    assert len(predictor.trained.calibration.scores) < 10
+    assert predictor.predict(SILICON, confidence=0.5)["low"].to_list() == [None]
+    enough = Calibration(0.1, [0.1 * number for number in range(1, 13)])
+    predictor = replace(predictor, trained=replace(predictor.trained, calibration=enough))
+    (row,) = predictor.predict(SILICON, confidence=0.5).to_dicts()
+    assert row["learned_low"] < row["learned_value"] < row["learned_high"]
     assert row["low"] < row["value"] < row["high"]
     assert row["confidence"] == 0.5
-    wider = predictor.predict(structure, confidence=0.6).to_dicts()[0]
-    assert wider["low"] <= row["low"] < row["high"] <= wider["high"]
-    assert frame["low"].null_count() == 3  # four crystals validate no interval of 90 %
+    wider = predictor.predict(SILICON, confidence=0.8).to_dicts()[0]
+    assert wider["low"] < row["low"] < row["high"] < wider["high"]
+    assert predictor.predict(SILICON, confidence=0.99)["low"].to_list() == [None]
 
 
 def test_errors_are_rows(silicons: Path) -> None:
@@ -89,6 +101,7 @@ def test_training_crystals_are_known_and_near(silicons: Path) -> None:
     model = checkpoint.load(silicons)
     around = Neighbourhood.of(model)
     trained_one = next(one for one in training.ids if (CRYSTALS / f"{one}.cif").exists())
+    original = Structure.from_file(CRYSTALS / f"{trained_one}.cif")
     (known,) = predicted(model, CRYSTALS / f"{trained_one}.cif")
     assert known.trained_on == trained_one
     assert known.near_by_structure[0].material_id == trained_one
@@ -100,6 +113,11 @@ def test_training_crystals_are_known_and_near(silicons: Path) -> None:
     for near in known.near_by_structure:
         assert near.value == pytest.approx(rows[near.material_id]["k_vrh"])
         assert near.formula == rows[near.material_id]["reduced_formula"]
+    for strain, expected in ((1.0, trained_one), (1.02, None)):  # rounding to four decimals; another cell
+        (again,) = predicted(model, Structure(
+            Lattice.from_parameters(*np.round(np.array(original.lattice.parameters) * ([strain] * 3 + [1] * 3), 4)),
+            original.species, np.round(original.frac_coords, 4)))
+        assert again.trained_on == expected
     tested = loader.load(silicons, "k_vrh", "log10", IMAGES)["test"].ids[0]
     (new,) = predicted(model, CRYSTALS / f"{tested}.cif")
     assert new.trained_on is None
