@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -105,6 +106,13 @@ def answers(trained: Trained, crystals: Any, every_block: bool = False, **asked:
 def predicted(trained: Trained, crystals: Any, every_block: bool = False, **asked: Any) -> list[Predicted]:
     """The predictions of that."""
     return [answer.predicted for answer in answers(trained, crystals, every_block, **asked)]
+
+
+def cards_of(page: Path) -> list[dict[str, Any]]:
+    """The data of the crystals that a page shows."""
+    (data,) = re.findall(r'<script[^>]* id="data">(.*?)</script>', page.read_text(), re.DOTALL)
+    found: list[dict[str, Any]] = json.loads(data)["cards"]
+    return found
 
 
 def no_text(_units: pa.Table, _params: Any) -> Batch:
