@@ -74,10 +74,11 @@ def judge(explainer: Explainer, crystals: Sequence[Crystal], synthetic: Syntheti
         effects = {method: explainer.effects(method, atoms, text, unit) for method in METHODS}
         for method, scores in against_random(Curves(explainer.game, atoms, units), effects, rng).items():
             curves[method].append(scores)
-        for other in others:
+        for method in METHODS:
             # what an explanation owes to the text alone is the same whatever the atoms are
-            for method in METHODS:
-                common[method].append(in_common(effects[method], other.effects(method, atoms, text, unit)))
+            found = np.array([in_common(effects[method], other.effects(method, atoms, text, unit)) for other in others])
+            there = found[np.isfinite(found)]
+            common[method].append(float(there.mean()) if len(there) else np.nan)
         advance()
     rows = []
     for method in METHODS:
@@ -101,8 +102,9 @@ def _row(method: str, name: str, unit: str, values: Floats, control: float | Non
 
 def _against(method: str, name: str, unit: str, values: Floats, control: Floats) -> dict[str, Any]:
     measured = Measured.of(values - control)
+    there = np.isfinite(values)
     chance = float(np.nanmean(control)) if np.isfinite(control).any() else None
-    return _row(method, name, unit, values, chance, len(values) >= FEWEST and measured.low > 0, measured)
+    return _row(method, name, unit, values, chance, bool(there.sum() >= FEWEST and measured.low > 0), measured)
 
 
 def _collapsed(method: str, unit: str, values: Floats) -> dict[str, Any]:

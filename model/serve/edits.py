@@ -54,8 +54,8 @@ def edited(predictor: Predictor, own: Answer, rows: Sequence[str]) -> Edited:
     if not sentences:
         raise RefusedError(422, "this crystal has no description to edit")
     if len(rows) < len(sentences):
-        raise RefusedError(422, f"the description has {len(sentences)} sentences: send as many, blank where one is left "
-                                "out")
+        raise RefusedError(422, f"the description has {len(sentences)} sentences: send as many, blank where one is "
+                                "left out")
     before = [*sentences, *[""] * (len(rows) - len(sentences))]
     changed = [row for row, (old, new) in enumerate(zip(before, rows, strict=True)) if text_of([old]) != text_of([new])]
     if not changed:

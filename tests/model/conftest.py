@@ -6,8 +6,9 @@ import pytest
 
 from model.evaluation import stage as evaluation
 from model.explain import explain_stage
+from model.explanation import synthetic
 from model.training import train as training
-from tests.model.small import small_project
+from tests.model.small import SMALL_WORDS, small_project
 
 
 @pytest.fixture(scope="session")
@@ -24,4 +25,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     training.train(root)
     evaluation.evaluate(root)
     explain_stage(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that reads words, and its explanations: twelve test crystals, enough for all tests of the methods."""
+    root = small_project(tmp_path_factory.mktemp("told"), ("mp-30",), "tokenize", train={**SMALL_WORDS, "epochs": 1},
+                         split={"test": 0.4}, explain={"crystals": 2, "tested": 5, "aggregated": 6})
+    training.train(root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(synthetic, "EPOCHS", 2)
+        explain_stage(root)
     return root

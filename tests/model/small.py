@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -29,15 +30,22 @@ from tests.conftest import make_project
 SMALL = {"crystalformer": {"dim": 16, "heads": 2, "layers": 1}, "epochs": 4, "batch_size": 8, "warmup_steps": 2}
 
 
-def small_project(root: Path, without_text: tuple[str, ...] = (), **sections: Any) -> Path:
-    """Ingested test crystals, tensors, splits and embeddings of short texts that name formula and system."""
+SMALL_WORDS = {**SMALL, "text": "words", "words": {"dim": 16, "heads": 2}}
+EXPLAIN = {"crystals": 1, "tested": 1, "aggregated": 1}
+"""Each exchanged fact sends a text through the frozen encoder again."""
+
+
+def small_project(root: Path, without_text: tuple[str, ...] = (), read: str = "embed", **sections: Any) -> Path:
+    """Ingested test crystals, tensors, splits and short texts that name formula and system, as embeddings or, with
+    `read` tokenize, as words."""
+    sections["explain"] = {**EXPLAIN, **sections.get("explain", {})}
     make_project(root, train={**SMALL, **sections.pop("train", {})}, **sections)
     for stage in ("ingest", "tensorize", "split"):
         stages.run(stage, root, "serial")
     rows = [_description(row) for row in tables.read(root, "materials").to_pylist()
             if row["material_id"] not in without_text]
     publish(root, "describe", rows)
-    for stage in ("paraphrase", "embed"):
+    for stage in ("paraphrase", read):
         stages.run(stage, root, "serial")
     return root
 
@@ -104,6 +112,13 @@ def briefly(units: pa.Table, _params: Any) -> Batch:
     """A describer that says of each crystal what the small project's descriptions say."""
     rows = [_description(row) for row in units.to_pylist()]
     return Batch(pa.Table.from_pylist(rows, schema=registry.view_of("describe").schema), list(range(len(rows))), {})
+
+
+def cards_of(page: Path) -> list[dict[str, Any]]:
+    """The data of the crystals that a page shows."""
+    (data,) = re.findall(r'<script[^>]* id="data">(.*?)</script>', page.read_text(), re.DOTALL)
+    found: list[dict[str, Any]] = json.loads(data)["cards"]
+    return found
 
 
 def no_text(_units: pa.Table, _params: Any) -> Batch:

@@ -1,7 +1,6 @@
 """What a model has seen, and what `predict` says of crystals beyond it."""
 
 import json
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,13 @@ from features.view import Batch
 from model import checkpoint, coverage
 from model import predict as command
 from model.coverage import Coverage
-from model.explanation import stage as explanation
+from model.explain import explain_stage
 from model.input import loader
 from model.input.batch import IMAGES
 from model.prediction.predictor import Predictor
 from model.training import train
 from tests.conftest import CRYSTALS, set_params
-from tests.model.small import answers, described, no_text, predicted
+from tests.model.small import answers, cards_of, described, no_text, predicted
 
 HELIUM = """data_He
 _cell_length_a 3.57
@@ -141,12 +140,18 @@ def test_explanations_say_it_too(trained: Path, tmp_path: Path, monkeypatch: pyt
     for answer in answers(model, [CRYSTALS / "mp-20928.cif"]):
         written.add(answer)
     written.write()
-    assert "<p>outside the training data: elements never seen: Ru</p>" in page.read_text()
-    explanation.explain_stage(trained)
-    of_crystals = (Paths(trained).results / "explanations.html").read_text().split("<h2>")[1:]
-    said = {text.split("<")[0]: re.findall("outside the training data: (.*?)</p>", text) for text in of_crystals}
+    assert [outside(one) for one in cards_of(page)] == [["elements never seen: Ru"]]
+    set_params(trained, explain={"crystals": 3, "tested": 0, "aggregated": 0})
+    explain_stage(trained)
+    said = {one["predicted"]["name"]: outside(one) for one in cards_of(Paths(trained).results / "explanations.html")}
     assert said == {"mp-20928": ["elements never seen: Ru"], "mp-952": [],
-                    "mp-127": ["density 1.03 g/cm³, seen 1.89 to 19.9; 36.9 Å³ per atom, seen 5.7 to 28.1"]}
+                    "mp-127": ["density 1.03 g/cm³, seen 1.89 to 19.9", "36.9 Å³ per atom, seen 5.7 to 28.1"]}
+
+
+def outside(card: dict[str, Any]) -> list[str]:
+    """What a page warns of."""
+    beyond = "outside the training data: "
+    return [one.removeprefix(beyond) for one in card["predicted"]["warnings"] if one.startswith(beyond)]
 
 
 def test_a_model_without_coverage_is_refused(trained: Path, tmp_path: Path) -> None:

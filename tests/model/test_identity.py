@@ -20,7 +20,7 @@ from features.store import tables
 from model import checkpoint, identity
 from model.checkpoint import Trained
 from model.evaluation import stage as evaluation
-from model.explanation import stage as explanation
+from model.explain import explain_stage
 from model.identity import Identity
 from model.training import fit, train
 from pipelines.engine import stages
@@ -79,7 +79,7 @@ def test_what_a_footer_says(project: Path, monkeypatch: pytest.MonkeyPatch, stag
     before = state_of(project, monkeypatch)
     table = view_of(stage).name
     change_footers(project, table, **{ingredient: OTHER[ingredient]})
-    for consumer in (evaluation.evaluate, explanation.explain_stage):
+    for consumer in (evaluation.evaluate, explain_stage):
         with pytest.raises(UserError, match=f"the model was trained on other tables .{table}: "):
             consumer(project)
     if ingredient == "version" and stage in ("tensorize", "embed"):
@@ -137,7 +137,7 @@ def test_what_a_user_does(project: Path, monkeypatch: pytest.MonkeyPatch, change
     before = state_of(project, monkeypatch)
     change(project)
     assert state_of(project, monkeypatch) != before
-    for consumer in (evaluation.evaluate, explanation.explain_stage):
+    for consumer in (evaluation.evaluate, explain_stage):
         with pytest.raises(UserError, match=f"trained on other tables .{why}.; train again"):
             consumer(project)
 
@@ -154,7 +154,7 @@ def test_the_same_again_is_the_same(project: Path, monkeypatch: pytest.MonkeyPat
         stages.run(stage, project, "serial")
     assert state_of(project, monkeypatch) == before
     evaluation.evaluate(project)
-    explanation.explain_stage(project)
+    explain_stage(project)
 
 
 def test_parts_that_do_not_agree(project: Path) -> None:

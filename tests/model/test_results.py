@@ -1,10 +1,9 @@
-"""What evaluate, explain and predict say with a trained model: errors and controls, changes, files of crystals."""
+"""What evaluate, explain and predict say with a trained model: errors and controls, effects, files of crystals."""
 
 import copy
 import errno
 import json
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,13 @@ from features.errors import UserError
 from features.paths import Paths
 from features.store import tables
 from features.view import Batch
-from model import checkpoint, inference
+from model import checkpoint
+from model.background import Background
 from model.checkpoint import Trained
 from model.evaluation import metrics
+from model.explanation.replacement import DONORS, DONORS_ENCODED
+from model.explanation.texts import VectorPiece, VectorReading
+from model.forward import load_encoder
 from model.input import loader
 from model.input.batch import IMAGES, Text, collate_texts
 from model.nets import fusion
@@ -110,63 +113,75 @@ def test_shuffling_leaves_nobody_his_own_text() -> None:
         assert all(index != given for index, given in enumerate(order))
 
 
-def test_a_change_is_what_the_prediction_loses(trained: Path) -> None:
-    """Every row of an explanation again, by the whole network on a text that really lacks the piece."""
+def test_an_effect_is_what_the_prediction_loses(trained: Path) -> None:
+    """Every row of an explanation again, by the whole network on texts that were written and encoded."""
     model = checkpoint.load(trained)
     rows = tables.read(trained, "attributions").to_pylist()
-    large: set[str] = set()
-    for material_id in {row["material_id"] for row in rows}:
-        large |= compared(trained, model, [row for row in rows if row["material_id"] == material_id])
+    (material_id,) = {row["material_id"] for row in rows}
+    again = Again(trained, model, material_id)
+    full, large = again.value(again.own), set()
+    assert {row["kind"] for row in rows} == {"modality", "region", "sentence", "fact", "token", "atom"}
+    for row in rows:
+        if row["start"] is not None:
+            assert again.own.text[row["start"]:row["end"]] == row["label"]
+        if row["method"] == "replacement":
+            lost = full - np.mean(again.replaced(row))
+            # which texts share a batch of the encoder changes its last digits
+            assert row["effect"] == pytest.approx(lost, abs=2e-5 if row["kind"] == "sentence" else 5e-4), row
+            large |= {row["kind"]} if abs(lost) > 1e-3 else set()
     # what is compared is more than what rounding can do
-    assert large == {"sentence", "region", "token", "modality"}
+    assert large == {"sentence", "fact", "token"}
+    for method, kinds in (("shapley", {"region", "structure"}), ("gradients", {"sentence", "atom"})):
+        mine = [row for row in rows if row["method"] == method and {row["kind"], row["label"]} & kinds]
+        assert mine[0]["reference"] + sum(row["effect"] for row in mine) == pytest.approx(full, abs=1e-4)
+        assert max(abs(row["effect"]) for row in mine) > 1e-3
 
 
-def compared(root: Path, model: Trained, mine: list[dict[str, Any]]) -> set[str]:
-    """Which kinds of rows of one crystal's explanation have a change that rounding cannot make, if all are right."""
-    material_id, large = mine[0]["material_id"], set()
-    (described,) = tables.read(root, "descriptions", ids=[material_id]).to_pylist()
-    tagged = sentences.from_rows(described["sentences"])
-    encoded = inference.load_encoder(model).encode([described["text"]], [tagged])[0]
-    crystal = loader.read_crystals(root, [material_id], IMAGES).batch()
-    regions = np.array([sentences.REGIONS.index(tag.region) for tag in tagged])
+class Again:
+    """One crystal, its text and those of the half of the background that explains, encoded one at a time."""
 
-    def value(keep: Callable[[int], bool] = lambda _: True, token: int | None = None) -> float:
-        """Prediction from the sentences that `keep` names, without one token."""
-        vectors, places = [], []
-        for place in range(len(tagged)):
-            of_sentence = np.flatnonzero(encoded.sentence_of == place)
-            tokens = encoded.tokens[of_sentence[of_sentence != (-1 if token is None else token)]]
-            if keep(place) and len(tokens):
-                vectors.append(tokens.mean(axis=0, dtype=np.float64).astype(np.float16).astype(np.float32))
-                places.append(place)
-        text = Text(np.stack(vectors), regions[places]) if vectors else None
+    def __init__(self, root: Path, model: Trained, material_id: str) -> None:
+        self.model, self.encoder = model, load_encoder(model)
+        (row,) = tables.read(root, "descriptions", ids=[material_id]).to_pylist()
+        texts = Background.of(model).texts
+        self.own, *self.others = (VectorReading.read(one, self.encoder) for one in [row, *texts[:len(texts) // 2]])
+        self.crystal = loader.read_crystals(root, [material_id], IMAGES).batch()
+
+    def value(self, reading: VectorReading) -> float:
+        """The prediction with a text."""
+        return self.of_vectors([piece.vector for piece in pieces_of(reading)],
+                               [piece.region for piece in reading.pieces])
+
+    def of_vectors(self, vectors: list[Any], regions: list[int]) -> float:
         with torch.no_grad():
-            prediction = model.net(crystal, collate_texts([text], encoded.tokens.shape[1]))
-        return float(model.natural(prediction.fused)[0])
+            fused = self.model.net(self.crystal, collate_texts(
+                [Text(np.stack(vectors), np.array(regions))], self.model.config.text_dim)).fused
+        return float(self.model.natural(fused)[0])
 
-    full = value()
-    for row in mine:
-        index = row["index"]
-        without = {"sentence": lambda i=index: value(lambda place: place != i),
-                   "region": lambda i=index: value(lambda place: regions[place] != i),
-                   "token": lambda i=index: value(token=i),
-                   "modality": lambda i=index: value(lambda _: False) if i == 1 else np.nan}[row["kind"]]()
-        if not np.isnan(without):
-            assert row["change"] == pytest.approx(full - without, abs=2e-5), row
-            if abs(row["change"]) > 1e-4:
-                large.add(row["kind"])
-    for kind in ("sentence", "token"):
-        pieces = [row for row in mine if row["kind"] == kind]
-        assert sum(row["attention"] for row in pieces) == pytest.approx(1.0, abs=1e-5)
-        assert all(described["text"][row["start"]:row["end"]] == row["label"] for row in pieces)
-    return large
+    def replaced(self, row: dict[str, Any]) -> list[float]:
+        """The predictions with another's sentence, fact or mention in its place; two others' of the latter."""
+        number, regions = row["index"], [piece.region for piece in self.own.pieces]
+        if row["kind"] == "sentence":
+            same = [[piece for piece in pieces_of(other) if piece.region == regions[number]] for other in self.others]
+            vectors = [piece.vector for piece in pieces_of(self.own)]
+            return [self.of_vectors([*vectors[:number], some[number % len(some)].vector, *vectors[number + 1:]], regions)
+                    for some in same if some][:DONORS]
+        name = "facts" if row["kind"] == "fact" else "mentions"
+        unit = getattr(self.own.parsed, name)[number]
+        values = []
+        for other in self.others:
+            alike = [one for one in getattr(other.parsed, name) if one.kind == unit.kind]
+            if alike and len(values) < DONORS_ENCODED:
+                donor = alike[number % len(alike)]
+                words = other.text[donor.start:donor.end]
+                text = self.own.text[:unit.start] + words + self.own.text[unit.end:]
+                values.append(self.value(VectorReading.read(
+                    {"text": text, "sentences": sentences.to_rows(sentences.tag(text)), "mineral": None}, self.encoder)))
+        return values
 
 
-def test_explanations_are_one_page_without_outside_references(trained: Path) -> None:
-    page = (Paths(trained).results / "explanations.html").read_text()
-    assert "<script" not in page
-    assert "src=" not in page
-    assert "http" not in page
+def pieces_of(reading: VectorReading) -> list[VectorPiece]:
+    return [piece for piece in reading.pieces if isinstance(piece, VectorPiece)]
 
 
 def test_a_prediction_from_a_file_is_the_one_of_the_pipeline(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,23 +10,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from model.explanation.variants import reader
 
 from features.errors import UserError
 from features.paths import Paths
 from features.store import tables
 from features.view import Batch
-from model import checkpoint
+from model import cards, checkpoint
 from model.evaluation import stage as evaluation
-from model.explanation import stage as explanation
-from model.explanation.methods import explain
+from model.explain import explain_stage
+from model.explanation.game import Game
+from model.explanation.methods import Explainer
 from model.input import loader, targets
 from model.input.batch import IMAGES
 from model.input.loader import Dataset
 from model.training import fit, train
 from pipelines.engine import stages
 from tests.conftest import CRYSTALS, set_params
-from tests.model.small import SMALL, answers, described, no_text, predicted, small_project
+from tests.model.small import SMALL, answers, cards_of, described, no_text, predicted, small_project
 
 
 def weights(root: Path) -> str:
@@ -64,17 +64,22 @@ def test_a_model_that_reads_words(trained: Path, tmp_path: Path) -> None:
     train.train(root)
     assert weights(root) == before
     evaluation.evaluate(root)
-    explanation.explain_stage(root)
+    explain_stage(root)
     rows = tables.read(root, "attributions").to_pylist()
     texts = {row["material_id"]: row["text"] for row in tables.read(root, "descriptions").to_pylist()}
     predicted = {row["material_id"]: row["y_fused"] for row in tables.read(root, "predictions").to_pylist()}
-    page = (Paths(root).results / "explanations.html").read_text()
+    drawn = {one["predicted"]["name"]: one for one in cards_of(Paths(root).results / "explanations.html")}
+    assert set(drawn) == {row["material_id"] for row in rows}
     for material_id in {row["material_id"] for row in rows}:
         mine = [row for row in rows if row["material_id"] == material_id]
-        assert {row["kind"] for row in mine} == {"modality", "region", "sentence", "token"}
+        assert {row["kind"] for row in mine} == {"modality", "region", "sentence", "fact", "token", "atom"}
         assert all(texts[material_id][row["start"]:row["end"]] == row["label"] for row in mine if row["end"])
-        assert sum(row["attention"] for row in mine if row["kind"] == "sentence") == pytest.approx(1.0, abs=1e-5)
-        assert f"predicted {predicted[material_id]:.4f}" in page
+        shares = [row for row in mine if row["kind"] == "region" or row["label"] == "structure"]
+        assert shares[0]["reference"] + sum(row["effect"] for row in shares) == pytest.approx(predicted[material_id],
+                                                                                            abs=1e-4)
+        assert drawn[material_id]["predicted"]["learned"]["value"] == pytest.approx(predicted[material_id], abs=1e-5)
+    attention = [row for row in tables.read(root, "attention").to_pylist() if row["layer"] == row["head"] == 0]
+    assert sum(row["weight"] for row in attention) == pytest.approx(1.0, abs=1e-5)
     assert "six equivalent" in {" ".join(row["label"].split()[:2]) for row in rows if row["kind"] == "token"}
     assert "mae_shuffled_text" in json.loads((Paths(root).results / "metrics.json").read_text())["test"]
     assert set(checkpoint.load(root).identity.tables) == {"ingest", "split", "tensorize", "describe", "tokenize"}
@@ -96,9 +101,10 @@ def test_words_of_a_file_are_those_of_the_table(trained: Path, tmp_path: Path, m
     assert result.text_only == pytest.approx(10 ** row["y_text_only"], rel=1e-5)
     assert answer.structure is not None
     assert answer.made.description is not None
-    explained = explain(model, "mp-149", answer.structure, reader(model)(answer.made.description), None, "")
-    assert explained.predicted == pytest.approx(row["y_fused"], rel=1e-5)
-    assert "six equivalent Si(1)" in {piece["label"] for piece in explained.rows}
+    card = cards.card(Explainer(Game(model)), answer, {})
+    shares = [one for one in card.effects if one["kind"] == "region" or one["label"] == "structure"]
+    assert shares[0]["reference"] + sum(one["effect"] for one in shares) == pytest.approx(row["y_fused"], rel=1e-4)
+    assert "six equivalent Si(1)" in {one["label"] for one in card.effects}
     described(monkeypatch, no_text)
     assert "no text" in predicted(model, [CRYSTALS / "mp-149.cif"])[0].warnings[-1]
 
@@ -129,7 +135,7 @@ def test_a_model_without_text(trained: Path, tmp_path: Path) -> None:
     shutil.rmtree(Paths(root).table("text_embeddings"))
     train.train(root)
     evaluation.evaluate(root)
-    explanation.explain_stage(root)
+    explain_stage(root)
     assert len(tables.read(root, "attributions")) == 0
     test = json.loads((Paths(root).results / "metrics.json").read_text())["test"]
     assert set(test) == {"mae", "mae_low", "mae_high"}

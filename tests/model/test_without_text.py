@@ -15,7 +15,7 @@ from features.store import tables
 from model import checkpoint
 from model.evaluation import stage as evaluation
 from model.evaluation.metrics import predict_all
-from model.explanation import stage as explanation
+from model.explain import explain_stage
 from model.inference import load_splits
 from model.params import TrainParams
 from model.training import fit, train
@@ -46,10 +46,10 @@ def test_a_model_that_cannot_predict_without_text_refuses(tmp_path: Path, monkey
     root = small_project(tmp_path, train={**NEVER_DROPPED, "loss": {"structure": 0.0}})
     train.train(root)
     evaluation.evaluate(root)
-    explanation.explain_stage(root)  # what would remain without the text is left out
-    changes = tables.read(root, "attributions").to_pylist()
-    assert "text" not in {row["label"] for row in changes if row["kind"] == "modality"}
-    assert all(np.isfinite(row["change"]) for row in changes)
+    explain_stage(root)  # nothing is left out of a text for good, so all is predicted
+    effects = tables.read(root, "attributions").to_pylist()
+    assert {row["label"] for row in effects if row["kind"] == "modality"} == {"structure", "text"}
+    assert all(np.isfinite(row["effect"]) for row in effects)
     described(monkeypatch, no_text)
     (result,) = predicted(checkpoint.load(root), [CRYSTALS / "mp-149.cif"])
     assert result.value is None

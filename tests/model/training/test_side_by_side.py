@@ -13,7 +13,7 @@ from features.paths import Paths
 from features.store import tables
 from model import checkpoint
 from model.evaluation import stage as evaluation
-from model.explanation import stage as explanation
+from model.explain import explain_stage
 from model.forward import load_splits, predict
 from model.training import fit, train
 from tests.conftest import set_params
@@ -97,7 +97,8 @@ def test_every_stage_reads_them(trained: Path) -> None:
     assert without["y_fused"] == pytest.approx(without["y_structure_only"], abs=1e-6)
     assert without["y_text_only"] is None
     assert all(row["y_low"] < row["y_fused"] < row["y_high"] for row in rows)
-    explanation.explain_stage(trained)
-    changes = tables.read(trained, "attributions").to_pylist()
-    assert {row["label"] for row in changes if row["kind"] == "modality"} == {"structure", "text"}
-    assert all(np.isfinite(row["change"]) for row in changes)
+    explain_stage(trained)
+    effects = tables.read(trained, "attributions").to_pylist()
+    assert {row["label"] for row in effects if row["kind"] == "modality"} == {"structure", "text"}
+    assert {row["kind"] for row in effects} == {"modality", "region", "sentence", "fact", "token", "atom"}
+    assert all(np.isfinite(row["effect"]) for row in effects)
