@@ -19,7 +19,8 @@ METHODS_FILE = "methods.json"
 UNTESTED = "not tested for this model: `python -m model explain` tests it"
 
 
-def card(explainer: Explainer, answer: Answer, faithful: Mapping[str, bool | None], true: float | None = None) -> Card:
+def card(explainer: Explainer, answer: Answer, faithful: Mapping[str, bool | None], true: float | None = None,
+         work: int | None = None) -> Card:
     """The card of one answer that has a prediction.
 
     Args:
@@ -27,13 +28,14 @@ def card(explainer: Explainer, answer: Answer, faithful: Mapping[str, bool | Non
         answer: what is said of the crystal.
         faithful: by method, whether it passed its tests.
         true: value of the property in its own unit, if anybody knows it.
+        work: how long it may take, as of `model.explanation.methods.donors_within`; None: as long as it takes.
     """
     bare = outline(explainer, answer, true)
     made, structure = answer.made, answer.structure
     if made.description is None or structure is None:
         return bare
     text = explainer.game.read(made.description)
-    return replace(bare, effects=explainer.rows(made.name, structure, text, faithful),
+    return replace(bare, effects=explainer.rows(made.name, structure, text, faithful, work),
                    attention=attention.rows(explainer.game, made.name, explainer.game.atoms(structure), text))
 
 

@@ -13,13 +13,17 @@ from model.explanation.facts import Unit
 from model.explanation.game import PLAYERS, Floats, Game
 from model.explanation.gradients import Integrated
 from model.explanation.replacement import Effects
-from model.explanation.texts import Reading
+from model.explanation.texts import Reading, VectorReading
 from model.input.batch import StructureBatch
 from model.nets.fusion import Tokens
 
 SYMBOLS = list(ATOMIC_NUMBERS)
 METHODS = ("replacement", "gradients")
 """Those that must be tested. Shapley values need no test."""
+FEWEST = 2
+"""Donors where time is short."""
+ENCODING = 50_000
+"""Work that a sentence is for the frozen encoder."""
 SAYS = {
     "shapley": "Shapley value: structure and regions, each replaced by those of {crystals} training crystals, in every "
                "order; together they are the prediction minus the mean prediction for these crystals.",
@@ -47,13 +51,13 @@ class Explainer:
 
     def _replaced(self, atoms: Sequence[Tokens], text: Reading, unit: str, most: int = replacement.DONORS) -> Effects:
         if unit == "sentence":
-            return replacement.of_sentences(self.game, atoms, text)
+            return replacement.of_sentences(self.game, atoms, text, most)
         name = "facts" if unit == "fact" else "mentions"
         return replacement.of_units(self.game, atoms, text, getattr(text.parsed, name), name, most)
 
     def rows(self, material_id: str, crystal: StructureBatch, text: Reading,
-             faithful: Mapping[str, bool | None]) -> list[dict[str, Any]]:
-        """Rows of `model.records.ATTRIBUTIONS` for one crystal; `faithful` by method."""
+             faithful: Mapping[str, bool | None], work: int | None = None) -> list[dict[str, Any]]:
+        """Rows of `model.records.ATTRIBUTIONS` for one crystal; `faithful` by method, `work` as of `donors_within`."""
         atoms = self.game.atoms(crystal)
         predicted = float(self.game.predict(atoms, [text.pieces])[0])
         rows: list[dict[str, Any]] = []
@@ -79,9 +83,11 @@ class Explainer:
                                "start": one.start, "end": one.end} for number, one in enumerate(text.tagged)],
                  "fact": [_of_unit(text, unit) for unit in text.parsed.facts],
                  "token": [_of_unit(text, unit) for unit in text.parsed.mentions]}
+        donors = donors_within(text, work)
         for unit, names in named.items():
-            made = self._replaced(atoms, text, unit)
-            add("replacement", unit, names, made.effect, None, made.spread)
+            if donors[unit]:
+                made = self._replaced(atoms, text, unit, donors[unit])
+                add("replacement", unit, names, made.effect, None, made.spread)
         gradients = self.integrated.explain(atoms, text)
         start = predicted - float(gradients.text.sum() + gradients.atoms.sum())
         for unit, values in (("sentence", gradients.of_sentences(text)),
@@ -91,6 +97,28 @@ class Explainer:
         of_atoms, values = _orbits(crystal, gradients.atoms)
         add("gradients", "atom", of_atoms, values, start)
         return rows
+
+
+def donors_within(text: Reading, work: int | None) -> dict[str, int]:
+    """How many other crystals facts, sentences and tokens are each replaced from, by these names; 0 leaves them out.
+
+    The time of a replacement grows with the square of the number of sentences, so that one low-symmetry crystal, of
+    which each atom has sentences of its own, may take minutes. `work` bounds the replacements times that square; None
+    does not. Fewer than `FEWEST` say nothing of a mean or its spread.
+    """
+    sizes = {"fact": len(text.parsed.facts), "sentence": len(text.pieces), "token": len(text.parsed.mentions)}
+    encoded = isinstance(text, VectorReading)
+    most = dict.fromkeys(sizes, replacement.DONORS_ENCODED if encoded else replacement.DONORS)
+    most["sentence"] = replacement.DONORS
+    if work is None:
+        return most
+    pieces, result = max(1, len(text.pieces)), {}
+    left = work // (pieces ** 2 + ENCODING * pieces * encoded)
+    for place, (unit, size) in enumerate(sizes.items()):
+        wanted = min(most[unit], max(FEWEST, left // (len(sizes) - place) // max(1, size)))
+        result[unit] = wanted if wanted * size <= left else 0
+        left -= result[unit] * size
+    return result
 
 
 _NOTHING: dict[str, Any] = dict.fromkeys(("fact", "sentence", "region", "start", "end", "atoms"))

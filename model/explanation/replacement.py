@@ -43,12 +43,12 @@ def of_units(game: Game, atoms: Sequence[Tokens], text: Reading, units: Sequence
     return _effects(game, atoms, text, text.variants(changes), donors)
 
 
-def of_sentences(game: Game, atoms: Sequence[Tokens], text: Reading) -> Effects:
-    """Effects of sentences, each replaced by one of the same region of other crystals."""
+def of_sentences(game: Game, atoms: Sequence[Tokens], text: Reading, most: int = DONORS) -> Effects:
+    """Effects of sentences, each replaced by one of the same region of other crystals; `most`: donors at most."""
     donors, variants = [], []
     for number, piece in enumerate(text.pieces):
         mine = [same[number % len(same)] for other in game.explaining
-                if (same := other.of_region(piece.region))][:DONORS]
+                if (same := other.of_region(piece.region))][:most]
         donors.append(mine)
         variants += [[*text.pieces[:number], donor, *text.pieces[number + 1:]] for donor in mine] \
             or [[*text.pieces[:number], *text.pieces[number + 1:]]]

@@ -94,7 +94,8 @@ def create(desk: Desk, port: int) -> FastAPI:
     @app.post("/api/explanation")
     async def explanation(request: Request) -> Response:
         (line,) = await lines(request, 1)
-        return _json({"card": asdict(await explaining.run(desk.explained, line))})
+        card = await explaining.run(desk.explained, line)
+        return _json({"card": asdict(card), "shortened": await small.run(desk.shortened, line)})
 
     @app.post("/api/edit")
     async def edit(request: Request) -> Response:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from model import cards
-from model.explanation.methods import Explainer
+from model.explanation.methods import Explainer, donors_within
 from model.prediction import rows
 from model.prediction.asked import Asked
 from model.prediction.predictor import Answer, Predictor
@@ -136,13 +136,26 @@ class Desk:
             if self.explainer is None:
                 return _labelled(cards.outline(None, kept.answer), one.name)
             faithful = {method.name: method.faithful for method in self.methods}
+            work = self.limits.explanation_work
             if one.rows is not None:
                 text = edits.edited(self.predictor, kept.answer, one.rows).text
                 (answer,) = self.predictor.answers([kept.answer.made], Asked(text=text), quiet=True)
-                return _labelled(cards.card(self.explainer, answer, faithful), one.name)
+                return _labelled(cards.card(self.explainer, answer, faithful, work=work), one.name)
             if kept.explained is None:
-                kept.explained = cards.card(self.explainer, kept.answer, faithful)
+                kept.explained = cards.card(self.explainer, kept.answer, faithful, work=work)
             return _labelled(kept.explained, one.name)
+
+    def shortened(self, one: Wanted) -> str:
+        """What an explanation leaves out so as not to take minutes, in words; empty if nothing."""
+        description = self._known(one.digest).answer.made.description
+        if self.explainer is None or description is None:
+            return ""
+        text = self.explainer.game.read(description)
+        most, donors = (donors_within(text, work) for work in (None, self.limits.explanation_work))
+        fewer = [f"effects of {unit}s by replacement are means over {count} other crystals, not {most[unit]}"
+                 if count else f"replacement of {unit}s is left out"
+                 for unit, count in donors.items() if count < most[unit]]
+        return f"The description is long, so to be quick {' and '.join(fewer)}." if fewer else ""
 
     def predicted(self, wanted: Sequence[Wanted]) -> list[Predicted]:
         """All of these, as tables have them."""

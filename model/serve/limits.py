@@ -28,6 +28,8 @@ class Limits:
     """For the features of one crystal."""
     worker_bytes: int = 6 * GB
     """Address space of a process that describes."""
+    explanation_work: int = 50_000_000
+    """Of replacements (`model.explanation.methods.donors_within`): some 10 s of one core for the largest crystals."""
     waiting: int = 16
     """Requests of one kind that are in work or wait for it."""
 

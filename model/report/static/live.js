@@ -94,8 +94,9 @@ function fail(entry, error) {
 
 async function explain(entry) {
   try {
-    const { card } = await contentOf(await askAgain(entry, "/api/explanation", () => [{ name: entry.name, digest: entry.digest }]));
+    const { card, shortened } = await contentOf(await askAgain(entry, "/api/explanation", () => [{ name: entry.name, digest: entry.digest }]));
     entry.card = card;
+    entry.shortened = shortened;
     entry.explained = true;
   } catch (error) {
     entry.explained = true; // once is enough: the prediction stands
@@ -186,6 +187,7 @@ function open(entry, byHand) {
   const view = renderCard(entry.card, pageNow());
   shown = { entry, view, editor: null };
   if (!entry.explained) view.root.querySelector(".told .head")?.after(h("p", { class: "explaining", role: "status" }, "The explanation is being computed …"));
+  if (entry.shortened) view.root.querySelector(".told .head")?.after(h("p", { class: "note shortened" }, entry.shortened));
   if (entry.unexplained) view.root.querySelector(".told .head")?.after(h("p", { class: "call" }, `There is no explanation: ${entry.unexplained}`));
   place("card").replaceChildren(view.root);
   view.start();

@@ -11,6 +11,7 @@ from model.explanation import methods
 from model.explanation.game import PLAYERS, Game
 from model.explanation.gradients import Integrated
 from model.explanation.methods import METHODS, SAYS, Explainer
+from model.explanation.replacement import DONORS
 from model.explanation.texts import Reading, WordReading
 from model.records import ATTRIBUTIONS
 from tests.features.texts import SRTIO3
@@ -115,3 +116,23 @@ def test_each_method_says_what_it_is() -> None:
     assert set(SAYS) == {"shapley", *METHODS}
     assert methods.SYMBOLS[13] == "Si"
     assert READ["SrTiO3"].text == SRTIO3
+
+
+def test_work_is_bounded_by_fewer_donors(structures: dict[str, Any]) -> None:
+    sizes = {"fact": len(TEXT.parsed.facts), "sentence": len(TEXT.pieces), "token": len(TEXT.parsed.mentions)}
+    assert set(methods.donors_within(TEXT, None).values()) == {DONORS}
+    for work in (*range(0, 60_000, 500), 10**9):
+        donors = methods.donors_within(TEXT, work)
+        assert sum(donors[unit] * size for unit, size in sizes.items()) * len(TEXT.pieces) ** 2 <= work
+        assert set(donors.values()) <= {0, *range(methods.FEWEST, DONORS + 1)}
+    assert set(methods.donors_within(TEXT, 10**9).values()) == {DONORS}
+    assert set(methods.donors_within(TEXT, 10).values()) == {0}
+    explainer = Explainer(game(structures, "cross_attention"))
+    work = 2 * (sizes["fact"] + sizes["sentence"]) * len(TEXT.pieces) ** 2
+    assert methods.donors_within(TEXT, work) == {"fact": 2, "sentence": 2, "token": 0}
+    rows = explainer.rows("mp-5229", crystal(structures), TEXT, FAITHFUL, work)
+    assert [len(of(rows, "replacement", unit)) for unit in sizes] == [sizes["fact"], sizes["sentence"], 0]
+    assert len(of(rows, "gradients", "token")) == sizes["token"]
+    atoms = explainer.game.atoms(crystal(structures))
+    assert [one["effect"] for one in of(rows, "replacement", "fact")] == pytest.approx(
+        explainer.effects("replacement", atoms, TEXT, most=2).tolist())

@@ -25,7 +25,7 @@ from model.serve.desk import ROCK_SALT, Desk
 from model.serve.limits import RefusedError
 from tests.conftest import CRYSTALS
 from tests.model.serve.conftest import JSON, RAW, client_of, desk_of
-from tests.model.small import described, no_text, predicted
+from tests.model.small import briefly, described, no_text, predicted
 
 SILICON = CRYSTALS / "mp-149.cif"
 
@@ -56,7 +56,9 @@ def test_a_crystal_is_answered_as_predict_does(client: TestClient, trained: Path
     assert card["predicted"]["near_by_structure"]
     assert len(card["shape"]["elements"]) == 2
     assert card["effects"] == []
-    explained = ask(client, "explanation", [{"name": name, "digest": got["digest"]}])["card"]
+    answer = ask(client, "explanation", [{"name": name, "digest": got["digest"]}])
+    explained = answer["card"]
+    assert answer["shortened"] == ""
     assert explained["predicted"] == card["predicted"]
     shapley = [row for row in explained["effects"] if row["method"] == "shapley" and row["kind"] == "modality"]
     assert sum(row["effect"] for row in shapley) + shapley[0]["reference"] == pytest.approx(
@@ -179,6 +181,16 @@ def test_a_model_without_text(predictor: Predictor, trained: Path) -> None:
     assert got["card"]["predicted"]["value"] == pytest.approx(expected.value)
     assert ask(client, "explanation", [{"name": "a", "digest": got["digest"]}])["card"]["effects"] == []
     assert '"methods":[]' in ask(client, "page.html", [{"name": "a", "digest": got["digest"]}])
+
+
+def test_a_long_description_is_explained_in_short(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    described(monkeypatch, briefly)
+    client = client_of(desk_of(predictor, explanation_work=0))
+    got = drop(client, "a.cif", SILICON.read_bytes())
+    answer = ask(client, "explanation", [{"name": "a", "digest": got["digest"]}])
+    assert answer["shortened"] == ("The description is long, so to be quick replacement of facts is left out and "
+                                   "replacement of sentences is left out and replacement of tokens is left out.")
+    assert {row["method"] for row in answer["card"]["effects"]} == {"shapley", "gradients"}
 
 
 def test_small_requests_do_not_wait_for_large_ones(client: TestClient, desk: Desk) -> None:
