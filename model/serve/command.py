@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from features.errors import UserError
 from features.paths import Paths
+from model.header import MODEL
 from model.prediction.recipe import Recipe
 from model.prediction.workers import Workers, cores
 from model.serve.limits import Limits
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from model.serve.desk import Desk
 
 HOST = "127.0.0.1"
-MODEL = "model.safetensors"
 MOST_WORKERS = 8
 PATIENCE_S = 2
 """For answers that are on their way when the server is told to end."""

@@ -74,7 +74,9 @@ def client_of(desk: Desk) -> TestClient:
 
 @pytest.fixture(scope="session")
 def server(trained: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The real command with the real describer: its process and address. It must end by itself when it is told to."""
+    """The real command with the real describer: its process and address. It ends when it is told to, and has written
+    nothing."""
+    before = _files(trained)
     process = subprocess.Popen([sys.executable, "-m", "model", "serve", "--root", str(trained), "--port", "0"],
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=trained,
                                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
@@ -87,3 +89,8 @@ def server(trained: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (0, "", "")
+    assert _files(trained) == before
+
+
+def _files(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
