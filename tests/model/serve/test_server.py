@@ -104,15 +104,20 @@ def test_it_listens_on_this_machine_alone(server: Server) -> None:
 
 @pytest.fixture
 def page(browser: webdriver.Chrome, server: Server, tmp_path: Path) -> Iterator[Page]:
-    """The open page. Afterwards no script has failed, and nobody but the server was asked."""
+    """The open page, which must have been `alone` when it is left."""
     browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
     opened = Page(browser)
     opened.open(f"{server[1]}/")
     yield opened
-    assert opened.complaints() == []
-    assert {one.split("/")[2] if one.startswith("http") else one.split(":")[0] for one in opened.requests()} <= {
-        server[1].removeprefix("http://"), "data", "about", "blob"}
+    alone(opened, server)
     browser.get("about:blank")
+
+
+def alone(page: Page, server: Server, *others: str) -> None:
+    """No script has failed, and nobody but the server was asked."""
+    assert page.complaints() == []
+    asked = {one.split("/")[2] if one.startswith("http") else one.split(":")[0] for one in page.requests()}
+    assert asked - {"data", "about", "blob"} <= {server[1].removeprefix("http://"), *others}
 
 
 def drop(page: Page, *files: tuple[str, str]) -> None:
@@ -137,7 +142,7 @@ def write(page: Page, row: int, *keys: str) -> None:
     area.send_keys(*keys)
 
 
-def test_drop_read_edit_and_download(page: Page, tmp_path: Path) -> None:
+def test_drop_read_edit_and_download(page: Page, server: Server, tmp_path: Path) -> None:
     evil = "<img src=x onerror=alert(1)>.cif"
     drop(page, ("mp-149.cif", SILICON.read_text()), (evil, "no crystal"))
     wait(page, ".card h2")
@@ -192,9 +197,11 @@ def test_drop_read_edit_and_download(page: Page, tmp_path: Path) -> None:
     page.wait(lambda: not page.all(".step"))
     assert page.one(".now").text == own
     assert "edited" not in page.one("tr.predicted").text
+    alone(page, server)
     page.open(files["html"])
     assert page.one(".what-if").text.startswith("What if")
     assert page.one(".card h2").text.startswith("Si")
+    alone(page, server, "file")
 
 
 def test_many_files_by_the_button_and_their_removal(page: Page) -> None:
