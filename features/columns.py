@@ -19,8 +19,6 @@ from features.errors import RowError, UserError
 from features.progress import say
 
 ID = "material_id"
-SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl")
-"""Ends of the names of such files."""
 STRUCTURES = ("cif", "structure", "poscar")
 """Names of the column with the structures; of several the first counts that has a value in a row."""
 SEPARATORS = (",", ";", "\t")

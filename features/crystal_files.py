@@ -18,6 +18,8 @@ SUFFIXES: Mapping[str, str] = {".cif": "cif", ".mcif": "cif", ".vasp": "poscar",
 PACKED = ".gz"
 TAKEN = "*.cif, *.mcif, *.vasp, *.poscar, POSCAR*, CONTCAR*, *.xyz, *.extxyz or *.json, also packed as .gz"
 """All of it, for people."""
+TABLES = (".parquet", ".csv", ".tsv", ".jsonl")
+"""Ends of the names of tables of crystals (`features.columns`)."""
 LEFT_BY_SYSTEMS = ("__MACOSX",)
 VASP_NAMES = ("poscar", "contcar")
 """Beginnings of names by which VASP knows its files of structures, whatever follows."""

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from features.errors import run_cli
+from features.paths import Paths
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                   help="Train the model on the feature tables, and predict with it.")
@@ -73,6 +74,10 @@ def predict(
     timeout: Annotated[float, typer.Option(help="Longest time for the features of one crystal, s.")] = 300.0,
 ) -> None:
     """Predict the trained property for crystals. If one cannot be used, the others are predicted: exit code 2."""
+    from model.header import MODEL
+    from model.prediction.early import begin
+
+    begin(Paths(root).model / MODEL)
     from model import predict as command
     from model.prediction.asked import Asked
 

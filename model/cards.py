@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from model.checkpoint import Trained
@@ -32,13 +32,15 @@ def card(explainer: Explainer, answer: Answer, faithful: Mapping[str, bool | Non
     if structure is None or made.structure is None:
         raise ValueError(f"{made.name} has no prediction to explain")
     description = made.description
+    file, mark, block = made.name.partition("#")  # a page may be sent on, and says nothing of its maker's folders
+    predicted = replace(answer.predicted, name=Path(file).name + mark + block)
     shape = shape_of(made.structure.to_pylist()[0], description["sites"] if description else None)
     if description is None:
-        return Card(answer.predicted, true, shape, [], [], [])
+        return Card(predicted, true, shape, [], [], [])
     text = explainer.game.read(description)
     atoms = explainer.game.atoms(structure)
     return Card(
-        answer.predicted, true, shape,
+        predicted, true, shape,
         sentences=[(one.start, one.end, one.region) for one in text.tagged],
         facts=[Fact(one.start, one.end, one.kind, one.sentence, one.atoms) for one in text.parsed.facts],
         effects=explainer.rows(made.name, structure, text, faithful),

@@ -24,7 +24,8 @@ from features.store.files import beside, write_beside
 from features.text_encoder.weights import pick_device
 from model.cautions import of_model
 from model.coverage import Coverage
-from model.identity import CONFIG, Identity
+from model.header import CONFIG, MODEL
+from model.identity import Identity
 from model.nets.ensemble import Ensemble
 from model.nets.network import Prediction
 from model.params import TrainParams
@@ -32,7 +33,6 @@ from model.uncertainty import Calibration
 
 FORMAT = 5
 """Raised when the file, or what the network makes of its weights, changes its meaning."""
-MODEL = "model.safetensors"
 Tensors = dict[str, torch.Tensor]
 
 

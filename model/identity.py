@@ -30,8 +30,6 @@ from features.text_encoder.weights import EncoderParams, same_weights
 from model.params import TrainParams
 
 HEADER = ("version", "params", "libraries", "digest")
-CONFIG = "multimodal_cpf"
-"""Key of the configuration in the header of a model's file."""
 COMPUTED = "computed"
 """The writer of a description that this project has computed (column `source` of `descriptions`)."""
 

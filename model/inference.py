@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from model.checkpoint import MODEL, load_file
+from model.checkpoint import load_file
+from model.header import MODEL
 from model.prediction.predictor import Predictor
 
 __all__ = ["Predictor", "load"]

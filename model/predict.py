@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from features.crystal_files import read_text
 from features.errors import RowError, UserError
 from features.paths import Paths
+from model.header import MODEL
 from model.prediction.asked import Asked
 from model.prediction.inputs import Inputs
 from model.prediction.recipe import Recipe
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from model.explanation.methods import Explainer
     from model.prediction.predictor import Answer, Predictor
     from model.records import Card, Method
-
-MODEL = "model.safetensors"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from features.errors import UserError
@@ -126,6 +125,8 @@ def names(root: Path) -> list[str]:
 
 def read(root: Path, name: str, columns: Sequence[str] | None = None, ids: Sequence[str] | None = None) -> pa.Table:
     """A table, or some of its columns, or the rows of some `material_id`s, sorted by part and key."""
+    import pyarrow.dataset as ds  # half a second, which whoever only asks for a footer need not wait
+
     parts = files(root, name)
     if ids is not None:  # only the parts that can hold them
         parts = [parts[part] for part in sorted(set(placement.part_of(list(ids), len(parts)).tolist()))] or parts[:1]

@@ -35,7 +35,7 @@ Said = tuple[list[list[Piece]], dict[Piece, int], Tensor]
 PLAYERS = ("structure", *REGIONS)
 WEIGHTS_AT_ONCE = 2_000_000
 """Variants times sentences times what attends to them, atoms or sentences, in one pass: what bounds the memory."""
-VARIANTS_AT_ONCE = 1024
+VARIANTS_AT_ONCE = 128
 
 
 class Game:
@@ -82,7 +82,8 @@ class Game:
         """`[variants]`, predictions in the learned unit.
 
         Args:
-            atoms: for each network the tokens of one crystal, or those of a crystal for each variant.
+            atoms: for each network the tokens of one crystal, or those of n crystals: variant v is asked of crystal
+                v modulo n.
             variants: texts.
         """
         values: Floats = self.predict_each([atoms], variants)[0]
@@ -93,18 +94,44 @@ class Game:
         """`[structures, variants]`, the same for several structures, each as `atoms` of `predict`."""
         if not variants:
             return np.zeros((len(structures), 0))
-        most = max(len(variant) for variant in variants)
-        heard = max([most, *(one.mask.shape[1] for atoms in structures for one in atoms)])
-        at_once = max(1, min(VARIANTS_AT_ONCE, WEIGHTS_AT_ONCE // (max(most, 1) * heard)))
         said = [self._said(number, variants) for number in range(len(self.trained.net.kinds))]
-        values: list[list[Tensor]] = [[] for _ in structures]
-        for first in range(0, len(variants), at_once):
-            part = slice(first, first + at_once)
-            words = self._words(variants[part], [one and (one[0][part], *one[1:]) for one in said])
-            for atoms, of in zip(structures, values, strict=True):
-                mine = [_of(one, part, len(variants[part])) for one in atoms]
-                of.append(self.trained.net.fuse(mine, words).fused)
-        return self.trained.natural(torch.stack([torch.cat(of) for of in values])).numpy()
+        alone = [self._by_structure(atoms) for atoms in structures]
+        values = torch.zeros(len(structures), len(variants), device=self.trained.device)
+        for row in self._shares(structures, variants):
+            shown = [variants[number] for number in row]
+            words = self._words(shown, [one and ([one[0][number] for number in row], *one[1:]) for one in said])
+            by_text = self._by_text(words)
+            place = torch.tensor(row, device=self.trained.device)
+            for number, (atoms, by_structure) in enumerate(zip(structures, alone, strict=True)):
+                fused = [text if text is not None else structure[place % len(structure)] if structure is not None
+                         else net.fuse(_rows(tokens, place), heard).fused for net, tokens, heard, text, structure in
+                         zip(self.trained.net.networks(), atoms, words, by_text, by_structure, strict=True)]
+                values[number, place] = self.trained.net.blend(torch.stack(fused))
+        return self.trained.natural(values).numpy()
+
+    def _shares(self, structures: Sequence[Sequence[Tokens]], variants: Sequence[Sequence[Piece]]) -> list[list[int]]:
+        """Numbers of the variants that come together: those of about one length, so that little is padded."""
+        order = sorted(range(len(variants)), key=lambda number: len(variants[number]))
+        atoms = max(one.mask.shape[1] for tokens in structures for one in tokens)
+        shares: list[list[int]] = []
+        for number in reversed(order):
+            longest = len(variants[shares[-1][0]]) if shares else 0
+            if not shares or len(shares[-1]) >= min(
+                    VARIANTS_AT_ONCE, WEIGHTS_AT_ONCE // max(1, longest * max(longest, atoms))):
+                shares.append([])
+            shares[-1].append(number)
+        return shares
+
+    def _by_structure(self, atoms: Sequence[Tokens]) -> list[Tensor | None]:
+        """What each network of the structure alone predicts, `[crystals]`: the same whatever the text; None for
+        others."""
+        return [net.fuse(tokens, unread(net, tokens.mask[:, :1])).fused if kind == "structure" else None
+                for kind, net, tokens in zip(self.trained.net.kinds, self.trained.net.networks(), atoms, strict=True)]
+
+    def _by_text(self, words: Sequence[Tokens]) -> list[Tensor | None]:
+        """What each network of the text alone, and each forest, predicts, `[variants]`."""
+        return [net.fuse(heard, heard).fused if kind in ("text", "trees") else None
+                for kind, net, heard in zip(self.trained.net.kinds, self.trained.net.networks(), words, strict=True)]
 
     def _said(self, number: int, variants: Sequence[Sequence[Piece]]) -> Said | None:
         """The variants as a network reads them, and what it makes of each piece by itself: most pieces stand in many
@@ -168,9 +195,7 @@ class Game:
         count = len(self.background)
         coalitions = list(itertools.product((False, True), repeat=len(REGIONS)))
         variants = [_mixed(text, other, coalition) for coalition in coalitions for other in self.others]
-        theirs = [Tokens(one.values.repeat(len(coalitions), 1, 1), one.mask.repeat(len(coalitions), 1))
-                  for one in self.others_atoms]
-        predicted = self.predict_each([theirs, atoms], variants).reshape(2, len(coalitions), count)
+        predicted = self.predict_each([self.others_atoms, atoms], variants).reshape(2, len(coalitions), count)
         return predicted.mean(axis=2).reshape((2,) * len(PLAYERS))
 
 
@@ -184,10 +209,11 @@ def _mixed(text: Reading, other: Reading, own: Sequence[bool]) -> list[Piece]:
     return [piece for region, mine in enumerate(own) for piece in (text if mine else other).of_region(region)]
 
 
-def _of(one: Tokens, part: slice, many: int) -> Tokens:
+def _rows(one: Tokens, row: Tensor) -> Tokens:
+    """The tokens of these variants: the crystals again and again."""
     if len(one.values) == 1:
-        return Tokens(one.values.expand(many, -1, -1), one.mask.expand(many, -1))
-    return Tokens(one.values[part], one.mask[part])
+        return Tokens(one.values.expand(len(row), -1, -1), one.mask.expand(len(row), -1))
+    return Tokens(one.values[row % len(one.values)], one.mask[row % len(one.values)])
 
 
 def shapley(values: Floats) -> tuple[list[float], float]:

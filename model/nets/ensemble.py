@@ -68,11 +68,15 @@ class Ensemble(nn.Module):
         by_text = self._blended(by_kind, readers) if readers else torch.stack([one.text for one in own]).nanmean(0)
         attention = [one.attention for one in every if one.attention is not None]
         return Prediction(
-            self._blended(by_kind, range(len(MEMBERS))),
+            self.blend(fused),
             by_kind[1] if "structure" in self.kinds else torch.stack([one.structure for one in own]).nanmean(0),
             torch.where(words[0].present, by_text, torch.nan),
             torch.stack(attention).mean(0) if attention else None,
             _spread(fused))
+
+    def blend(self, fused: Tensor) -> Tensor:
+        """`[crystals]`, the weighted mean over `[networks, crystals]`, predictions of all networks."""
+        return self._blended(torch.stack([self._mean(fused, kind) for kind in MEMBERS]), range(len(MEMBERS)))
 
     def _blended(self, by_kind: Tensor, places: Sequence[int]) -> Tensor:
         """`[crystals]`, weighted mean over some kinds of `by_kind`; not a number where none of them predicts."""

@@ -11,14 +11,16 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from features.cif.blocks import structure_blocks
-from features.columns import ID, SUFFIXES, Columns, read_columns, structure_columns, structure_of
-from features.crystal_files import TAKEN, crystal_files, decode, read_text, shown
+from features.crystal_files import TABLES, TAKEN, crystal_files, decode, read_text, shown
 from features.errors import RowError, UserError
 from features.formats import format_of
 from features.view import row_errors
+
+if TYPE_CHECKING:
+    from features.columns import Columns
 
 STANDARD_INPUT = "-"
 EXPECTED = "expected: a pymatgen Structure, the text of a crystal file, or the path of a file, folder or table"
@@ -48,6 +50,26 @@ class _File:
     block: str | None
 
 
+@dataclass(frozen=True)
+class _Table:
+    """A table that can be read. Its reader (polars) is imported where there is one, and not for a file."""
+
+    columns: Columns
+
+    def __len__(self) -> int:
+        return len(self.columns.places)
+
+    def rows(self) -> Iterator[Given]:
+        """Each under its id, or under its place where it has none."""
+        from features.columns import ID, structure_columns, structure_of
+
+        named = structure_columns(self.columns)
+        ids = self.columns.ids() if ID in self.columns.series else [""] * len(self)
+        for row, material_id in enumerate(ids):
+            column, text = structure_of(self.columns, named, row)
+            yield Given(material_id or self.columns.place(row), text, f".{column}")
+
+
 class Inputs:
     """What was given, with folders looked into, tables opened, and files that were named twice named once.
 
@@ -67,14 +89,14 @@ class Inputs:
         self.total: int | None = None
         if not self._lazy:
             self._places = list(self._places)
-            self.total = sum(len(place.places) if isinstance(place, Columns) else 1 for place in self._places)
+            self.total = sum(len(place) if isinstance(place, _Table) else 1 for place in self._places)
 
     def __iter__(self) -> Iterator[Given]:
         for place in self._places:
             if isinstance(place, Given):
                 yield place
-            elif isinstance(place, Columns):
-                yield from _rows(place)
+            elif isinstance(place, _Table):
+                yield from place.rows()
             else:
                 yield from self._file(place)
 
@@ -102,9 +124,11 @@ class Inputs:
             if key in self._seen:
                 continue
             self._seen.add(key)
-            yield from self._table(file.path) if file.path.suffix.lower() in SUFFIXES else [file]
+            yield from self._table(file.path) if file.path.suffix.lower() in TABLES else [file]
 
-    def _table(self, path: Path) -> Iterator[Columns | Given]:
+    def _table(self, path: Path) -> Iterator[_Table | Given]:
+        from features.columns import read_columns, structure_columns
+
         if not path.exists():
             yield Given.without(str(path), RowError("missing", f"{shown(path)}: there is no such file"))
             return
@@ -114,7 +138,7 @@ class Inputs:
         except UserError as error:
             yield Given.without(str(path), RowError("unreadable", str(error)))
         else:
-            yield table
+            yield _Table(table)
 
     def _file(self, file: _File) -> Iterator[Given]:
         try:
@@ -168,15 +192,6 @@ def _read(path: Path) -> str:
         return decode(sys.stdin.buffer.read())
     except RowError as error:
         raise RowError(error.kind, f"standard input: {error}") from None
-
-
-def _rows(table: Columns) -> Iterator[Given]:
-    """The rows of a table, each under its id, or under its place where it has none."""
-    columns = structure_columns(table)
-    ids = table.ids() if ID in table.series else [""] * len(table.places)
-    for row, material_id in enumerate(ids):
-        column, text = structure_of(table, columns, row)
-        yield Given(material_id or table.place(row), text, f".{column}")
 
 
 def _is_structure(one: Any) -> bool:

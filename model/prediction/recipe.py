@@ -6,7 +6,6 @@ Nothing here needs torch, so that worker processes that describe crystals do not
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +20,8 @@ from features.params import Section
 from features.registry import view_of
 from features.view import reject, row_errors
 from features.views import materials
-from model.identity import CONFIG, Identity
+from model.header import read_header
+from model.identity import Identity
 from model.params import TrainParams
 from model.prediction.inputs import Given
 
@@ -53,12 +53,10 @@ class Recipe:
 
         None where that fails, for whatever reason: whoever loads the model will say it.
         """
+        content = read_header(path)
         try:
-            with path.open("rb") as file:
-                header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-            content = json.loads(header["__metadata__"][CONFIG])
             return cls.of(Identity.from_dict(content["identity"]), TrainParams.model_validate(content["train"]))
-        except (OSError, ValueError, LookupError, TypeError, UserError):
+        except (ValueError, LookupError, TypeError, UserError):
             return None
 
     @property

@@ -39,8 +39,8 @@ def test_how_many_come_at_once_changes_nothing(structures: dict[str, Any], name:
     mine, one, variants = game(structures, name), crystal(structures), variants_of()
     together = mine.predict(mine.atoms(one), variants)
     passes = []
-    real = type(mine.trained.net).fuse
-    monkeypatch.setattr(type(mine.trained.net), "fuse", lambda *given: passes.append(1) or real(*given))
+    real = type(mine.trained.net).blend
+    monkeypatch.setattr(type(mine.trained.net), "blend", lambda *given: passes.append(1) or real(*given))
     for value, least in ((1, len(variants)), (3, 2)):
         passes.clear()
         monkeypatch.setattr(module, limit, value)
