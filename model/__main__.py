@@ -86,5 +86,18 @@ def predict(
     command.predict(crystals, root, outputs, asked, blocks == "all", timeout)
 
 
+@app.command()
+def serve(
+    root: Root = Path(),
+    port: Annotated[int, typer.Option(help="Port of this machine; 0 is any that is free.")] = 8050,
+    open_: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    timeout: Annotated[float, typer.Option(help="Longest time for the features of one crystal, s.")] = 60.0,
+) -> None:
+    """Serve a page on this machine that predicts for crystal files dropped there. Ctrl-C ends it."""
+    from model.serve import command
+
+    command.serve(root, port, open_, timeout)
+
+
 if __name__ == "__main__":
     run_cli(app)

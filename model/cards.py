@@ -28,23 +28,32 @@ def card(explainer: Explainer, answer: Answer, faithful: Mapping[str, bool | Non
         faithful: by method, whether it passed its tests.
         true: value of the property in its own unit, if anybody knows it.
     """
+    bare = outline(explainer, answer, true)
     made, structure = answer.made, answer.structure
-    if structure is None or made.structure is None:
+    if made.description is None or structure is None:
+        return bare
+    text = explainer.game.read(made.description)
+    return replace(bare, effects=explainer.rows(made.name, structure, text, faithful),
+                   attention=attention.rows(explainer.game, made.name, explainer.game.atoms(structure), text))
+
+
+def outline(explainer: Explainer | None, answer: Answer, true: float | None = None) -> Card:
+    """The same without effects, which take the longest; `explainer` may be missing for a model without text."""
+    made = answer.made
+    if answer.structure is None or made.structure is None:
         raise ValueError(f"{made.name} has no prediction to explain")
     description = made.description
     file, mark, block = made.name.partition("#")  # a page may be sent on, and says nothing of its maker's folders
     predicted = replace(answer.predicted, name=Path(file).name + mark + block)
     shape = shape_of(made.structure.to_pylist()[0], description["sites"] if description else None)
-    if description is None:
+    if description is None or explainer is None:
         return Card(predicted, true, shape, [], [], [])
     text = explainer.game.read(description)
-    atoms = explainer.game.atoms(structure)
     return Card(
         predicted, true, shape,
         sentences=[(one.start, one.end, one.region) for one in text.tagged],
         facts=[Fact(one.start, one.end, one.kind, one.sentence, one.atoms) for one in text.parsed.facts],
-        effects=explainer.rows(made.name, structure, text, faithful),
-        attention=attention.rows(explainer.game, made.name, atoms, text))
+        effects=[])
 
 
 def methods(explainer: Explainer, verdicts: Verdicts | None) -> list[Method]:

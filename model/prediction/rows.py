@@ -112,6 +112,12 @@ def as_json(of: Asks, one: Predicted) -> dict[str, Any]:
     return {name: value for name, value in content.items() if value not in (None, {}, (), [])}
 
 
+def cells(of: Asks, one: Predicted) -> list[Any]:
+    """A prediction as cells of a CSV file under the names of `SCHEMA`; lists are JSON."""
+    return [json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
+            for value in row(of, one).values()]
+
+
 class Writer(Protocol):
     """Where predictions go as they come."""
 
@@ -153,8 +159,7 @@ class CsvWriter:
         self._rows.writerow(SCHEMA.names)
 
     def write(self, one: Predicted) -> None:
-        self._rows.writerow([json.dumps(value, ensure_ascii=False) if isinstance(value, list) else value
-                             for value in row(self.of, one).values()])
+        self._rows.writerow(cells(self.of, one))
         self._file.flush()
 
     def close(self) -> None:

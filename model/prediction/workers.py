@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import itertools
 import os
+import resource
 import signal
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from types import TracebackType
@@ -24,6 +25,7 @@ TIMEOUT_S = 300.0
 """Longest time for the features of one crystal, unless another is asked for."""
 AHEAD = 4
 """Crystals for each process that are out or wait to be asked for: no process idles, and the memory stays bounded."""
+GB = 1_000_000_000
 
 
 def cores() -> int:
@@ -33,23 +35,32 @@ def cores() -> int:
 
 class Workers:
     """Processes that make features by a recipe. They begin to import what they need at once; leaving the context ends
-    them, whatever they are doing."""
+    them, whatever they are doing. `memory_bytes` bounds the address space of each; a crystal that needs more fails."""
 
-    def __init__(self, recipe: Recipe, count: int, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, recipe: Recipe, count: int, timeout_s: float = TIMEOUT_S,
+                 memory_bytes: int | None = None) -> None:
         from pebble import ProcessPool
 
-        self.recipe, self.count, self.timeout_s = recipe, count, timeout_s
+        self.recipe, self.count, self.timeout_s, self.memory_bytes = recipe, count, timeout_s, memory_bytes
         context = fork_server(recipe.preload)
-        self._pool: Any = ProcessPool(max_workers=count, context=context, initializer=ready,
-                                      initargs=[recipe.preload])
+        self._pool: Any = ProcessPool(max_workers=count, context=context, initializer=_begin,
+                                      initargs=[recipe.preload, memory_bytes])
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End the processes, whatever they are doing."""
         self._pool.stop()
         self._pool.join()
+
+    def one(self, given: Given) -> Made:
+        """The features of one crystal. Any thread may ask, and waits until a process is free and done."""
+        return self._result(*self._started(given))
 
     def map(self, crystals: Iterable[Given]) -> Iterator[Made]:
         """The features of each, the first of them in work at once.
@@ -86,4 +97,14 @@ class Workers:
             code = error.exitcode
             how = signal.Signals(-code).name if code and code < 0 else code
             return failed(given.name, RowError("crash", f"the process that read it died ({how})"))
+        except MemoryError:
+            if self.memory_bytes is None:
+                raise
+            return failed(given.name, RowError("memory", f"needs more than {self.memory_bytes / GB:g} GB of memory"))
         return made
+
+
+def _begin(preload: Sequence[str], memory_bytes: int | None) -> None:
+    if memory_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    ready(preload)

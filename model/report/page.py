@@ -43,7 +43,7 @@ def space_group(symbol: str) -> Markup:
 
 
 def render(template: str, scripts: Sequence[str], styles: Sequence[str], data: Mapping[str, Any] | None = None,
-           **context: Any) -> str:
+           connects: bool = False, **context: Any) -> str:
     """A whole page.
 
     Args:
@@ -51,29 +51,31 @@ def render(template: str, scripts: Sequence[str], styles: Sequence[str], data: M
         scripts: names in `static/`, and `VIEWER`, in the order in which they run.
         styles: names in `static/`.
         data: what the scripts draw; they find it as JSON in the element `data`.
+        connects: whether the page may ask the server that it came from.
         context: what the template says.
     """
     code = [_content(name, "script") for name in scripts]
     looks = [_content(name, "style") for name in styles]
     return environment().get_template(template).render(
-        policy=_policy(code, looks), scripts=code, styles=looks,
+        policy=_policy(code, looks, connects), scripts=code, styles=looks,
         licence=Markup(_content(LICENCE, "script")) if VIEWER in scripts else None,  # noqa: S704 (in a comment)
         data=None if data is None else embedded(data), **context)
 
 
 def embedded(data: Any) -> Markup:
     """JSON that may stand in a script element, whatever its strings hold; numbers that are not finite become null."""
-    text = json.dumps(_plain(data), sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(plain(data), sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return Markup(text)  # noqa: S704 (no sign is left that HTML reads)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """The same as JSON types; numbers that are not finite become None."""
     if isinstance(value, Mapping):
-        return {str(name): _plain(one) for name, one in value.items()}
+        return {str(name): plain(one) for name, one in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
+        return [plain(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -87,11 +89,13 @@ def _content(name: str, element: str) -> Markup:
     return Markup(f"\n{text}\n")  # noqa: S704 (a file of this package)
 
 
-def _policy(scripts: Sequence[str], styles: Sequence[str]) -> str:
-    """Content security policy: these scripts, these styles, images that stand in the page, and nothing else."""
+def _policy(scripts: Sequence[str], styles: Sequence[str], connects: bool) -> str:
+    """Content security policy: these scripts, these styles, images that stand in the page, and nothing else; with
+    `connects` also requests to the server that the page came from."""
     def hashes(texts: Sequence[str]) -> str:
         digests = (hashlib.sha256(text.encode()).digest() for text in texts)
         return " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests) or "'none'"
 
+    connect = "connect-src 'self'; " if connects else ""
     return (f"default-src 'none'; script-src {hashes(scripts)}; style-src {hashes(styles)}; img-src data:; "
-            "base-uri 'none'; form-action 'none'")
+            f"{connect}base-uri 'none'; form-action 'none'")

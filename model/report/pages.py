@@ -11,13 +11,16 @@ from features.store.files import write_text
 from model import cautions
 from model.records import Card, Method
 from model.report import elements, plots
-from model.report.page import VIEWER, render
+from model.report.page import VIEWER, embedded, render
 
 ERRORS = (("mae", "structure and text, fused"), ("mae_structure_networks", "its networks of structure alone"),
             ("mae_text_readers", "what reads the text alone"),
             ("mae_own_structure_branch", "its own structure branch"), ("mae_own_text_branch", "its own text branch"),
             ("mae_shuffled_text", "fused, with another crystal's text (control)"),
             ("mae_no_text", "fused, without text"))
+CARD_SCRIPTS = (VIEWER, "theme.js", "tables.js", "dom.js", "scale.js", "crystal.js", "text.js", "bars.js", "across.js",
+                "cards.js")
+CARD_STYLES = ("base.css", "cards.css")
 Branches = Sequence[tuple[str, str]]
 """Each branch, and what its error is called in the metrics."""
 Curve = Sequence[Mapping[str, float | str]]
@@ -83,9 +86,23 @@ def cards_page(target: str, unit: str, learned_unit: str, cards: Sequence[Card],
     data = {"target": target, "unit": unit, "learned_unit": learned_unit, "log": learned_unit.startswith("log10("),
             "methods": [asdict(method) for method in methods], "cards": [asdict(card) for card in cards],
             "across": list(across)}
-    return render("cards.html", (VIEWER, "theme.js", "tables.js", "dom.js", "scale.js", "crystal.js", "text.js",
-                                 "bars.js", "across.js", "cards.js"),
-                  ("base.css", "cards.css"), data, target=target)
+    return render("cards.html", CARD_SCRIPTS, CARD_STYLES, data, target=target)
+
+
+def live_page(target: str, unit: str, learned_unit: str, methods: Sequence[Method], cautions_of_model: Sequence[str],
+              limits: Mapping[str, Any]) -> str:
+    """The same page without crystals: they are dropped there, and the server that it came from answers about them.
+
+    Args:
+        target, unit, learned_unit, methods: as of `write_cards`.
+        cautions_of_model: what is said of the model beside every prediction.
+        limits: what the server takes: `file_bytes`, `crystals`, `name_characters`, `text_characters`, and `at_once`,
+            the crystals that it describes at once.
+    """
+    live = {"target": target, "unit": unit, "learned_unit": learned_unit, "log": learned_unit.startswith("log10("),
+            "methods": [asdict(method) for method in methods], "cards": [], "across": [], "limits": limits}
+    return render("live.html", (*CARD_SCRIPTS, "edit.js", "live.js"), (*CARD_STYLES, "live.css"), connects=True,
+                  live=embedded(live), target=target, cautions=cautions_of_model, limits=limits)
 
 
 def _intervals(measured: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

@@ -22,6 +22,7 @@ const BADGES = { true: ["passed", "passed its tests"], false: ["failed", "failed
 
 function badgeOf(method) {
   if (method.name === "attention") return { kind: "attention", text: "no explanation" };
+  if (method.faithful === null && method.name !== "shapley") return { kind: "untested", text: "not tested" };
   const [kind, text] = BADGES[method.faithful] ?? ["exact", "needs no test"];
   return { kind, text };
 }
@@ -201,7 +202,7 @@ function renderExplanation(card, page) {
     h("div", { class: "reading" },
       bars ? h("section", null, h("h3", { class: "head" }, "From the reference to the prediction"), bars,
         h("p", { class: "note" }, "Shapley values of the structure and of the three regions of the text: they add up to the difference from the reference.")) : null,
-      card.predicted.text ? h("section", null, h("h3", { class: "head" }, "What the text says"), switches, about, textPlace, information, below) : h("p", { class: "call" }, "This crystal has no description, so there is no text to explain by.")));
+      card.predicted.text ? h("section", { class: "told" }, h("h3", { class: "head" }, "What the text says"), switches, about, textPlace, information, below) : h("p", { class: "call" }, "This crystal has no description, so there is no text to explain by.")));
   const letGo = () => { state.pinned = state.name = null; pressed(); show([], []); };
   root.addEventListener("keydown", (event) => { if (event.key === "Escape") letGo(); });
   textPlace.addEventListener("click", (event) => { if (!event.target.closest(".fact")) letGo(); });

@@ -284,7 +284,10 @@ function drawCrystal(self, stage, shape, whole, page, mark, onPoint, onPick) {
     if (event.pointerType !== "touch") onPoint(null);
   });
   stage.addEventListener("pointerdown", () => stage.focus({ preventScroll: true }));
-  self.stop = () => document.removeEventListener("themechange", redraw);
+  self.stop = () => {
+    document.removeEventListener("themechange", redraw);
+    viewer.show = viewer.render = () => viewer; // 3Dmol goes on listening to the size of the window
+  };
   self.viewer = viewer;
   self.shown = true;
   self.reset();

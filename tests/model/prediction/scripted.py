@@ -20,7 +20,7 @@ class Scripted(Recipe):
         return (__name__,)
 
     def table(self, stage: str, unit: Mapping[str, Any]) -> Any:  # noqa: ARG002 (the first stage gets no further)
-        """Hang, die, find the disk full, or reject."""
+        """Hang, die, want more memory than there is or than is usual, or reject."""
         asked = unit["structure"]
         if asked == "hang":
             time.sleep(600)
@@ -28,4 +28,6 @@ class Scripted(Recipe):
             os.kill(os.getpid(), signal.SIGKILL)
         if asked == "no memory":
             raise MemoryError
+        if asked == "large":
+            bytearray(7_000_000_000)
         raise RowError("rejected", asked)

@@ -27,6 +27,13 @@ def test_an_error_of_the_machine_stops_all() -> None:
         list(workers.map([Given("a", "no memory", ".cif"), Given("b", "b", ".cif")]))
 
 
+def test_a_bound_of_memory_is_the_crystals() -> None:
+    """Each alone, and the process lives on."""
+    with Workers(RECIPE, 1, memory_bytes=6_000_000_000) as workers:
+        made = [workers.one(Given(text, text, ".cif")).error for text in ("large", "no memory", "a")]
+    assert made == ["memory: needs more than 6 GB of memory"] * 2 + ["rejected: a"]
+
+
 def test_no_more_is_read_than_is_needed() -> None:
     taken = 0
 

@@ -30,17 +30,21 @@ class Page:
     def __init__(self, driver: webdriver.Chrome) -> None:
         self.driver = driver
 
-    def open(self, path: Path, view: tuple[int, int, str] = DESK) -> None:
+    def open(self, place: Path | str, view: tuple[int, int, str] = DESK) -> None:
+        self.look(view)
+        self.driver.get("about:blank")  # else the same address with another fragment would not be loaded
+        for kind in ("browser", "performance"):
+            self.driver.get_log(kind)  # what was before is another page's
+        self.driver.get(place if isinstance(place, str) else place.as_uri())
+
+    def look(self, view: tuple[int, int, str]) -> None:
+        """From now on."""
         width, height, scheme = view
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
             "width": width, "height": height, "deviceScaleFactor": 1, "mobile": False})
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {
             "features": [{"name": "prefers-color-scheme", "value": scheme},
                          {"name": "prefers-reduced-motion", "value": "reduce"}]})
-        self.driver.get("about:blank")  # else the same address with another fragment would not be loaded
-        for kind in ("browser", "performance"):
-            self.driver.get_log(kind)  # what was before is another page's
-        self.driver.get(path.as_uri())
 
     def all(self, selector: str) -> list[WebElement]:
         return self.driver.find_elements(By.CSS_SELECTOR, selector)

@@ -1,0 +1,1 @@
+"""`python -m model serve`: the page of predictions, live on this machine."""
