@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from features.text_encoder.weights import one_thread
 from model.checkpoint import Trained
 from model.explanation import attention
 from model.explanation.methods import METHODS, SAYS, Explainer
@@ -19,6 +20,7 @@ METHODS_FILE = "methods.json"
 UNTESTED = "not tested for this model: `python -m model explain` tests it"
 
 
+@one_thread()
 def card(explainer: Explainer, answer: Answer, faithful: Mapping[str, bool | None], true: float | None = None,
          work: int | None = None) -> Card:
     """The card of one answer that has a prediction.

@@ -15,6 +15,7 @@ from features.paths import Paths
 from features.progress import Progress, say
 from features.store import placement, tables
 from features.store.files import write_text
+from features.text_encoder.weights import one_thread
 from model import cards, checkpoint
 from model.checkpoint import Trained
 from model.explanation import synthetic, verdicts
@@ -40,6 +41,7 @@ DONORS = 4
 """Replacements of each fact where effects are averaged over many crystals."""
 
 
+@one_thread()  # many small products: threads would wait for each other, and wherever others work, for those
 def explain_stage(root: Path) -> None:
     """Explain test crystals; writes the tables `attributions`, `attention`, `faithfulness` and `fact_effects`, and
     `data/results/explanations.html`."""

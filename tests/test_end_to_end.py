@@ -17,7 +17,7 @@ from features.paths import Paths
 from pipelines.engine import runs, stages
 from pipelines.refresh.last_good import outputs
 from tests.conftest import CRYSTALS, set_params
-from tests.model.small import SMALL
+from tests.model.small import EXPLAIN, SMALL
 from tests.nightly import Nightly, as_the_readme_says
 from tests.pipelines.sources.materials_project_server import (
     KEY,
@@ -91,7 +91,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         settings = {"endpoint": database.address, "database_version": None, **QUICK, "chunk_size": 200}
         (root / "params.yaml").write_text(yaml.safe_dump({
             "ingest": {"source": "materials_project", "path": "data/input", "materials_project": settings},
-            "train": SMALL | {"epochs": 2}, "explain": {"crystals": 1}, "paraphrase": {"variants": 1},
+            "train": SMALL | {"epochs": 2}, "explain": EXPLAIN, "paraphrase": {"variants": 1},
             **{stage: {} for stage in ("describe", "embed", "tokenize", "tensorize", "chgnet", "split", "evaluate")}}))
         home = tmp_path_factory.mktemp("prefect")
         with as_the_readme_says(root, home, MP_API_KEY=KEY) as nightly:

@@ -17,6 +17,7 @@ import torch
 from features.errors import RowError, UserError
 from features.progress import Progress
 from features.sentences import REGIONS
+from features.text_encoder.weights import one_thread
 from features.view import row_errors
 from model import cautions
 from model.checkpoint import Trained
@@ -148,6 +149,7 @@ class Predictor:
                 yield self._answer(one, asked)
                 progress.advance(1)
 
+    @one_thread()  # the other cores describe
     def _answer(self, made: Made, asked: Asked) -> Answer:
         if made.error is not None:
             return Answer(Predicted(made.name, error=made.error), made)

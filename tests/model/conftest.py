@@ -29,12 +29,18 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that reads words, and its explanations: twelve test crystals, enough for all tests of the methods."""
+def worded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that reads words, and eleven test crystals: enough for all tests of the methods that explain."""
     root = small_project(tmp_path_factory.mktemp("told"), ("mp-30",), "tokenize", train={**SMALL_WORDS, "epochs": 1},
                          split={"test": 0.4}, explain={"crystals": 2, "tested": 5, "aggregated": 6})
     training.train(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def told(worded: Path) -> Path:
+    """The same with its explanations."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(synthetic, "EPOCHS", 2)
-        explain_stage(root)
-    return root
+        explain_stage(worded)
+    return worded

@@ -33,7 +33,7 @@ FILE = CRYSTALS / "mp-149.cif"
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = small_project(tmp_path_factory.mktemp("trained"), train={"epochs": 1}, explain={"crystals": 1})
+    root = small_project(tmp_path_factory.mktemp("trained"), train={"epochs": 1})
     train.train(root)
     return root
 

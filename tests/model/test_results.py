@@ -164,8 +164,8 @@ class Again:
         if row["kind"] == "sentence":
             same = [[piece for piece in pieces_of(other) if piece.region == regions[number]] for other in self.others]
             vectors = [piece.vector for piece in pieces_of(self.own)]
-            return [self.of_vectors([*vectors[:number], some[number % len(some)].vector, *vectors[number + 1:]], regions)
-                    for some in same if some][:DONORS]
+            donors = [some[number % len(some)].vector for some in same if some][:DONORS]
+            return [self.of_vectors([*vectors[:number], donor, *vectors[number + 1:]], regions) for donor in donors]
         name = "facts" if row["kind"] == "fact" else "mentions"
         unit = getattr(self.own.parsed, name)[number]
         values = []
@@ -175,8 +175,9 @@ class Again:
                 donor = alike[number % len(alike)]
                 words = other.text[donor.start:donor.end]
                 text = self.own.text[:unit.start] + words + self.own.text[unit.end:]
+                tagged = sentences.to_rows(sentences.tag(text))
                 values.append(self.value(VectorReading.read(
-                    {"text": text, "sentences": sentences.to_rows(sentences.tag(text)), "mineral": None}, self.encoder)))
+                    {"text": text, "sentences": tagged, "mineral": None}, self.encoder)))
         return values
 
 

@@ -16,7 +16,7 @@ from model import checkpoint
 from model.evaluation import stage as evaluation
 from model.evaluation.metrics import predict_all
 from model.explain import explain_stage
-from model.inference import load_splits
+from model.forward import load_splits
 from model.params import TrainParams
 from model.training import fit, train
 from tests.conftest import CRYSTALS, set_params

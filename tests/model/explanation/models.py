@@ -61,6 +61,16 @@ READ = {name: words(text) for name, text in ALL.items()}
 
 
 def background(structures: dict[str, Any], others: dict[str, str] = OTHERS) -> Background:
+    key = tuple(others.items())
+    if key not in MADE:
+        MADE[key] = _background(structures, others)
+    return MADE[key]
+
+
+MADE: dict[Any, Background] = {}
+
+
+def _background(structures: dict[str, Any], others: dict[str, str]) -> Background:
     params = TensorizeParams(reach=30.0, max_sites=2000)
     columns = (*ATOMS, *IMAGES)
     rows = [{"material_id": one, **row(text), **{name: np.asarray(tensors[name]).tolist() for name in columns}}

@@ -23,7 +23,7 @@ from model.explanation.faithfulness import (
 )
 from model.explanation.texts import Change, Piece, VectorReading, WordPiece
 from model.nets.trees import TextTrees
-from tests.model.explanation.models import MODELS, READ, crystal, encoder, game, made, row, whole
+from tests.model.explanation.models import MODELS, READ, crystal, game, made, whole
 
 
 class Sum:
@@ -157,7 +157,7 @@ def test_sentences_are_replaced_by_those_of_their_region(structures: dict[str, A
     assert first[1:] == text.pieces[1:]
     assert [one.region for one in every] == [one.region for one in text.pieces]
     assert not set(every) & set(text.pieces)
-    vectors = VectorReading.read(row("Si is cubic. It melts."), encoder())
+    vectors = VectorReading(text.text, text.tagged, text.parsed, [], cast(Any, None), cast(Any, None))
     assert isinstance(removable(mine, vectors), Sentences)
 
 

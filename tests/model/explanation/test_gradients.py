@@ -59,8 +59,9 @@ def baseline(mine: Game, structure: StructureBatch, text: Reading) -> float:
     return float(fused[0]) * STD + MEAN
 
 
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize(("steps", "off"), [(24, 2e-2), (400, 1e-3)])
+@pytest.mark.parametrize(("name", "steps", "off"), [
+    *((name, gradients.STEPS, 2e-2) for name in MODELS),
+    *((name, 300, 1e-3) for name in ("two layers, both ways", "all kinds"))])
 def test_they_add_up(structures: dict[str, Any], name: str, steps: int, off: float,
                      monkeypatch: pytest.MonkeyPatch) -> None:
     """The better, the more points the path has. What trees say of the text is in nobody's share."""

@@ -28,23 +28,23 @@ MIRRORS = {id_of_symmetry(part): part.count("m") for part in SYMMETRY}
 
 
 @pytest.fixture(scope="module")
-def model(told: Path) -> Trained:
-    trained = checkpoint.load(told)
+def model(worded: Path) -> Trained:
+    trained = checkpoint.load(worded)
     return replace(trained, params=trained.params.model_copy(update={"members": Members(fused=1, trees=1)}))
 
 
 @pytest.fixture(scope="module")
-def found(told: Path, model: Trained) -> tuple[Synthetic, dict[str, Dataset], list[str]]:
+def found(worded: Path, model: Trained) -> tuple[Synthetic, dict[str, Dataset], list[str]]:
     """The model, the data sets that it was trained on, and the crystals that it explains."""
     trained_on: dict[str, Dataset] = {}
-    splits = load_splits(told, model.params)
+    splits = load_splits(worded, model.params)
     told_of = [splits["test"].ids[row] for row in np.flatnonzero(splits["test"].n_texts)]
     with pytest.MonkeyPatch.context() as patch:
         real = synthetic.fit
         patch.setattr(synthetic, "EPOCHS", 3)
         patch.setattr(synthetic, "fit", lambda params, splits, *given, **how: trained_on.update(splits) or real(
             params, splits, *given, **how))
-        return synthetic.make(told, model, splits, told_of), trained_on, told_of
+        return synthetic.make(worded, model, splits, told_of), trained_on, told_of
 
 
 def group(text: str) -> str:
@@ -78,9 +78,9 @@ def test_the_values_are_the_mirror_planes_of_the_texts(found: tuple[Synthetic, d
 
 
 def test_a_text_has_the_space_group_of_another_and_is_otherwise_its_own(
-        found: tuple[Synthetic, dict[str, Dataset], list[str]], told: Path) -> None:
+        found: tuple[Synthetic, dict[str, Dataset], list[str]], worded: Path) -> None:
     made_up, _, test = found
-    texts = own(told)
+    texts = own(worded)
     assert len(made_up.texts) == len(test) > 5
     drawn = [group(one.text) for one in made_up.texts]
     assert Counter(drawn) == Counter(group(texts[one]) for one in test)
@@ -96,10 +96,10 @@ def test_a_text_has_the_space_group_of_another_and_is_otherwise_its_own(
 
 
 def test_the_training_texts_do_not_leak_their_own_space_groups(
-        found: tuple[Synthetic, dict[str, Dataset], list[str]], told: Path) -> None:
+        found: tuple[Synthetic, dict[str, Dataset], list[str]], worded: Path) -> None:
     """The tokens of the symmetries are drawn: some crystals have those of others."""
     _, trained_on, _ = found
-    texts, other = own(told), 0
+    texts, other = own(worded), 0
     names = {id_of_symmetry(part): part for part in SYMMETRY}
     for split in trained_on.values():
         for batch in split.batches(split.plan(4)):

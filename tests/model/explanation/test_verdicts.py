@@ -6,6 +6,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from model.explanation import faithfulness
 from model.explanation.faithfulness import Curves, removable
 from model.explanation.game import Floats, Game
 from model.explanation.methods import METHODS, Explainer
@@ -13,6 +14,12 @@ from model.explanation.synthetic import Synthetic
 from model.explanation.texts import WordReading
 from model.explanation.verdicts import FEWEST, Crystal, Verdicts, judge
 from tests.model.explanation.models import READ, background, crystal, game, made, row, words
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faithfulness, "STEPS", 4)
+
 
 TESTS = ("deletion", "insertion", "shuffled weights", "synthetic fact")
 
@@ -52,7 +59,7 @@ def test_the_outcome_in_words() -> None:
         f"deletion: not tested ({FEWEST - 1} crystals); insertion: not tested (0 crystals)")
 
 
-TEXTS = [WordReading.read(row(" ".join(text.text[one.start:one.end] for one in text.tagged[:4])))
+TEXTS = [WordReading.read(row(" ".join(text.text[one.start:one.end] for one in text.tagged[:3])))
          for text in READ.values()]
 """The first sentences of each."""
 
