@@ -16,16 +16,17 @@ import pytest
 from starlette.testclient import TestClient
 
 from features.errors import RowError
-from model.checkpoint import load
 from model.prediction import recipe, rows
-from model.prediction.inputs import Given
+from model.prediction.asked import Asked
+from model.prediction.inputs import Given, read_crystals
 from model.prediction.predictor import Predictor
+from model.records import Predicted
 from model.serve.app import Lane
 from model.serve.desk import ROCK_SALT, Desk
 from model.serve.limits import RefusedError
 from tests.conftest import CRYSTALS
 from tests.model.serve.conftest import JSON, RAW, client_of, desk_of
-from tests.model.small import briefly, described, no_text, predicted
+from tests.model.small import briefly, described, no_text
 
 SILICON = CRYSTALS / "mp-149.cif"
 
@@ -42,14 +43,22 @@ def ask(client: TestClient, what: str, content: Any, status: int = 200) -> Any:
     return answer.json() if "json" in answer.headers["content-type"] else answer.text
 
 
+def expected_of(predictor: Predictor, path: Path, **asked: Any) -> Predicted:
+    """What `predict` says of a file."""
+    ((name, text),) = read_crystals(path)
+    made = recipe.make(predictor.recipe, Given(name, text, path.name))
+    (answer,) = predictor.answers([made], Asked(**asked), quiet=True)
+    return answer.predicted
+
+
 @pytest.mark.parametrize(("name", "raw"), [("mp-149.cif", SILICON.read_bytes()), ("POSCAR", ROCK_SALT.encode()),
                                            ("mp-149.cif.gz", gzip.compress(SILICON.read_bytes()))])
-def test_a_crystal_is_answered_as_predict_does(client: TestClient, trained: Path, tmp_path: Path, name: str,
-                                               raw: bytes) -> None:
+def test_a_crystal_is_answered_as_predict_does(client: TestClient, predictor: Predictor, tmp_path: Path,
+                                               name: str, raw: bytes) -> None:
     got = drop(client, name, raw)
     path = tmp_path / name
     path.write_bytes(raw)
-    (expected,) = predicted(load(trained), [path])
+    expected = expected_of(predictor, path)
     card = got["card"]
     assert card["predicted"] == json.loads(json.dumps(rows.asdict(replace(expected, name=name))))
     assert card["predicted"]["value"] > 0
@@ -96,7 +105,7 @@ def test_bounds(predictor: Predictor) -> None:
     assert "cannot be read" in ask(client, "edit", [], 422)["error"]
 
 
-def test_an_edit_moves_the_prediction_sentence_by_sentence(client: TestClient, trained: Path) -> None:
+def test_an_edit_moves_the_prediction_sentence_by_sentence(client: TestClient, predictor: Predictor) -> None:
     got = drop(client, "mp-149.cif", SILICON.read_bytes())
     text, own = got["card"]["predicted"]["text"], got["card"]["predicted"]
     sentences = [text[start:end] for start, end, _ in got["card"]["sentences"]]
@@ -104,7 +113,7 @@ def test_an_edit_moves_the_prediction_sentence_by_sentence(client: TestClient, t
     edited = ["Si crystallizes in the hexagonal P6_3/mmc space group.", sentences[1], " ", "All  bonds are long."]
     answer = ask(client, "edit", {"digest": got["digest"], "rows": edited})
     assert answer["text"] == f"{edited[0]} {edited[1]} All bonds are long."
-    (expected,) = predicted(load(trained), [SILICON], text=answer["text"])
+    expected = expected_of(predictor, SILICON, text=answer["text"])
     now = answer["predicted"]
     assert now["value"] == pytest.approx(expected.value)
     assert now["what_if"]["value"] == pytest.approx(own["value"])
@@ -113,12 +122,12 @@ def test_an_edit_moves_the_prediction_sentence_by_sentence(client: TestClient, t
     assert difference["learned"] != 0
     assert [row for row, _ in answer["steps"]] == [0, 2, 3]
     assert sum(step for _, step in answer["steps"]) == pytest.approx(difference["learned"], abs=1e-9)
-    (first,) = predicted(load(trained), [SILICON], text=" ".join([edited[0], *sentences[1:]]))
+    first = expected_of(predictor, SILICON, text=" ".join([edited[0], *sentences[1:]]))
     assert answer["steps"][0][1] == pytest.approx(first.learned["value"] - own["learned"]["value"], abs=1e-5)
     back = ask(client, "edit", {"digest": got["digest"], "rows": [f" {one}\n" for one in sentences]})
     assert (back["predicted"]["value"], back["steps"], back["text"]) == (own["value"], [], text)
     none = ask(client, "edit", {"digest": got["digest"], "rows": ["", "", ""]})
-    (without,) = predicted(load(trained), [SILICON], without=("text",))
+    without = expected_of(predictor, SILICON, without=("text",))
     assert none["predicted"]["value"] == pytest.approx(without.value)
     assert none["steps"][-1][0] == 2
     assert sum(step for _, step in none["steps"]) == pytest.approx(without.learned["value"] - own["learned"]["value"])
@@ -126,7 +135,7 @@ def test_an_edit_moves_the_prediction_sentence_by_sentence(client: TestClient, t
     assert few == {"error": "the description has 3 sentences: send as many, blank where one is left out"}
 
 
-def test_tables_and_page_are_those_of_predict(client: TestClient, trained: Path) -> None:
+def test_tables_and_page_are_those_of_predict(client: TestClient, predictor: Predictor) -> None:
     got = drop(client, "a<b>.cif", SILICON.read_bytes())
     text = [got["card"]["predicted"]["text"][start:end] for start, end, _ in got["card"]["sentences"]]
     wanted = [{"name": "a<b>.cif", "digest": got["digest"]}, {"name": "=bad", "error": "empty: nothing is there"},
@@ -135,7 +144,7 @@ def test_tables_and_page_are_those_of_predict(client: TestClient, trained: Path)
     assert list(table[0]) == rows.SCHEMA.names
     assert [row["name"] for row in table] == ["a<b>.cif", "=bad", "edited.cif"]
     assert [row["error"] for row in table] == ["", "empty: nothing is there", ""]
-    (expected,) = predicted(load(trained), [SILICON])
+    expected = expected_of(predictor, SILICON)
     assert float(table[0]["value"]) == pytest.approx(expected.value)
     assert float(table[2]["own_value"]) == pytest.approx(expected.value)
     assert table[2]["change"] == "with an edited description"
@@ -172,12 +181,13 @@ def test_without_a_description(predictor: Predictor, monkeypatch: pytest.MonkeyP
     assert refused == {"error": "this crystal has no description to edit"}
 
 
-def test_a_model_without_text(predictor: Predictor, trained: Path) -> None:
+def test_a_model_without_text(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its crystals are never described, and have neither explanation nor editor."""
+    described(monkeypatch, briefly)
     client = client_of(desk_of(replace(predictor, recipe=replace(predictor.recipe, text_stage=None))))
     assert client.get("/").status_code == 200
     got = drop(client, "a.cif", SILICON.read_bytes())
-    (expected,) = predicted(load(trained), [SILICON], without=("text",))
+    expected = expected_of(predictor, SILICON, without=("text",))
     assert got["card"]["predicted"]["value"] == pytest.approx(expected.value)
     assert ask(client, "explanation", [{"name": "a", "digest": got["digest"]}])["card"]["effects"] == []
     assert '"methods":[]' in ask(client, "page.html", [{"name": "a", "digest": got["digest"]}])
