@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 MOST_WORKERS = 8
+MOST_CONNECTIONS = 256
 PATIENCE_S = 2
 """For answers that are on their way when the server is told to end."""
 
@@ -73,6 +74,7 @@ def _run(desk: Desk, listening: socket.socket, opens: bool) -> None:
     import uvicorn
 
     from model.serve import app
+    from model.serve.connections import Impatient
 
     port = listening.getsockname()[1]
     address = f"http://{HOST}:{port}/"
@@ -87,8 +89,8 @@ def _run(desk: Desk, listening: socket.socket, opens: bool) -> None:
             if opens:
                 webbrowser.open(address)
 
-    config = uvicorn.Config(app.create(desk, port), http="h11", ws="none", log_level="error", access_log=False,
-                            server_header=False, date_header=False, limit_concurrency=64, proxy_headers=False,
-                            timeout_graceful_shutdown=PATIENCE_S)
+    config = uvicorn.Config(app.create(desk, port), http=Impatient, ws="none", log_level="error", access_log=False,
+                            server_header=False, date_header=False, proxy_headers=False,
+                            limit_concurrency=MOST_CONNECTIONS, timeout_graceful_shutdown=PATIENCE_S)
     with contextlib.suppress(KeyboardInterrupt):  # which uvicorn raises again once it has ended
         Server(config).run(sockets=[listening])
