@@ -40,7 +40,7 @@ def test_unpacking_stops_at_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("raw", "why"), [
-    (gzip.compress(TEXT)[:-12], "the packed file is cut off"),
+    (gzip.compress(TEXT, mtime=0)[:-12], "the packed file is cut off"),
     (b"\x1f\x8bnothing", "the packed file is damaged"),
     (b"PK\x03\x04....", "the file is a ZIP archive: drop the crystal files that are in it"),
     (b"BZh91AY&SY", "the file is packed by bzip2"),
