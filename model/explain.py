@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 
 from features import catalog
 from features.params import load_section
@@ -37,6 +38,8 @@ from model.report import pages
 from model.training.fit import deterministic
 
 PAGE = "explanations.html"
+LONGEST = 100
+"""Sentences of a description: the time that an explanation takes grows with their square."""
 DONORS = 4
 """Replacements of each fact where effects are averaged over many crystals."""
 
@@ -56,10 +59,10 @@ def explain_stage(root: Path) -> None:
     test = splits["test"]
     place = placement.positions(test.ids)
     told = sorted(np.flatnonzero(test.n_texts), key=lambda index: int(place[index]))
-    ids = [test.ids[index] for index in told[:max(params.crystals, params.tested, params.aggregated)]]
+    ids = _short(root, [test.ids[index] for index in told])[:max(params.crystals, params.tested, params.aggregated)]
     if not ids:
         _write(root, trained, [], Verdicts([]), [], [])
-        say("explain: no test crystal has a text, so there is nothing to explain")
+        say(f"explain: no test crystal has a text of at most {LONGEST} sentences, so there is nothing to explain")
         return
     predictor = Predictor.of(trained, makes_features=False)
     explainer = Explainer(predictor.game)
@@ -71,6 +74,13 @@ def explain_stage(root: Path) -> None:
     _write(root, trained, made, found, cards.methods(explainer, found), effects)
     believed = [method for method in METHODS if known[method]]
     say(f"explain: {len(made)} test crystals; methods that passed their tests: {', '.join(believed) or 'none'}")
+
+
+def _short(root: Path, ids: Sequence[str]) -> list[str]:
+    """Those of the crystals whose descriptions are not longer than `LONGEST`."""
+    names, sentences = tables.read(root, "descriptions", ["material_id", "sentences"], ids).columns
+    counts = dict(zip(names.to_pylist(), pc.list_value_length(sentences).to_pylist(), strict=True))
+    return [one for one in ids if counts[one] <= LONGEST]
 
 
 def _tested(root: Path, explainer: Explainer, splits: dict[str, Dataset], ids: Sequence[str]) -> Verdicts:

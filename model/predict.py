@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from model.prediction.predictor import Answer, Predictor
     from model.records import Card, Method
 
+WORK = 200_000_000
+"""Of replacements for one crystal on a page (`model.explanation.methods.donors_within`): half a minute or so."""
 
 @dataclass(frozen=True)
 class Outputs:
@@ -144,10 +146,15 @@ class _Page:
     def add(self, answer: Answer) -> None:
         """Explain one more, if there is to be a page."""
         from model import cards
+        from model.explanation.methods import shortened
 
         if self.path is not None and answer.structure is not None:
             faithful = {one.name: one.faithful for one in self._methods}
-            self._cards.append(cards.card(self._explainer, answer, faithful))
+            card = cards.card(self._explainer, answer, faithful, work=WORK)
+            description = answer.made.description
+            note = shortened(self._explainer.game.read(description), WORK) if description else ""
+            warnings = (*card.predicted.warnings, *filter(None, [note]))
+            self._cards.append(replace(card, predicted=replace(card.predicted, warnings=warnings)))
 
     def write(self) -> None:
         """Write it, if there is anything on it."""

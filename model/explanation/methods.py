@@ -121,6 +121,15 @@ def donors_within(text: Reading, work: int | None) -> dict[str, int]:
     return result
 
 
+def shortened(text: Reading, work: int | None) -> str:
+    """In words, what a bound of work leaves out; empty if nothing."""
+    most, donors = donors_within(text, None), donors_within(text, work)
+    fewer = [f"effects of {unit}s by replacement are means over {count} other crystals, not {most[unit]}"
+             if count else f"replacement of {unit}s is left out"
+             for unit, count in donors.items() if count < most[unit]]
+    return f"The description is long, so to be quick {' and '.join(fewer)}." if fewer else ""
+
+
 _NOTHING: dict[str, Any] = dict.fromkeys(("fact", "sentence", "region", "start", "end", "atoms"))
 
 

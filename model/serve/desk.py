@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from model import cards
-from model.explanation.methods import Explainer, donors_within
+from model.explanation.methods import Explainer, shortened
 from model.prediction import rows
 from model.prediction.asked import Asked
 from model.prediction.predictor import Answer, Predictor
@@ -150,12 +150,7 @@ class Desk:
         description = self._known(one.digest).answer.made.description
         if self.explainer is None or description is None:
             return ""
-        text = self.explainer.game.read(description)
-        most, donors = (donors_within(text, work) for work in (None, self.limits.explanation_work))
-        fewer = [f"effects of {unit}s by replacement are means over {count} other crystals, not {most[unit]}"
-                 if count else f"replacement of {unit}s is left out"
-                 for unit, count in donors.items() if count < most[unit]]
-        return f"The description is long, so to be quick {' and '.join(fewer)}." if fewer else ""
+        return shortened(self.explainer.game.read(description), self.limits.explanation_work)
 
     def predicted(self, wanted: Sequence[Wanted]) -> list[Predicted]:
         """All of these, as tables have them."""
