@@ -40,8 +40,9 @@ from model.training.fit import deterministic
 PAGE = "explanations.html"
 LONGEST = 100
 """Sentences of a description: the time that an explanation takes grows with their square."""
-DONORS = 4
-"""Replacements of each fact where effects are averaged over many crystals."""
+DONORS = 8
+"""Replacements of each fact where effects are averaged over many crystals: of as many crystals of the background, drawn
+anew for each crystal, so that the interval of a mean holds the chance of the draw."""
 
 
 @one_thread()  # many small products: threads would wait for each other, and wherever others work, for those
@@ -125,11 +126,14 @@ def _aggregated(root: Path, explainer: Explainer, ids: Sequence[str],
     rows = _descriptions(root, ids)
     structures = read_crystals(root, ids, encoders.reads(explainer.game.trained.params))
     made: dict[str, list[Any]] = {method: [] for method in METHODS}
+    others, rng = explainer.game.others, np.random.default_rng(0)
     with Progress("explain: effects of facts", len(ids), "crystals") as progress:
         for number, one in enumerate(ids):
             atoms, text = explainer.game.atoms(structures.batch([number])), explainer.game.read(rows[one])
+            among = [others[place] for place in rng.permutation(len(others))]
             for method, into in made.items():
-                into.append((text.text, text.parsed.facts, explainer.effects(method, atoms, text, most=DONORS)))
+                effects = explainer.effects(method, atoms, text, most=DONORS, among=among)
+                into.append((text.text, text.parsed.facts, effects))
             progress.advance(1)
     return [row for method, into in made.items() for row in aggregate(method, faithful[method], into)]
 

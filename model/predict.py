@@ -107,7 +107,9 @@ def predict(given: Sequence[str | Path], root: Path, outputs: Outputs, asked: As
                 writer.write(answer.predicted)
             page.add(answer)
     if bad:
-        reason = f"; {bad[0][0]}: {bad[0][1]}" if len(bad) == 1 else ", for the reasons above"
+        said = any(isinstance(one, TableWriter) for one in writers)  # it says each reason as it comes
+        reason = f", for the reason{'' if len(bad) == 1 else 's'} above" if said else f"; {bad[0][0]}: {bad[0][1]}" \
+            if len(bad) == 1 else ", as their errors say"
         raise UserError(f"{len(bad)} of {count} crystals could not be used{reason}")
 
 

@@ -28,8 +28,8 @@ ATTRIBUTIONS = pa.schema([
     column("reference", pa.float64(), "the prediction that the effect is counted from, in the learned unit"),
     column("spread", pa.float64(), "standard deviation of that over the crystals of the reference; null if there is "
            "none"),
-    column("faithful", pa.bool_(), "whether the method passed its tests for this model (table faithfulness); null for "
-           "what needs none: Shapley values add up by construction"),
+    column("faithful", pa.bool_(), "whether the method passed its tests for this model (table faithfulness); null "
+           "where it was not tested, and for Shapley values, which add up by construction"),
 ])
 
 ATTENTION = pa.schema([
@@ -49,11 +49,12 @@ FAITHFULNESS = pa.schema([
     column("value", pa.float64(), "normalised area under the curve; rank correlation with the explanation of shuffled "
            "weights; share of crystals whose known fact was found"),
     column("control", pa.float64(), "the same of a random order; null where there is none"),
-    column("difference", pa.float64(), "mean of value minus control over the crystals"),
-    column("low", pa.float64(), "lower end of the 95% interval of the difference"),
+    column("difference", pa.float64(), "mean of value minus control over the crystals; the value where there is no "
+           "control"),
+    column("low", pa.float64(), "lower end of the 95% interval of the difference; null for fewer than ten crystals"),
     column("high", pa.float64(), "upper end of it"),
     column("crystals", pa.int32(), "crystals that it was measured on"),
-    column("passed", pa.bool_(), "whether the method passed this test"),
+    column("passed", pa.bool_(), "whether the method passed this test; null if there were too few crystals for it"),
 ])
 
 FACT_EFFECTS = pa.schema([
@@ -62,7 +63,8 @@ FACT_EFFECTS = pa.schema([
     column("label", pa.string(), "what it states, without numbers of sites: edge-sharing octahedra, bonded to O"),
     column("effect", pa.float64(), "mean over the test crystals that state it of their effects by it, in the learned "
            "unit"),
-    column("low", pa.float64(), "lower end of its 95% interval over crystals"),
+    column("low", pa.float64(), "lower end of its 95% interval over crystals and what their facts were "
+           "replaced by"),
     column("high", pa.float64(), "upper end of it"),
     column("crystals", pa.int32(), "test crystals that state it"),
     column("share_raised", pa.float64(), "share of them whose prediction it raises"),

@@ -81,14 +81,18 @@ def _table(before: Path, after: Path, name: str) -> TableChange | None:
 
 
 def _rows(old: list[Path], new: list[Path]) -> dict[str, list[str]]:
-    """Ids of added, changed and removed rows. All rows of one id count as one."""
+    """Ids of added, changed and removed rows. All rows of one id count as one.
+
+    A row that is not one of a crystal is called by its words: all its text columns.
+    """
     parameters: list[list[str]] = []
+    named = _name([*old, *new])
 
     def marks(files: list[Path]) -> str:
         if not files:
             return "select null::varchar as material_id, null::ubigint as mark where false"
         parameters.append([str(path) for path in files])
-        return "select material_id, bit_xor(hash(t)) as mark from read_parquet(?) t group by material_id"
+        return f"select {named} as material_id, bit_xor(hash(t)) as mark from read_parquet(?) t group by 1"  # noqa: S608
 
     query = f"""
         with old as ({marks(old)}), new as ({marks(new)})
@@ -98,6 +102,17 @@ def _rows(old: list[Path], new: list[Path]) -> dict[str, list[str]]:
     """  # noqa: S608 (the file names are bound, not written into it)
     with duckdb.connect(":memory:") as connection:
         return dict(connection.execute(query, parameters).fetchall())
+
+
+def _name(files: list[Path]) -> str:
+    """What a row is called, as SQL over the columns that all these files have."""
+    schemas = [pq.read_schema(path) for path in files]
+    if all("material_id" in schema.names for schema in schemas):
+        return "t.material_id"
+    words = [field.name for field in schemas[0] if pa.types.is_string(field.type)
+             and all(field.name in schema.names for schema in schemas)]
+    quoted = (f't."{name}"' for name in words)
+    return f"concat_ws(' ', {', '.join(quoted)})" if words else "'row'"
 
 
 def _drift(old: list[Path], new: list[Path]) -> list[Drift]:

@@ -54,7 +54,8 @@ def by_group(rows: Sequence[Mapping[str, Any]], crystals: Mapping[str, Mapping[s
         members["size"][next(iter(sizes([crystal["nsites"]])))].append(number)
         members["chemistry"][chemistry(crystal["elements"])].append(number)
     errors = np.array([row["y_fused"] - row["y_true"] for row in rows])
-    held = np.array([row["y_low"] <= row["y_true"] <= row["y_high"] for row in rows])
+    held = np.array([float(row["y_low"] <= row["y_true"] <= row["y_high"]) if np.isfinite(row["y_high"]) else np.nan
+                     for row in rows])
     orders = {"crystal system": SYSTEMS, "size": tuple(SIZES), "chemistry": ORDER}
     result = {}
     for way, groups in members.items():
@@ -67,4 +68,4 @@ def by_group(rows: Sequence[Mapping[str, Any]], crystals: Mapping[str, Mapping[s
 def _group(name: str, errors: Any, held: Any, params: EvaluateParams) -> dict[str, Any]:
     low, high = bootstrap(np.abs(errors), params)
     return {"name": name, "crystals": len(errors), "mae": float(np.abs(errors).mean()), "low": low, "high": high,
-            "bias": float(errors.mean()), "held": float(held.mean())}
+            "bias": float(errors.mean()), "held": float(held.mean()) if np.isfinite(held).all() else None}

@@ -113,7 +113,7 @@ def covered(trained: Trained, test: Dataset, predicted: dict[str, Floats], cryst
     Over all, and `by` chemistry, number of `elements`, number of atoms (`sites`) in the primitive cell, and `support`,
     whether the training crystals support a prediction: `inside` or `outside` of what they reach (`model/coverage.py`).
     Each class that has a test crystal says how many it has, and how many training crystals are of it. Too few
-    validation crystals for the confidence make intervals without ends, which have no width.
+    validation crystals for the confidence make intervals without ends, which have no width and hold nothing.
 
     Args:
         trained: the model.
@@ -131,8 +131,9 @@ def covered(trained: Trained, test: Dataset, predicted: dict[str, Floats], cryst
                   "support": {"inside": np.full(len(training), True)}}
 
     def of(mine: Bools, learned: Bools) -> dict[str, float | None]:
+        bounded = bool(np.isfinite(width[mine]).all())
         return {"crystals": int(mine.sum()), "training_crystals": int(learned.sum()),
-                "coverage": float(held[mine].mean()), "mean_width": _finite(width[mine].mean())}
+                "coverage": float(held[mine].mean()) if bounded else None, "mean_width": _finite(width[mine].mean())}
 
     nobody, everybody = np.full(len(training), False), np.full(len(training), True)
     return {"confidence": CONFIDENCE, **of(np.full(len(test), True), everybody),
@@ -143,8 +144,8 @@ def covered(trained: Trained, test: Dataset, predicted: dict[str, Floats], cryst
 
 def held_by_confidence(trained: Trained, test: Dataset, predicted: dict[str, Floats]) -> list[dict[str, float]]:
     """Which share of the test crystals intervals hold at each `confidence` for which they have ends."""
-    found = []
-    for confidence in LEVELS:
+    found: list[dict[str, float]] = []
+    for confidence in LEVELS if len(trained.calibration.scores) >= cautions.FEW else ():
         low, high = trained.calibration.interval(predicted["fused"], predicted["spread"], confidence)
         if np.isfinite(high).all():
             found.append({"confidence": confidence, "crystals": len(test),

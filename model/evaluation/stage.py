@@ -99,7 +99,8 @@ def evaluate(root: Path) -> None:
     say(f"evaluate: test MAE {test['mae']:.4f} {within}{metrics['unit']}, "
         f"{others}mean predictor {base['mean_mae']:.4f}")
     beyond = intervals["by"]["support"].get("outside", {"crystals": 0})["crystals"]
-    say(f"evaluate: intervals of {CONFIDENCE:.0%} hold {intervals['coverage']:.1%} of {intervals['crystals']} test "
+    held = "have no ends for" if intervals["coverage"] is None else f"hold {intervals['coverage']:.1%} of"
+    say(f"evaluate: intervals of {CONFIDENCE:.0%} {held} {intervals['crystals']} test "
         f"crystals" + (f"; {beyond} of these lie outside the training data" if beyond else ""))
     for caution in metrics["cautions"]:
         say(f"evaluate: CAUTION. {caution}")

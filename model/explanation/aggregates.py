@@ -15,8 +15,8 @@ from model.explanation.facts import Unit
 from model.explanation.faithfulness import Measured
 from model.explanation.game import Floats
 
-SUPPORT = 5
-"""Crystals that must state a thing for a row."""
+SUPPORT = 10
+"""Crystals that must state a thing for a row: fewer make no interval."""
 _SHAPE = re.compile(rf"\b({'|'.join(SHAPES)})\b")
 _GEOMETRY = re.compile("|".join(sorted(map(re.escape, GEOMETRIES), key=lambda name: (-len(name), name))))
 _POLYHEDRON = re.compile(r"([A-Z][a-z]?)(?:\(\d+(?:,\d+)*\))?(?=[A-Z(])\S* (?=\w)")
@@ -26,7 +26,7 @@ _LABEL = re.compile(r"([A-Z][a-z]?)(?:[\d.]*[+-])?\(\d+(?:,\d+)*\)")
 def labels(unit: Unit, words: str) -> Iterator[str]:
     """What a fact states, without numbers of sites, atoms or Å: one thing or several, each once."""
     if unit.kind == "formula":
-        yield from (f"contains {symbol}" for symbol in sorted(amounts(words)))
+        yield from (f"formula with {symbol}" for symbol in sorted(amounts(words)))
     elif unit.kind == "bond length":
         pair = re.findall(r"([A-Z][a-z]?)(?:[\d.]*[+-])?(?:\(\d+(?:,\d+)*\))?-([A-Z][a-z]?)", words)
         yield from sorted({f"{'–'.join(sorted(ends))} bond" for ends in pair})

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -208,7 +208,3 @@ def in_common(one: Floats, other: Floats) -> float:
     if len(one) < 3 or np.ptp(one) == 0 or np.ptp(other) == 0:
         return float("nan")
     return float(stats.spearmanr(one, other).statistic)
-
-
-Explain = Callable[[Game, Sequence[Tokens], Reading], Floats]
-"""Effects of a text's units, by a method."""

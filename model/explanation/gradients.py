@@ -39,6 +39,9 @@ class Gradients:
     """`[tokens]`: words, or tokens of the frozen encoder."""
     atoms: Floats
     """`[atoms]`, of the canonical crystal."""
+    reference: float
+    """The prediction at the baseline, but for what trees say: with all of the above it adds up to the prediction as far
+    as the rule is exact."""
 
     def of_units(self, text: Reading, units: Sequence[Unit]) -> Floats:
         """`[units]`, sums over the tokens of each."""
@@ -110,7 +113,9 @@ class Integrated:
         longest = len(_sentence_of(text))
         whole = np.sum([np.pad(one, (0, longest - len(one))) for one in of_text], axis=0) if of_text \
             else np.zeros(longest)
-        return Gradients(whole, np.sum(of_atoms, axis=0) if of_atoms else np.zeros(shown[0].shape[1]))
+        with torch.no_grad():
+            start = float(self.trained.natural(predict(*baselines))[0])
+        return Gradients(whole, np.sum(of_atoms, axis=0) if of_atoms else np.zeros(shown[0].shape[1]), start)
 
     def _batch(self, variants: Sequence[Any]) -> WordBatch:
         return collate(variants, self.trained.config.text_dim).to(self.trained.device)  # type: ignore[return-value]

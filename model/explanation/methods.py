@@ -42,18 +42,22 @@ class Explainer:
         self.integrated = Integrated(self.game)
 
     def effects(self, method: str, atoms: Sequence[Tokens], text: Reading, unit: str = "fact",
-                most: int = replacement.DONORS) -> Floats:
-        """`[units]`, effects of facts or sentences (`unit`) by one of `METHODS`, in the learned unit."""
+                most: int = replacement.DONORS, among: Sequence[Reading] | None = None) -> Floats:
+        """`[units]`, effects of facts or sentences (`unit`) by one of `METHODS`, in the learned unit.
+
+        `most`: other crystals that a unit is replaced from; `among`: those that facts may come from.
+        """
         if method == "gradients":
             made = self.integrated.explain(atoms, text)
             return made.of_units(text, text.parsed.facts) if unit == "fact" else made.of_sentences(text)
-        return self._replaced(atoms, text, unit, most).effect
+        return self._replaced(atoms, text, unit, most, among).effect
 
-    def _replaced(self, atoms: Sequence[Tokens], text: Reading, unit: str, most: int = replacement.DONORS) -> Effects:
+    def _replaced(self, atoms: Sequence[Tokens], text: Reading, unit: str, most: int = replacement.DONORS,
+                  among: Sequence[Reading] | None = None) -> Effects:
         if unit == "sentence":
             return replacement.of_sentences(self.game, atoms, text, most)
         name = "facts" if unit == "fact" else "mentions"
-        return replacement.of_units(self.game, atoms, text, getattr(text.parsed, name), name, most)
+        return replacement.of_units(self.game, atoms, text, getattr(text.parsed, name), name, most, among)
 
     def rows(self, material_id: str, crystal: StructureBatch, text: Reading,
              faithful: Mapping[str, bool | None], work: int | None = None) -> list[dict[str, Any]]:
@@ -89,7 +93,7 @@ class Explainer:
                 made = self._replaced(atoms, text, unit, donors[unit])
                 add("replacement", unit, names, made.effect, None, made.spread)
         gradients = self.integrated.explain(atoms, text)
-        start = predicted - float(gradients.text.sum() + gradients.atoms.sum())
+        start = gradients.reference
         for unit, values in (("sentence", gradients.of_sentences(text)),
                              ("fact", gradients.of_units(text, text.parsed.facts)),
                              ("token", gradients.of_units(text, text.parsed.mentions))):

@@ -31,13 +31,14 @@ class Effects:
 
 
 def of_units(game: Game, atoms: Sequence[Tokens], text: Reading, units: Sequence[Unit],
-             name: str = "facts", most: int = DONORS) -> Effects:
+             name: str = "facts", most: int = DONORS, among: Sequence[Reading] | None = None) -> Effects:
     """Effects of facts or mentions (`name`, an attribute of `Parsed`), each replaced by those of the same kind.
 
-    `most`: donors at most.
+    `most`: donors at most; `among`: the texts that they are of, the explaining half of the background by default.
     """
     most = min(most, DONORS_ENCODED) if isinstance(text, VectorReading) else most
-    donors = [donors_of(unit, number, game.explaining, name)[:most] for number, unit in enumerate(units)]
+    others = game.explaining if among is None else among
+    donors = [donors_of(unit, number, others, name)[:most] for number, unit in enumerate(units)]
     changes = [[Change(unit, donor)] for unit, mine in zip(units, donors, strict=True)
                for donor in ([*mine] or NOBODY)]
     return _effects(game, atoms, text, text.variants(changes), donors)

@@ -116,8 +116,8 @@ class WordReading(Reading):
             pieces = list(self.pieces)
             for sentence in {change.unit.sentence for change in listed}:
                 mine = [change for change in listed if change.unit.sentence == sentence]
-                key = (sentence, *((change.unit.start, change.by and (id(change.by[0]), change.by[1].start))
-                                   for change in mine))
+                key = (sentence, *(_place(change.unit) + (
+                    () if change.by is None else (id(change.by[0]), *_place(change.by[1]))) for change in mine))
                 if key not in self.edits:
                     self.edits[key] = _edited(self._words()[sentence], mine, int(first[sentence]))
                 pieces[sentence] = self.edits[key]
@@ -180,6 +180,11 @@ def _tokens(row: Mapping[str, Any]) -> tuple[list[Sentence], list[Token]]:
 
 def _vector_pieces(text: Text) -> list[Piece]:
     return [VectorPiece(int(region), vector) for vector, region in zip(text.vectors, text.regions, strict=True)]
+
+
+def _place(unit: Unit) -> tuple[int, int]:
+    """A fact and a mention may begin at the same place."""
+    return unit.start, unit.end
 
 
 def _edited(piece: WordPiece, changes: Sequence[Change], first: int) -> WordPiece:

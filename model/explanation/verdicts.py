@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from model.explanation.faithfulness import (
     COLLAPSED,
@@ -27,8 +28,8 @@ from model.records import Method
 
 FOUND = 0.8
 """Of the crystals whose explaining fact is known, a method must rank it first for this share."""
-FEWEST = 5
-"""Crystals that a test needs."""
+FEWEST = 10
+"""Crystals that a test needs; fewer make no interval."""
 SHUFFLES = 2
 Crystal = tuple[Sequence[Tokens], Reading]
 
@@ -41,9 +42,11 @@ class Verdicts:
     """Of the table `faithfulness`."""
 
     def faithful(self, method: str) -> bool | None:
-        """Whether a method passed all its tests; None for one that needs none."""
+        """Whether a method passed all its tests; None for one that needs none, or that was not put to all of them."""
         mine = [row["passed"] for row in self.rows if row["method"] == method]
-        return all(mine) if mine else None
+        if False in mine:
+            return False
+        return True if mine and None not in mine else None
 
     def of_method(self, name: str, says: str) -> Method:
         """The method with the outcome in one line."""
@@ -93,34 +96,37 @@ def judge(explainer: Explainer, crystals: Sequence[Crystal], synthetic: Syntheti
 
 def _row(method: str, name: str, unit: str, values: Floats, control: float | None, passed: bool,
          measured: Measured) -> dict[str, Any]:
+    """A row of the table; with too few crystals nothing is passed or failed, and there is no interval."""
     there = values[np.isfinite(values)]
+    enough = len(there) >= FEWEST
     numbers = {"value": float(there.mean()) if len(there) else None, "control": control, "difference": measured.mean,
-               "low": measured.low, "high": measured.high}
-    return {"method": method, "test": name, "unit": unit, "crystals": len(there), "passed": passed,
+               "low": measured.low if enough else None, "high": measured.high if enough else None}
+    return {"method": method, "test": name, "unit": unit, "crystals": len(there),
+            "passed": bool(passed) if enough else None,
             **{key: None if one is None or np.isnan(one) else float(one) for key, one in numbers.items()}}
 
 
 def _against(method: str, name: str, unit: str, values: Floats, control: Floats) -> dict[str, Any]:
     measured = Measured.of(values - control)
-    there = np.isfinite(values)
     chance = float(np.nanmean(control)) if np.isfinite(control).any() else None
-    return _row(method, name, unit, values, chance, bool(there.sum() >= FEWEST and measured.low > 0), measured)
+    return _row(method, name, unit, values, chance, measured.low > 0, measured)
 
 
 def _collapsed(method: str, unit: str, values: Floats) -> dict[str, Any]:
     measured = Measured.of(values)
-    passed = int(np.isfinite(values).sum()) >= FEWEST and measured.high < COLLAPSED
-    return _row(method, "shuffled weights", unit, values, None, passed, measured)
+    return _row(method, "shuffled weights", unit, values, None, measured.high < COLLAPSED, measured)
 
 
 def _found(method: str, synthetic: Synthetic | None) -> dict[str, Any]:
+    """The interval is Wilson's: all of a few is no certainty."""
     if synthetic is None or synthetic.learned() >= 1:
         return _row(method, "synthetic fact", "fact", np.zeros(0), None, False, Measured.of([]))
     explainer = Explainer(synthetic.game)
     found = synthetic.found([explainer.effects(method, synthetic.atoms, text) for text in synthetic.texts])
-    passed = len(found) >= FEWEST and found.mean() >= FOUND
-    return _row(method, "synthetic fact", "fact", found, synthetic.chance(), bool(passed),
-                Measured.of(found - synthetic.chance()))
+    chance = synthetic.chance()
+    low, high = stats.binomtest(int(found.sum()), len(found)).proportion_ci(0.95, method="wilson")
+    return _row(method, "synthetic fact", "fact", found, chance, found.mean() >= FOUND,
+                Measured(float(found.mean()) - chance, float(low) - chance, float(high) - chance))
 
 
 def _in_words(row: dict[str, Any]) -> str:

@@ -103,7 +103,7 @@ class Predictor:
         return Neighbourhood.of(self.trained)
 
     def predict(self, crystals: Any, confidence: float = CONFIDENCE, text: str | None = None,
-                without: Sequence[str] = (), *, blocks: str = "one") -> pl.DataFrame:
+                without: str | Sequence[str] = (), *, blocks: str = "one") -> pl.DataFrame:
         """One row for each crystal, in their order; one that cannot be used has an `error`, and the others a value.
 
         Args:
@@ -122,11 +122,15 @@ class Predictor:
         return frame(self, self.stream(crystals, confidence, text, without, blocks=blocks))
 
     def stream(self, crystals: Any, confidence: float = CONFIDENCE, text: str | None = None,
-               without: Sequence[str] = (), *, blocks: str = "one",
+               without: str | Sequence[str] = (), *, blocks: str = "one",
                timeout_s: float = TIMEOUT_S) -> Iterator[Predicted]:
         """The same crystal by crystal, as they are finished and in their order, in bounded memory."""
-        asked = Asked(confidence, text, tuple(without))
-        inputs = Inputs(crystals, blocks == "all")
+        if blocks not in ("one", "all"):
+            raise UserError(f"blocks '{blocks}': there are one and all")
+        asked = Asked(confidence, text, (without,) if isinstance(without, str) else tuple(without))
+        return self._stream(Inputs(crystals, blocks == "all"), asked, timeout_s)
+
+    def _stream(self, inputs: Inputs, asked: Asked, timeout_s: float) -> Iterator[Predicted]:
         first = list(itertools.islice(iter(inputs), A_FEW + 1)) if inputs.total is None else []
         few = (inputs.total or 0) <= A_FEW if inputs.total is not None else len(first) <= A_FEW
         given = inputs if inputs.total is not None else itertools.chain(first, inputs)

@@ -240,7 +240,7 @@ def _for_people(of: Asks, several: Sequence[Predicted]) -> tuple[list[str], list
         "formula": lambda one: one.formula,
         "space group": lambda one: one.space_group,
         name: lambda one: _number(one.value),
-        f"{several[0].confidence:.0%} within": lambda one: "–" if one.low is None
+        f"{100 * (several[0].confidence or 0):g}% within": lambda one: "–" if one.low is None
         else f"{_number(one.low)}–{_number(one.high)}",
         "structure": lambda one: _number(one.structure_only),
         "text": lambda one: _number(one.text_only),

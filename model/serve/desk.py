@@ -132,6 +132,8 @@ class Desk:
     def explained(self, one: Wanted) -> Card:
         """The card of a crystal with all its effects; one crystal at a time, the others wait."""
         kept = self._known(one.digest)
+        if one.rows is None and kept.explained is not None:
+            return _labelled(kept.explained, one.name)
         with self._explaining:
             if self.explainer is None:
                 return _labelled(cards.outline(None, kept.answer), one.name)

@@ -6,7 +6,7 @@ import pytest
 
 from model.evaluation import stage as evaluation
 from model.explain import explain_stage
-from model.explanation import synthetic
+from model.explanation import aggregates, synthetic
 from model.training import train as training
 from tests.model.small import SMALL_WORDS, small_project
 
@@ -42,5 +42,6 @@ def told(worded: Path) -> Path:
     """The same with its explanations."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(synthetic, "EPOCHS", 2)
+        patch.setattr(aggregates, "SUPPORT", 5)
         explain_stage(worded)
     return worded

@@ -50,8 +50,9 @@ def test_as_many_crystals_as_asked_for(told: Path) -> None:
     assert explained == {row["material_id"] for row in tables.read(told, "attention").to_pylist()}
     of = {(row["method"], row["test"]): row for row in tables.read(told, "faithfulness").to_pylist()}
     assert len(of) == 8
-    assert of["replacement", "deletion"]["crystals"] == FEWEST == 5
-    assert {row["crystals"] for row in tables.read(told, "fact_effects").to_pylist()} <= {5, 6}
+    assert of["replacement", "deletion"]["crystals"] == 5 < FEWEST
+    assert {(row["passed"], row["low"]) for row in of.values()} == {(None, None)}
+    assert {row["faithful"] for row in tables.read(told, "attributions").to_pylist()} == {None}
 
 
 def test_attributions_add_up(told: Path) -> None:
@@ -65,7 +66,8 @@ def test_attributions_add_up(told: Path) -> None:
         group by all""").to_pylist()
     assert len(rows) == 4
     for row in rows:
-        assert row["together"] == pytest.approx(row["y"], abs=1e-4)
+        # a sum over points of the path is no integral
+        assert row["together"] == pytest.approx(row["y"], abs=1e-4 if row["method"] == "shapley" else 0.05)
 
 
 def test_attributions_join_their_descriptions(told: Path) -> None:
@@ -100,7 +102,7 @@ def test_again_is_the_same(told: Path, tmp_path: Path) -> None:
     same = [{**row, "faithful": None} for row in before if row["material_id"] == one]
     assert [{**row, "faithful": None} for row in after] == same
     assert len(tables.read(root, "fact_effects")) == 0
-    assert all((row["crystals"], row["passed"]) == (0, False) for row in tables.read(root, "faithfulness").to_pylist())
+    assert all((row["crystals"], row["passed"]) == (0, None) for row in tables.read(root, "faithfulness").to_pylist())
 
 
 @pytest.mark.parametrize("params", [

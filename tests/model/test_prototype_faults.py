@@ -34,7 +34,7 @@
    `tests/model/training/test_train.py::test_another_run_does_not_take_the_state`
 9. Paraphrases, exported attention and ablations stood in the README and nowhere else.
    `tests/features/views/test_paraphrases.py::test_rules_change_words_and_no_facts`
-   `tests/model/test_results.py::test_a_change_is_what_the_prediction_loses`
+   `tests/model/test_results.py::test_an_effect_is_what_the_prediction_loses`
    `tests/model/experiments/test_matrix.py::test_the_projects_own_matrix`
    `tests/model/experiments/test_run.py::test_wrong_text_changes_what_reads_it`
    `tests/test_readme.py::test_every_command_is_there`

@@ -13,13 +13,18 @@ function effectLine(row, ends, page) {
     svg("line", { class: "m-ends", x1: x(low), x2: x(high), y1: 8, y2: 8 }));
 }
 
+/** How far from zero the nearer end of an interval is: the surest effects come first. */
+function surely(row) {
+  return Math.max(row.low ?? -Infinity, -(row.high ?? Infinity));
+}
+
 /** The section of facts across crystals; nothing where no method may speak. */
 function renderAcross(page) {
   const shown = (page.across ?? []).filter((row) => isShown(page, row.method) && row.faithful !== false);
   if (!shown.length) return null;
   const names = [...new Set(shown.map((row) => row.method))], place = h("div");
   const draw = (name) => {
-    const rows = shown.filter((row) => row.method === name).sort((a, b) => Math.abs(b.effect) - Math.abs(a.effect));
+    const rows = shown.filter((row) => row.method === name).sort((a, b) => surely(b) - surely(a));
     const values = rows.slice(0, SHOWN_FACTS).flatMap((row) => [0, row.effect, row.low ?? row.effect, row.high ?? row.effect]);
     const ends = [Math.min(...values), Math.max(...values)];
     if (ends[0] === ends[1]) ends[1] += 1;
@@ -33,7 +38,7 @@ function renderAcross(page) {
   };
   draw(names[0]);
   return h("section", { class: "across" }, h("h2", null, "Which facts carry the property"),
-    h("p", null, "Mean effect of a fact over the test crystals whose text states it, with an interval of 95 % over crystals."),
+    h("p", null, "Mean effect of a fact over the test crystals whose text states it, with an interval of 95 % over crystals and over what replaces the fact; of many such intervals one in twenty misses. “Formula with X” is the effect of the whole formula where X is in it."),
     names.length > 1 ? radioSwitch("across-method", "Method", names.map((name) => ({ value: name, text: name })), names[0], draw) : h("p", { class: "note" }, `By ${names[0]}.`),
     place);
 }

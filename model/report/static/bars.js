@@ -43,7 +43,7 @@ function shapleyBars(card, page) {
   const all = [given.reference, ...bars.map((bar) => bar.to)];
   const least = Math.min(...all), most = Math.max(...all), edge = (most - least) * 0.03 || 0.5;
   const x = (at) => 1000 * (at - least + edge) / (most - least + 2 * edge);
-  const total = (at) => (page.log ? at.toFixed(3).replace("-", "−") : number(at)) + natural(at);
+  const total = (at) => (page.log ? at.toFixed(3).replace("-", "−") : withUnit(number(at), page.unit)) + natural(at);
   const natural = (at) => page.log ? ` = ${withUnit(number(Math.pow(10, at), 3), page.unit)}` : "";
   const track = (bar) => {
     const drawing = svg("svg", { viewBox: "0 0 1000 18", preserveAspectRatio: "none", "aria-hidden": "true" },

@@ -3,9 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from features.catalog.diff import compare
+from features.paths import Paths
 from pipelines.engine.materialize import materialize
 from pipelines.executors import Serial
 from tests.pipelines.toy import ToyParams, toy_view, units
@@ -59,3 +62,15 @@ def test_a_table_that_only_one_has(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (change,) = compare(tmp_path / "empty", made(tmp_path / "new", NUMBERS)).tables
     assert (change.rows, len(change.added), change.drift) == ((0, 100), 100, [])
+
+
+def test_rows_that_are_not_those_of_crystals(tmp_path: Path) -> None:
+    """They are called by their words."""
+    for folder, value, tests in (("old", 0.5, ("deletion", "insertion")), ("new", 0.7, ("deletion", "synthetic fact"))):
+        rows = pa.table({"method": ["replacement"] * 2, "test": tests, "value": [value, 0.1]})
+        path = Paths(tmp_path / folder).table("faithfulness") / "part-00000.parquet"
+        path.parent.mkdir(parents=True)
+        pq.write_table(rows, path)
+    (change,) = compare(tmp_path / "old", tmp_path / "new").tables
+    assert (change.added, change.changed, change.removed) == (
+        ["replacement synthetic fact"], ["replacement deletion"], ["replacement insertion"])

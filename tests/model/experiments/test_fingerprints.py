@@ -18,6 +18,8 @@ REPO = Path(__file__).parents[3]
 EXCUSED = {
     "model.checkpoint": "a model on disk, which no cell writes",
     "model.coverage": "the same",
+    "model.header": "the same",
+    "model.cautions": "what is said of one",
     "model.uncertainty": "intervals of a model on disk",
     "model.identity": "what a table was made from, which is in the fingerprint itself",
     "model.training.parallel": "several processes, of which a cell has one",

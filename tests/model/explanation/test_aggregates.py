@@ -18,7 +18,8 @@ def of_text(name: str) -> dict[str, list[str]]:
 
 def test_labels_of_a_perovskite() -> None:
     assert of_text("SrTiO3") == {
-        "SrTiO3": ["contains O", "contains Sr", "contains Ti"], "(Cubic) Perovskite": ["(Cubic) Perovskite"],
+        "SrTiO3": ["formula with O", "formula with Sr", "formula with Ti"],
+        "(Cubic) Perovskite": ["(Cubic) Perovskite"],
         "cubic": ["cubic"], "Pm-3m": ["Pm-3m"], "Sr(1)": ["Sr site"], "Ti(1)": ["Ti site"], "O(1)": ["O site"],
         "twelve equivalent O(1)": ["bonded to O"], "six equivalent O(1)": ["bonded to O"],
         "four equivalent Sr(1)": ["bonded to Sr"], "two equivalent Ti(1)": ["bonded to Ti"],
@@ -87,7 +88,7 @@ def test_effects_of_what_is_stated() -> None:
     assert (connected["crystals"], connected["share_raised"]) == (40, 1.0)
     assert of["polyhedron", "octahedron of Ti"]["effect"] == pytest.approx(connected["effect"] / 2, rel=0.1)
     assert of["connectivity", "edge-sharing octahedron"]["effect"] == pytest.approx(0.5, abs=0.05)
-    assert of["formula", "contains O"]["effect"] == of["formula", "contains O"]["share_raised"] == 0.0
+    assert of["formula", "formula with O"]["effect"] == of["formula", "formula with O"]["share_raised"] == 0.0
     assert {(one["method"], one["faithful"]) for one in rows} == {("replacement", True)}
 
 

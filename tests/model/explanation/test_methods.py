@@ -67,7 +67,8 @@ def test_what_adds_up(structures: dict[str, Any], name: str) -> None:
     for kind in ("sentence", "fact", "token"):
         mine = of(rows, "gradients", kind)
         together = sum(one["effect"] for one in (*mine, *of(rows, "gradients", "atom")))
-        assert mine[0]["reference"] + together == pytest.approx(predicted, abs=1e-5)
+        # a sum over points of the path is no integral
+        assert mine[0]["reference"] + together == pytest.approx(predicted, abs=1e-3)
         assert all(one["spread"] is None for one in mine)
         for one in of(rows, "replacement", kind):
             assert one["effect"] + one["reference"] == pytest.approx(predicted, abs=1e-5)
