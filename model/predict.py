@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 WORK = 200_000_000
 """Of replacements for one crystal on a page (`model.explanation.methods.donors_within`): half a minute or so."""
 
+
 @dataclass(frozen=True)
 class Outputs:
     """Where predictions go; a table is printed if nothing else goes to standard output."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ from features.paths import Paths
 from features.store import tables
 
 Numbers = NDArray[np.float64]
+
+HANDFUL = 10
+"""Crystals below which a distribution is none."""
 
 
 @dataclass(frozen=True)
@@ -116,10 +120,14 @@ def _name(files: list[Path]) -> str:
 
 
 def _drift(old: list[Path], new: list[Path]) -> list[Drift]:
-    """The numeric columns that both versions have and whose values moved."""
-    if not old or not new:
+    """The numeric columns that both versions have and whose values moved; none of tables of a handful of crystals, such
+    as explanations, or of no crystals at all."""
+    if not old or not new or not all("material_id" in pq.read_schema(files[0]).names for files in (old, new)):
         return []
     before, after = (ds.dataset([str(path) for path in files], format="parquet") for files in (old, new))
+    if min(pc.count_distinct(data.to_table(columns=["material_id"])["material_id"]).as_py()
+           for data in (before, after)) < HANDFUL:
+        return []
     names = [f.name for f in after.schema if _is_number(f.type) and f.name in before.schema.names
              and _is_number(before.schema.field(f.name).type)]
     drifts = []

@@ -28,8 +28,6 @@ class Asked:
     def __post_init__(self) -> None:
         if not 0 < self.confidence < 1:
             raise UserError(f"confidence {self.confidence:g}: a number between 0 and 1, such as 0.9")
-        if self.text is not None and not self.text.strip():
-            raise UserError("the edited description is empty: without='text' predicts without one")
         unknown = [one for one in self.without if one not in LEFT_OUT]
         if unknown:
             raise UserError(f"without '{unknown[0]}': there are global, semi-global, local and text")

@@ -127,6 +127,8 @@ class Predictor:
         """The same crystal by crystal, as they are finished and in their order, in bounded memory."""
         if blocks not in ("one", "all"):
             raise UserError(f"blocks '{blocks}': there are one and all")
+        if text is not None and not text.strip():
+            raise UserError("the edited description is empty: without='text' predicts without one")
         asked = Asked(confidence, text, (without,) if isinstance(without, str) else tuple(without))
         return self._stream(Inputs(crystals, blocks == "all"), asked, timeout_s)
 
