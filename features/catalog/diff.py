@@ -19,8 +19,8 @@ from features.store import tables
 
 Numbers = NDArray[np.float64]
 
-HANDFUL = 10
-"""Crystals below which a distribution is none."""
+HANDFUL = 7
+"""Crystals below which a table has no distribution worth comparing: `explain` tells of six by default."""
 
 
 @dataclass(frozen=True)
