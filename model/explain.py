@@ -87,7 +87,7 @@ def _short(root: Path, ids: Sequence[str]) -> list[str]:
 def _tested(root: Path, explainer: Explainer, splits: dict[str, Dataset], ids: Sequence[str]) -> Verdicts:
     """The methods put to their tests on these test crystals."""
     trained = explainer.game.trained
-    rows = _descriptions(root, ids)
+    rows = _rows(root, "descriptions", ids)
     structures = read_crystals(root, ids, encoders.reads(trained.params))
     crystals = [(explainer.game.atoms(structures.batch([number])), explainer.game.read(rows[one]))
                 for number, one in enumerate(ids)]
@@ -123,7 +123,7 @@ def _from_tables(root: Path, predictor: Predictor, ids: Sequence[str]) -> Iterat
 def _aggregated(root: Path, explainer: Explainer, ids: Sequence[str],
                 faithful: dict[str, bool | None]) -> list[dict[str, Any]]:
     """Rows of `fact_effects`."""
-    rows = _descriptions(root, ids)
+    rows = _rows(root, "descriptions", ids)
     structures = read_crystals(root, ids, encoders.reads(explainer.game.trained.params))
     made: dict[str, list[Any]] = {method: [] for method in METHODS}
     others, rng = explainer.game.others, np.random.default_rng(0)
@@ -138,12 +138,8 @@ def _aggregated(root: Path, explainer: Explainer, ids: Sequence[str],
     return [row for method, into in made.items() for row in aggregate(method, faithful[method], into)]
 
 
-def _descriptions(root: Path, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    columns = ["material_id", "text", "sentences", "mineral", "sites"]
-    return {row["material_id"]: row for row in tables.read(root, "descriptions", columns, ids).to_pylist()}
-
-
 def _rows(root: Path, name: str, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The rows of a table with one for each crystal, by id."""
     return {row["material_id"]: row for row in tables.read(root, name, None, ids).to_pylist()}
 
 
