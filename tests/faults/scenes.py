@@ -1,0 +1,184 @@
+"""What is interrupted: a project, work on it, what mends it, and what must then lie there."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from features.paths import Paths
+from tests.conftest import CRYSTALS, make_project
+from tests.faults.commands import command, dvc, init, repaired
+from tests.faults.forks import OK, Ended, in_a_fork
+from tests.pipelines.toy import ToyParams, toy_view, units
+
+FEW = ["mp-30", "mp-149", "mp-22862", "mp-127"]
+BEFORE = units([(f"m{k}", k, "bad" if k % 7 == 0 else "good") for k in range(12)])
+AFTER = units([(f"m{k}", k + 100 * (k == 5), "bug" if k % 9 == 0 else "good") for k in range(2, 18)])
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Work that may be interrupted anywhere."""
+
+    name: str
+    prepare: Callable[[Path], None]
+    """Makes the project that the work begins with; runs in this process, with forks for whatever computes."""
+    work: Callable[[Path], Any]
+    """What is interrupted, and afterwards done again, in a fork."""
+    counts: tuple[str, ...]
+    """Places below the project of which every byte must be that of an undisturbed run."""
+    repair: bool = True
+    """Whether it is a project, in which `python -m pipelines repair` runs after a kill."""
+    every: bool = True
+    """Whether all points are tried however long it takes; else as many as there is time for, evenly spread."""
+    again: Callable[[Path], Any] | None = None
+    """What a user does after a kill, where that is not the work itself."""
+
+
+def contents(root: Path, counts: tuple[str, ...]) -> dict[str, bytes]:
+    """Name → bytes of all files in these places."""
+    found = {}
+    for place in counts:
+        for path in [root / place, *sorted((root / place).rglob("*"))]:
+            if path.is_file():
+                found[str(path.relative_to(root))] = path.read_bytes()
+    return found
+
+
+def litter(root: Path) -> list[str]:
+    """What a killed process has left of its work: drafts, tables moved aside, states of training, locks of runs."""
+    left = []
+    for path in sorted(root.rglob("*")):
+        within = path.relative_to(root)
+        if within.parts[0] == ".dvc" or path.name == "lock":
+            continue
+        if path.suffix in (".tmp", ".new", ".old") or (
+                path.is_file() and within.parts[:2] in (("data", ".training"), ("data", ".runs"))):
+            left.append(str(within))
+    return left
+
+
+def mended(scene: Scene, root: Path) -> list[str]:
+    """Do what a user does after a kill. What went wrong with it."""
+    if scene.repair:
+        ended = repaired(root)
+        if ended is not None and ended.code != OK:
+            return [f"repair: {ended.brief()}"]
+    ended = in_a_fork(lambda: (scene.again or scene.work)(root))
+    return [] if ended.code == OK else [f"again: {ended.brief()}"]
+
+
+def must(ended: Ended, what: str) -> None:
+    """An undisturbed run must do."""
+    if ended.code != OK:
+        raise RuntimeError(f"{what}, undisturbed: {ended.brief()}\n{ended.err[-3000:]}")
+
+
+def small_segments() -> None:
+    """Many appends, and merges of merged ones, within a run of few rows."""
+    import pipelines.engine.materialize
+    from features.store import placement, rowstore
+
+    pipelines.engine.materialize.SEGMENT_ROWS = 4
+    rowstore.MERGED = 3
+    placement.MIN_PARTS = 2
+
+
+def toy(root: Path, table: Any) -> None:
+    """A run of the row store and of `tables.publish` with the toy view."""
+    from pipelines.engine.materialize import materialize
+    from pipelines.executors import Serial
+
+    small_segments()
+    materialize(toy_view(), ToyParams(copies=2), root, table, Serial())
+
+
+def _toy_before(root: Path) -> None:
+    root.mkdir()
+    must(in_a_fork(lambda: toy(root, BEFORE)), "the toy view")
+
+
+def _dvc_project(root: Path, stages: dict[str, Any]) -> None:
+    (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    init(root)
+
+
+CHEAP = {
+    "one": {"cmd": "cp input one && mkdir -p two && cp input two/a && cp one two/b", "deps": ["input"],
+            "outs": ["one", "two"]},
+    "three": {"cmd": "cat one two/a > three", "deps": ["one", "two"], "metrics": ["three"]},
+}
+
+
+def _cheap(root: Path) -> None:
+    make_project(root, only=FEW[:1])
+    (root / "input").write_text("a: 1\n")
+    _dvc_project(root, CHEAP)
+
+
+def _cheap_changed(root: Path) -> None:
+    _cheap(root)
+    must(in_a_fork(lambda: dvc(root, "repro")), "cheap stages")
+    (root / "input").write_text("a: 2\n")
+
+
+def real_stage(stage: str, table: str, dep: str) -> dict[str, Any]:
+    """A stage of the real `dvc.yaml`, whose outputs are kept while it runs if they are there."""
+    real = yaml.safe_load((Path(__file__).parents[2] / "dvc.yaml").read_text())["stages"][stage]
+    return {"cmd": f"python -m pipelines {stage} --executor serial", "deps": [dep], "params": [stage],
+            "outs": [one for one in real["outs"]]}
+
+
+def chain(root: Path, stages: tuple[str, ...] = ("ingest", "split")) -> None:
+    """A DVC project of real stages, and what publishes them where there is such a stage."""
+    make_project(root, only=FEW, **{stage: {} for stage in stages if stage != "ingest"})
+    tables = {"ingest": ("materials", "data/input"), "split": ("splits", "data/features/materials"),
+              "tensorize": ("structures", "data/features/materials")}
+    _dvc_project(root, {stage: real_stage(stage, *tables[stage]) for stage in stages})
+
+
+def _chain_changed(root: Path) -> None:
+    chain(root)
+    must(in_a_fork(lambda: dvc(root, "repro")), "ingest and split")
+    (root / "data" / "input" / f"{FEW[0]}.cif").unlink()
+    shutil.copy(CRYSTALS / "mp-361.cif", root / "data" / "input")
+
+
+TRAIN = {"encoder": "cgcnn", "cgcnn": {"dim": 8, "layers": 1, "neighbours": 4}, "epochs": 2, "batch_size": 8,
+         "warmup_steps": 2, "elements": "learned", "device": "cpu",
+         "members": {"fused": 0, "structure": 1, "text": 0, "trees": 0}, "fusion": "structure_only", "text": "sentences"}
+
+
+def tiny_model(root: Path) -> None:
+    """All test crystals up to their tensors, and a model of some hundred weights that reads no text."""
+    make_project(root, train=TRAIN, evaluate={"bootstrap": 20, "shuffles": 1})
+    for stage in ("ingest", "tensorize", "split"):
+        must(in_a_fork(lambda stage=stage: command(root, "pipelines", stage, "--executor", "serial")), stage)
+
+
+def _trained(root: Path) -> None:
+    tiny_model(root)
+    must(in_a_fork(lambda: command(root, "model", "train")), "train")
+
+
+def _refreshed(root: Path) -> None:
+    _chain_changed(root)
+
+
+SCENES = [
+    Scene("store", lambda root: root.mkdir(), lambda root: toy(root, AFTER), ("data/features",), repair=False),
+    Scene("store-later", _toy_before, lambda root: toy(root, AFTER), ("data/features",), repair=False),
+    Scene("dvc", _cheap, lambda root: dvc(root, "repro"), ("one", "two", "three", "dvc.lock")),
+    Scene("dvc-later", _cheap_changed, lambda root: dvc(root, "repro"), ("one", "two", "three", "dvc.lock")),
+    Scene("train", tiny_model, lambda root: command(root, "model", "train"), ("data/model",)),
+    Scene("evaluate", _trained, lambda root: command(root, "model", "evaluate"), ("data/features", "data/results"),
+          every=False),
+    Scene("stages", _chain_changed, lambda root: dvc(root, "repro"), ("data/features", "dvc.lock"), every=False),
+    Scene("refresh", _refreshed, lambda root: command(root, "pipelines", "refresh"), ("data/features", "dvc.lock"),
+          every=False),
+]

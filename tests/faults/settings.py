@@ -1,0 +1,46 @@
+"""What a run of the harness was asked for."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PARTS = ("kills", "damage", "inputs", "resources", "readers")
+SHARES = {"kills": 0.45, "damage": 0.2, "inputs": 0.1, "resources": 0.15, "readers": 0.1}
+"""How the time is shared out among parts that could go on for long."""
+
+
+@dataclass
+class Settings:
+    """Options of the command, and the folder that it may fill."""
+
+    folder: Path
+    seed: int = 0
+    minutes: float = 25.0
+    jobs: int = 2
+    only: str = ""
+    """One case: `scene:number`, or the name of a part's section."""
+    sample: dict[str, int] = field(default_factory=dict)
+    """For `make test`: section → how many cases of it."""
+    patience_s: float = 300.0
+    began: dict[str, float] = field(default_factory=dict)
+
+    def wants(self, section: str) -> bool:
+        """Whether cases of this section are wanted."""
+        return not self.only or self.only.split(":")[0] == section
+
+    def case(self, section: str) -> int:
+        """The one case of a section that is wanted; 0: all."""
+        name, _, number = self.only.partition(":")
+        return int(number) if name == section and number.isdecimal() else 0
+
+    def sampled(self, section: str | int) -> int | None:
+        """How many cases of a section; None: all."""
+        return self.sample.get(str(section))
+
+    def share(self, part: str, sections: int) -> float:
+        """Seconds for one of so many sections that are left of a part."""
+        began = self.began.setdefault(part, time.monotonic())
+        left = self.minutes * 60 * SHARES[part] - (time.monotonic() - began)
+        return max(15.0, left / max(1, sections))
