@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.faults import disk
 from tests.faults.settings import PARTS, Settings
 
-SAMPLE = {"store-later": 40, "dvc-later": 20, "train": 8}
+SAMPLE = {"store-later": 40, "dvc-later": 20, "train": 8, "damage": 30}
 """What `make test` tries."""
 
 

@@ -156,7 +156,7 @@ TRAIN = {"encoder": "cgcnn", "cgcnn": {"dim": 8, "layers": 1, "neighbours": 4}, 
 
 def tiny_model(root: Path) -> None:
     """All test crystals up to their tensors, and a model of some hundred weights that reads no text."""
-    make_project(root, train=TRAIN, evaluate={"bootstrap": 20, "shuffles": 1})
+    make_project(root, train=TRAIN, evaluate={"bootstrap": 100, "shuffles": 1})
     for stage in ("ingest", "tensorize", "split"):
         must(in_a_fork(lambda stage=stage: command(root, "pipelines", stage, "--executor", "serial")), stage)
 
