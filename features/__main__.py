@@ -56,7 +56,7 @@ def list_tables(root: Root = Path(), form: Output = Format.table) -> None:
         files = tables.files(root, name)
         rows.append({
             "table": name,
-            "rows": sum(pq.read_metadata(path).num_rows for path in files),
+            "rows": sum(map(tables.rows, files)),
             "parts": len(files),
             "bytes": sum(path.stat().st_size for path in files),
             "version": tables.footer(files[0]).get("version"),
@@ -96,7 +96,7 @@ def rejects(root: Root = Path(), form: Output = Format.table) -> None:
     files = sorted((Paths(versions.current(root)).features / catalog.REJECTS).glob("*.parquet"))
     if not files:
         raise UserError("no stage has run yet; run `dvc repro`")
-    show(pa.concat_tables([pq.read_table(path) for path in files]), form)
+    show(tables.read_parts(files), form)
 
 
 @app.command()

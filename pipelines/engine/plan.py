@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from features import registry
 from features.differences import changed_values, differences
@@ -100,7 +99,7 @@ def _came_and_went(view: FeatureView[Any], root: Path, units: pa.Table) -> dict[
     present = set(tables.read(root, view.name, ["material_id"])["material_id"].to_pylist())
     rejects = Paths(root).rejects(view.name)
     if rejects.exists():
-        present |= set(pq.read_table(rejects, columns=["material_id"])["material_id"].to_pylist())
+        present |= set(tables.read_parts([rejects], ["material_id"])["material_id"].to_pylist())
     return {"added": len(wanted - present), "removed": len(present - wanted)}
 
 

@@ -119,8 +119,8 @@ def test_a_lock_is_taken_from_the_published_version_then_from_git(root: Path) ->
     assert Paths(root).lock.read_bytes() == good
 
 
-@pytest.mark.parametrize("content", [b"", b"stages:\n", b"[]", b"schema: '2.0'\nstages: {a: null}\n", b"\x00", b"\xff\xfe",
-                                     LOCK.encode()[:20]])
+@pytest.mark.parametrize("content", [b"", b"stages:\n", b"[]", b"schema: '2.0'\nstages: {a: null}\n", b"\x00",
+                                     b"\xff\xfe", LOCK.encode()[:20]])
 def test_a_lock_that_nobody_has_is_removed(root: Path, content: bytes) -> None:
     shutil.rmtree(Paths(root).versions)
     Paths(root).published.unlink()
