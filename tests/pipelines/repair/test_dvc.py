@@ -18,6 +18,7 @@ from pipelines import commands
 from pipelines.refresh.renew import renew
 from pipelines.repair import repair
 from tests.conftest import make_project
+from tests.pipelines.refresh.test_renew import commit_all
 
 LOCK = "schema: '2.0'\nstages:\n  split:\n    cmd: python -m pipelines split\n"
 
@@ -107,8 +108,7 @@ def test_nothing_is_mended_while_dvc_is_at_work(root: Path) -> None:
 
 
 def test_a_lock_is_taken_from_the_published_version_then_from_git(root: Path) -> None:
-    subprocess.run("git init -q; git add dvc.lock; git -c user.name=a -c user.email=a@b commit -qm a", shell=True,  # noqa: S602
-                   cwd=root, check=True)
+    commit_all(root)
     good = Paths(root).lock.read_bytes()
     Paths(root).lock.write_bytes(good[:len(good) // 2])
     assert "the published version" in repair(root, quick=True)[0]
