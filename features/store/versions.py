@@ -22,8 +22,6 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import filelock
-
 from features.errors import UserError
 from features.paths import Paths
 from features.store.files import sync_folder, write_text
@@ -154,7 +152,9 @@ def drop(root: Path, version: str) -> None:
 def _alone(versions: Path) -> Iterator[None]:
     """Nobody else changes the versions meanwhile."""
     versions.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(versions / "lock"):
+    with (versions / "lock").open("w") as lock:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
