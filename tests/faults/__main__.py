@@ -18,7 +18,7 @@ from tests.faults.settings import PARTS, Settings
 
 SAMPLE = {"store-later": 40, "dvc-later": 20, "train": 8, "damage": 30,
           "cif": 50, "poscar": 8, "extxyz": 8, "json": 8, "csv": 8, "jsonl": 8, "parquet": 8, "properties": 8, "params": 25,
-          "checkpoint": 10, "resources": 14}
+          "checkpoint": 10, "resources": 14, "queries": 300}
 """What `make test` tries."""
 
 

@@ -58,11 +58,11 @@ def dvc(root: Path, *arguments: str) -> None:
     os.chdir(root)
     os.environ[DVC_CACHE] = str(beside(root))
     real = dvc.stage.run._run
-    dvc.stage.run._run = lambda interpreter, line, **options: _ours(root, line) or real(interpreter, line, **options)
+    dvc.stage.run._run = lambda interpreter, line, **options: _ours(root, line, options) or real(interpreter, line, **options)
     sys.exit(main(list(arguments)))
 
 
-def _ours(root: Path, line: str) -> bool:
+def _ours(root: Path, line: str, options: dict[str, Any]) -> bool:
     """Whether a stage's command is one of ours, which has then run."""
     from dvc.stage.exceptions import StageCmdFailedError
 
@@ -73,6 +73,7 @@ def _ours(root: Path, line: str) -> bool:
     if not child:
         from features.errors import run_cli
 
+        os.environ.update(options["env"])  # which says that DVC runs it
         try:
             run_cli(lambda: command(root, *words[2:]))
         except SystemExit as end:

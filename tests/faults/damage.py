@@ -136,7 +136,7 @@ def run(settings: Settings, report: Report) -> None:
         report.counts[name] = 0
     base = settings.folder / "base"
     project(base)
-    cases = [case for case in _cases(base) if settings.only in ("", str(case))]
+    cases = [case for case in _cases(base) if settings.chosen(str(case))]
     if settings.sample:
         random.Random(settings.seed).shuffle(cases)
         cheap = [case for case in cases if case.reader not in ("evaluate", "train", "plan", "repro")]

@@ -151,6 +151,8 @@ def _worker(cases: Iterable[T], work: Callable[[T], dict[str, Any] | None], numb
                     continue
                 if until is not None and time.monotonic() > until:
                     break
+                if os.environ.get("FAULTS_TELL"):
+                    print(f"[{number}] {case}", file=sys.stderr, flush=True)
                 result = work(case)
                 if result is not None:
                     file.write(json.dumps(result) + "\n")

@@ -20,7 +20,7 @@ class Settings:
     minutes: float = 25.0
     jobs: int = 2
     only: str = ""
-    """One case: `scene:number`, or the name of a part's section."""
+    """One case, such as `scene:number`, or the beginning of the names of several."""
     sample: dict[str, int] = field(default_factory=dict)
     """For `make test`: section → how many cases of it."""
     patience_s: float = 300.0
@@ -29,6 +29,10 @@ class Settings:
     def wants(self, section: str) -> bool:
         """Whether cases of this section are wanted."""
         return not self.only or self.only.split(":")[0] == section
+
+    def chosen(self, case: str) -> bool:
+        """Whether a case of this name is wanted."""
+        return not self.only or case == self.only or case.startswith(f"{self.only}:")
 
     def case(self, section: str) -> int:
         """The one case of a section that is wanted; 0: all."""
