@@ -45,7 +45,7 @@ def run(settings: Settings, report: Report) -> None:
         report.counts[name] = 0
     became: dict[str, int] = {}
     for target in TARGETS:
-        if not settings.wants(target.name):
+        if not settings.wants(target.name) or (settings.sample and target.name not in settings.sample):
             continue
         originals = _within_a_fork(target.originals)
         count = settings.sample.get(target.name, 0) if settings.sample else target.count

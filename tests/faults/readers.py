@@ -17,7 +17,7 @@ import yaml
 
 from tests.conftest import CRYSTALS, make_project
 from tests.faults.commands import REPO, command, dvc, init
-from tests.faults.forks import in_a_fork, spread
+from tests.faults.forks import ends_with_its_parent, in_a_fork, spread
 from tests.faults.report import Report
 from tests.faults.scenes import must, real_stage
 from tests.faults.settings import Settings
@@ -98,6 +98,7 @@ def _start_writer(root: Path, stop: Path, written: Path) -> int:
         return child
     code = 1
     try:
+        ends_with_its_parent()
         number = 0
         while not stop.exists():
             number += 1
