@@ -17,7 +17,7 @@ from tests.faults.commands import DVC_CACHE, beside, copy, repaired
 from tests.faults.disk import Control
 from tests.faults.forks import KILLED, OK, in_a_fork, spread
 from tests.faults.report import Report
-from tests.faults.scenes import SCENES, Scene, contents, litter, mended, must
+from tests.faults.scenes import SCENES, TRAIN, Scene, contents, dvc_project, litter, mended, must
 from tests.faults.settings import Settings
 
 TRIED, EQUAL, BY_HAND = "kill points tried", "byte-equal", "repaired by hand"
@@ -90,7 +90,6 @@ def _killed(scene: Scene, base: Path, point: int, wanted: dict[str, bytes]) -> d
 
 KILLS = 50
 IN_A_ROW = 5
-CHAIN = ("ingest", "tensorize", "split", "train")
 
 
 def _at_random(settings: Settings, report: Report) -> None:
@@ -145,21 +144,11 @@ def _row(base: Path, row: int, settings: Settings, took: float, wanted: dict[str
 
 
 def _real_project(root: Path) -> None:
-    import yaml
-
     from tests.conftest import CRYSTALS, make_project
-    from tests.faults.commands import init
-    from tests.faults.scenes import TRAIN, real_stage
 
     names = sorted(path.stem for path in CRYSTALS.glob("*.cif"))[:16]
     make_project(root, only=names, train=TRAIN, tensorize={}, split={"test": 0.25, "validation": 0.25})
-    stages = {"ingest": real_stage("ingest", "materials", "data/input"),
-              "tensorize": real_stage("tensorize", "structures", "data/features/materials"),
-              "split": real_stage("split", "splits", "data/features/materials"),
-              "train": {"cmd": "python -m pipelines train", "params": ["train"], "outs": ["data/model"],
-                        "deps": ["data/features/materials", "data/features/structures", "data/features/splits"]}}
-    (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
-    init(root)
+    dvc_project(root, "ingest", "tensorize", "split", "train")
 
 
 def _start(root: Path) -> subprocess.Popen[str]:

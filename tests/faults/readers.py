@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import time
 import traceback
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tests.conftest import CRYSTALS, make_project
-from tests.faults.commands import REPO, command, dvc, init
+from tests.faults.commands import command, dvc
 from tests.faults.forks import ends_with_its_parent, in_a_fork, spread
 from tests.faults.report import Report
-from tests.faults.scenes import must, real_stage
+from tests.faults.scenes import dvc_project, must
 from tests.faults.settings import Settings
 
 TRIED, ERRORS, MIXTURES = "queries beside writers", "errors", "mixtures"
 QUERIES = 10_000
+VERSIONS = 2
+"""Written at least before the readers stop."""
 HELD = 20
 """Queries through one held session, between two of `features.catalog.query`."""
 ALWAYS, ODD = ("mp-30", "mp-149", "mp-22862", "mp-127", "mp-361", "mp-984"), ("mp-938", "mp-786", "mp-169")
@@ -44,17 +45,16 @@ def run(settings: Settings, report: Report) -> None:
     must(in_a_fork(lambda: dvc(root, "repro")), "the first version")
     queries = settings.sample.get("queries", 0) if settings.sample else QUERIES
     readers = max(1, settings.jobs)
-    stop = settings.folder / "stop"
-    writer = _start_writer(root, stop, settings.folder / "written")
+    writer = _start_writer(root, settings.folder / "written")
     seen: set[float] = set()
     try:
-        for result in spread(range(readers), lambda number: _read(root, queries // readers), readers):
+        for result in spread(range(readers), lambda number: _read(root, queries // readers, settings.folder / "written"), readers):
             report.counts[TRIED] += result["tried"]
             seen |= set(result["seen"])
             for kind, why in result["failures"]:
                 report.failed(kind, "", why)
     finally:
-        stop.touch()
+        os.kill(writer, signal.SIGKILL)
         os.waitpid(writer, 0)
     written = (settings.folder / "written").read_text().splitlines()
     report.notes.append(f"{len(written)} versions were written meanwhile, and {len(seen)} were seen")
@@ -66,16 +66,9 @@ def run(settings: Settings, report: Report) -> None:
 
 
 def project(root: Path) -> None:
-    """Two tables and, where there is such a stage, what publishes them as one version."""
+    """Two tables and what publishes them as one version."""
     make_project(root, only=[*ALWAYS, *ODD], split={})
-    stages = {"ingest": real_stage("ingest", "materials", "data/input"),
-              "split": real_stage("split", "splits", "data/features/materials")}
-    real = yaml.safe_load((REPO / "dvc.yaml").read_text())["stages"]
-    if "publish" in real:
-        stages["publish"] = {**real["publish"], "deps": ["data/features/materials", "data/features/splits"]}
-        stages["publish"].pop("params", None)
-    (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
-    init(root)
+    dvc_project(root, "ingest", "split")
     version(root, 0)
 
 
@@ -90,20 +83,19 @@ def version(root: Path, number: int) -> None:
     (folder / "properties.csv").write_text("material_id,marker\n" + "".join(f"{name},{number}\n" for name in names))
 
 
-def _start_writer(root: Path, stop: Path, written: Path) -> int:
-    """A process that makes one version after another until it is told to stop: by `dvc repro`, by a refresh, and now and
+def _start_writer(root: Path, written: Path) -> int:
+    """A process that makes one version after another until it is killed: by `dvc repro`, by a refresh, and now and
     then one whose second stage fails."""
     child = os.fork()
     if child:
         return child
-    code = 1
     try:
         ends_with_its_parent()
         number = 0
-        while not stop.exists():
+        while True:
             number += 1
             version(root, number)
-            how = ("repro", "repro", "refresh", "fails")[number % 4]
+            how = ("fails", "repro", "repro", "refresh")[number % 4]
             if how == "fails":
                 params = (root / "params.yaml").read_text()
                 (root / "params.yaml").write_text(params.replace("split: {}", "split: {test: 7.0}"))
@@ -117,26 +109,26 @@ def _start_writer(root: Path, stop: Path, written: Path) -> int:
                 good = ended.code == 0 or (how == "refresh" and ended.one_line)
             with written.open("a") as file:
                 file.write(f"{number} {how}: {ended.code}{'' if good else f' unexpected: {ended.brief()}'}\n")
-        code = 0
     except BaseException:
         traceback.print_exc()
     finally:
-        os._exit(code)
+        os._exit(1)
 
 
-def _read(root: Path, queries: int) -> dict[str, Any]:
-    """A reader: one query through `features.catalog.query`, then some through a session that is held, and so on."""
+def _read(root: Path, queries: int, written: Path) -> dict[str, Any]:
+    """A reader: one query through `features.catalog.query`, then some through a session that is held, and so on, until
+    there were enough, and enough versions."""
     from features import catalog
 
     tried, seen, failures = 0, set(), []
-    while tried < queries:
+    while tried < queries or len(written.read_text().splitlines() if written.exists() else []) < VERSIONS:
         began = time.monotonic()
         try:
             answers = [catalog.query(root, QUERY).to_pylist()[0]]
             tried += 1
             session = catalog.connect(root)
             try:
-                for _ in range(min(HELD, queries - tried)):
+                for _ in range(HELD):
                     tried += 1
                     answers.append(session.sql(QUERY).to_arrow_table().to_pylist()[0])
             finally:

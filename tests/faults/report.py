@@ -17,6 +17,7 @@ class Report:
     notes: list[str] = field(default_factory=list)
     """What is worth knowing and no failure."""
     seconds: float = 0.0
+    cpu: float = 0.0
 
     def failed(self, kind: str, case: str, why: str) -> None:
         """Count a failure of a kind."""
@@ -25,7 +26,8 @@ class Report:
 
     def line(self) -> str:
         """The part's numbers in one line."""
-        return f"{self.part}: " + ", ".join(f"{name} {count:,}" for name, count in self.counts.items())
+        counts = ", ".join(f"{name} {count:,}" for name, count in self.counts.items())
+        return f"{self.part}: {counts}  ({self.seconds:.0f} s, of CPU {self.cpu:.0f} s)"
 
 
 SHOWN = 25
@@ -44,5 +46,5 @@ def show(reports: list[Report]) -> int:
             print(f"       … and {len(report.failures) - SHOWN:,} more in {report.part}")
     print()
     for report in reports:
-        print(f"{report.line()}  ({report.seconds:.0f} s)")
+        print(report.line())
     return int(any(report.failures for report in reports))

@@ -75,7 +75,7 @@ def run(settings: Settings, report: Report) -> None:
             report.failed(kind, result["case"], why)
 
 
-SAMPLED = ("old:store", "two:split", "network:none", "network:silent")
+SAMPLED = ("old:store", "network:silent")
 """Those that `make test` tries: they need no model."""
 
 

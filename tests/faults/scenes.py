@@ -12,7 +12,7 @@ import yaml
 
 from features.paths import Paths
 from tests.conftest import CRYSTALS, make_project
-from tests.faults.commands import command, dvc, init, repaired
+from tests.faults.commands import REPO, command, dvc, init, repaired
 from tests.faults.forks import OK, Ended, in_a_fork
 from tests.pipelines.toy import ToyParams, toy_view, units
 
@@ -103,11 +103,6 @@ def _toy_before(root: Path) -> None:
     must(in_a_fork(lambda: toy(root, BEFORE)), "the toy view")
 
 
-def _dvc_project(root: Path, stages: dict[str, Any]) -> None:
-    (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
-    init(root)
-
-
 CHEAP = {
     "one": {"cmd": "cp input one && mkdir -p two && cp input two/a && cp one two/b", "deps": ["input"],
             "outs": ["one", "two"]},
@@ -118,7 +113,8 @@ CHEAP = {
 def _cheap(root: Path) -> None:
     make_project(root, only=FEW[:1])
     (root / "input").write_text("a: 1\n")
-    _dvc_project(root, CHEAP)
+    (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": CHEAP}))
+    init(root)
 
 
 def _cheap_changed(root: Path) -> None:
@@ -127,19 +123,39 @@ def _cheap_changed(root: Path) -> None:
     (root / "input").write_text("a: 2\n")
 
 
-def real_stage(stage: str, table: str, dep: str) -> dict[str, Any]:
-    """A stage of the real `dvc.yaml`, whose outputs are kept while it runs if they are there."""
-    real = yaml.safe_load((Path(__file__).parents[2] / "dvc.yaml").read_text())["stages"][stage]
-    return {"cmd": f"python -m pipelines {stage} --executor serial", "deps": [dep], "params": [stage],
-            "outs": [one for one in real["outs"]]}
+TABLES = {"ingest": ("materials", "data/input"), "split": ("splits", "data/features/materials"),
+          "tensorize": ("structures", "data/features/materials")}
+"""Stage → its table, and what it is made from."""
 
 
-def chain(root: Path, stages: tuple[str, ...] = ("ingest", "split")) -> None:
-    """A DVC project of real stages, and what publishes them where there is such a stage."""
-    make_project(root, only=FEW, **{stage: {} for stage in stages if stage != "ingest"})
-    tables = {"ingest": ("materials", "data/input"), "split": ("splits", "data/features/materials"),
-              "tensorize": ("structures", "data/features/materials")}
-    _dvc_project(root, {stage: real_stage(stage, *tables[stage]) for stage in stages})
+def real_stages(*names: str) -> dict[str, Any]:
+    """Stages of the real `dvc.yaml`, in this process and from the tables that there are, and what publishes them."""
+    real = yaml.safe_load((REPO / "dvc.yaml").read_text())["stages"]
+    stages = {name: {"cmd": f"python -m pipelines {name} --executor serial", "deps": [TABLES[name][1]],
+                     "params": [name], "outs": real[name]["outs"]} for name in names if name in TABLES}
+    tables = [f"data/features/{TABLES[name][0]}" for name in names if name in TABLES]
+    if "train" in names:
+        stages["train"] = {"cmd": "python -m model train", "deps": tables, "params": ["train"],
+                           "outs": real["train"]["outs"]}
+    if "evaluate" in names:
+        stages["evaluate"] = {"cmd": "python -m model evaluate", "deps": ["data/model", *tables], "params": ["evaluate"],
+                              **{key: real["evaluate"][key] for key in ("outs", "metrics")}}
+    made = [*tables, *(["data/model"] if "train" in names else []),
+            *(["data/features/predictions"] if "evaluate" in names else [])]
+    publish = {key: value for key, value in real["publish"].items() if key not in ("deps", "params")}
+    return {**stages, "publish": {**publish, "deps": made}}
+
+
+def dvc_project(root: Path, *stages: str) -> None:
+    """Make a folder with parameters a project of DVC's with some of the real stages."""
+    (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": real_stages(*stages)}))
+    init(root)
+
+
+def chain(root: Path) -> None:
+    """A DVC project of two tables and what publishes them."""
+    make_project(root, only=FEW, split={})
+    dvc_project(root, "ingest", "split")
 
 
 def _chain_changed(root: Path) -> None:
@@ -166,10 +182,6 @@ def _trained(root: Path) -> None:
     must(in_a_fork(lambda: command(root, "model", "train")), "train")
 
 
-def _refreshed(root: Path) -> None:
-    _chain_changed(root)
-
-
 SCENES = [
     Scene("store", lambda root: root.mkdir(), lambda root: toy(root, AFTER), ("data/features",), repair=False),
     Scene("store-later", _toy_before, lambda root: toy(root, AFTER), ("data/features",), repair=False),
@@ -178,7 +190,8 @@ SCENES = [
     Scene("train", tiny_model, lambda root: command(root, "model", "train"), ("data/model",)),
     Scene("evaluate", _trained, lambda root: command(root, "model", "evaluate"), ("data/features", "data/results"),
           every=False),
-    Scene("stages", _chain_changed, lambda root: dvc(root, "repro"), ("data/features", "dvc.lock"), every=False),
-    Scene("refresh", _refreshed, lambda root: command(root, "pipelines", "refresh"), ("data/features", "dvc.lock"),
+    Scene("stages", _chain_changed, lambda root: dvc(root, "repro"), ("data/features", "data/published.json",
+          "dvc.lock"), every=False),
+    Scene("refresh", _chain_changed, lambda root: command(root, "pipelines", "refresh"), ("data/features", "data/published.json", "dvc.lock"),
           every=False),
 ]
