@@ -26,8 +26,9 @@ def warm(with_model: bool = True) -> None:
     for name in ("features.__main__", "pipelines.__main__", "pyarrow.parquet", "pyarrow.dataset", "polars", "duckdb",
                  "pymatgen.core", "pymatgen.symmetry.analyzer", "spglib", "gemmi", "features.registry",
                  "features.views.materials", "features.views.splits", "features.views.structures",
-                 "pipelines.sources.folder", "pipelines.sources.table", "pipelines.engine.plan", "pipelines.refresh.renew",
-                 "dvc.cli", "dvc.cli.parser", "dvc.commands.repro", "dvc.commands.status", "dvc.repo", "dvc.repo.reproduce", "dvc.repo.status",
+                 "pipelines.sources.folder", "pipelines.sources.table", "pipelines.engine.plan",
+                 "pipelines.refresh.renew", "dvc.cli", "dvc.cli.parser", "dvc.commands.repro", "dvc.commands.status",
+                 "dvc.repo", "dvc.repo.reproduce", "dvc.repo.status",
                  "dvc.stage.run", "dvc.stage.cache", "dvc.cachemgr", "dvc_data.index", "dvc.output", "dvc.dependency",
                  "numpy.random", "filelock"):
         importlib.import_module(name)
@@ -58,7 +59,7 @@ def dvc(root: Path, *arguments: str) -> None:
     os.chdir(root)
     os.environ[DVC_CACHE] = str(beside(root))
     real = dvc.stage.run._run
-    dvc.stage.run._run = lambda interpreter, line, **options: _ours(root, line, options) or real(interpreter, line, **options)
+    dvc.stage.run._run = lambda shell_, line, **more: _ours(root, line, more) or real(shell_, line, **more)
     sys.exit(main(list(arguments)))
 
 

@@ -47,8 +47,8 @@ class Ended:
         return self.code not in (OK, SAID) or "Traceback (most recent call last)" in self.err
 
     def brief(self) -> str:
-        """The last line that says something."""
-        lines = [line for line in self.err.splitlines() if line.strip()]
+        """The last line that says something, and is no picture of the place above it."""
+        lines = [line for line in self.err.splitlines() if line.strip(" ^~")]
         return f"exit code {self.code}: {(lines or [''])[-1][:300]}"
 
 

@@ -7,8 +7,9 @@ import os
 import shutil
 import signal
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -52,7 +53,7 @@ def run(settings: Settings, report: Report) -> None:
         seeds = [settings.case(target.name)] if settings.case(target.name) else [
             settings.seed * 1_000_000 + number for number in range(1, count + 1)]
         batches = [seeds[first:first + BATCH] for first in range(0, len(seeds), BATCH)]
-        for result in spread(batches, lambda batch: _batch(target, originals, batch, settings.folder), settings.jobs):
+        for result in spread(batches, partial(_batch, target, originals, settings.folder), settings.jobs):
             for seed, (kind, what) in result.items():
                 report.counts[TRIED] += 1
                 if kind:
@@ -70,13 +71,13 @@ def _within_a_fork(make: Callable[[], list[bytes]]) -> list[bytes]:
     return [bytes.fromhex(content) for content in json.loads(ended.out)]
 
 
-def _batch(target: Target, originals: list[bytes], seeds: list[int], folder: Path) -> dict[str, Any]:
+def _batch(target: Target, originals: list[bytes], folder: Path, seeds: list[int]) -> dict[str, Any]:
     """Seed → kind of failure, if any, and what became of it. Whatever ends the fork costs only its own input."""
     results: dict[str, Any] = {}
+    told = folder / f"told-{os.getpid()}"
     while todo := [seed for seed in seeds if str(seed) not in results]:
-        told = folder / f"told-{os.getpid()}"
         told.unlink(missing_ok=True)
-        ended = in_a_fork(lambda todo=todo: _read_all(target, originals, todo, folder, told), memory=MEMORY,
+        ended = in_a_fork(partial(_read_all, target, originals, todo, folder, told), memory=MEMORY,
                           patience_s=LIMIT_S * 1.5 + BATCH * 3)
         lines = told.read_text().splitlines() if told.exists() else []
         for line in lines:
@@ -211,9 +212,9 @@ def _checkpoint(root: Path, content: bytes, _seed: int) -> str:
 
 
 def _encoder(root: Path, content: bytes, _seed: int) -> str:
+    from features import sentences
     from features.text_encoder import encoder, weights
     from features.text_encoder.weights import EncoderParams
-    from features import sentences
 
     folder = root / "encoder"
     shutil.copytree(_small_encoder(root.parent), folder)
@@ -278,7 +279,7 @@ def _repo_params() -> list[bytes]:
 def _models() -> list[bytes]:
     import tempfile
 
-    from tests.faults.commands import command, ran
+    from tests.faults.commands import ran
     from tests.faults.scenes import tiny_model
 
     with tempfile.TemporaryDirectory() as folder:

@@ -30,15 +30,14 @@ def run(settings: Settings, report: Report) -> None:
     scenes = [scene for scene in SCENES if settings.wants(scene.name)]
     if settings.sample:
         scenes = [scene for scene in scenes if scene.name in settings.sample]
-    for number, scene in enumerate(scenes):
-        # what is left of the time for those that cannot be tried whole, in equal shares
-        until = None if scene.every else time.monotonic() + settings.share("kills", len(scenes) - number)
-        _points(scene, settings, report, until)
-    if settings.wants("random") and not settings.sample:
+    elif settings.wants("random"):
         _at_random(settings, report)
+    weights = [scene.weight for scene in scenes]
+    for number, scene in enumerate(scenes):
+        _points(scene, settings, report, settings.until("kills", weights[number] / sum(weights[number:])))
 
 
-def _points(scene: Scene, settings: Settings, report: Report, until: float | None) -> None:
+def _points(scene: Scene, settings: Settings, report: Report, until: float) -> None:
     base = settings.folder / scene.name / "base"
     base.parent.mkdir(parents=True)
     scene.prepare(base)

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 NUMBERS = (b"0", b"-1", b"1", b"1e308", b"-1e308", b"1e-320", b"nan", b"inf", b"-inf", b"99999999999999999999", b"0.5",
            b"1e9", b"-0", b"3.0000000001", b"1" * 400, b"1/3", b"1/0", b"", b"2147483648", b"1e5")
 """What stands where a number stood."""
-PIECES = (b"\0", b"\x1b[31m", b"\xff\xfe", b"\xef\xbb\xbf", b"'", b'"', b";\n", b"\n", b"\r\n", b"\t", b"#", b"{", b"]", b",",
-          "é".encode("latin-1"), "Å".encode(), b"../", b"<script>", b"loop_\n", b"data_\n", b"?", b".", b"&a [*a, *a]", b"- ",
-          b": ", b"!!python/object:os.system ")
+PIECES = (b"\0", b"\x1b[31m", b"\xff\xfe", b"\xef\xbb\xbf", b"'", b'"', b";\n", b"\n", b"\r\n", b"\t", b"#", b"{", b"]",
+          b",", "é".encode("latin-1"), "Å".encode(), b"../", b"<script>", b"loop_\n", b"data_\n", b"?", b".",
+          b"&a [*a, *a]", b"- ", b": ", b"!!python/object:os.system ")
 NUMBER = re.compile(rb"[+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d+)?")
 TOKEN = re.compile(rb"[^\s,;:\"']+")
 LONGEST = 1 << 20

@@ -45,10 +45,11 @@ def run(settings: Settings, report: Report) -> None:
     must(in_a_fork(lambda: dvc(root, "repro")), "the first version")
     queries = settings.sample.get("queries", 0) if settings.sample else QUERIES
     readers = max(1, settings.jobs)
-    writer = _start_writer(root, settings.folder / "written")
+    written = settings.folder / "written"
+    writer = _start_writer(root, written)
     seen: set[float] = set()
     try:
-        for result in spread(range(readers), lambda number: _read(root, queries // readers, settings.folder / "written"), readers):
+        for result in spread(range(readers), lambda _: _read(root, queries // readers, written), readers):
             report.counts[TRIED] += result["tried"]
             seen |= set(result["seen"])
             for kind, why in result["failures"]:
@@ -56,9 +57,9 @@ def run(settings: Settings, report: Report) -> None:
     finally:
         os.kill(writer, signal.SIGKILL)
         os.waitpid(writer, 0)
-    written = (settings.folder / "written").read_text().splitlines()
-    report.notes.append(f"{len(written)} versions were written meanwhile, and {len(seen)} were seen")
-    for line in written:
+    versions = written.read_text().splitlines()
+    report.notes.append(f"{len(versions)} versions were written meanwhile, and {len(seen)} were seen")
+    for line in versions:
         if "unexpected" in line:
             report.failed(ERRORS, "", f"the writer: {line}")
     if len(seen) < 2:

@@ -24,7 +24,7 @@ from tests.faults.commands import command, copy, dvc, repaired
 from tests.faults.disk import FAIL, Control
 from tests.faults.forks import HUNG, OK, Ended, in_a_fork, spread
 from tests.faults.report import Report
-from tests.faults.scenes import TRAIN, chain, contents, litter, must, tiny_model, toy, BEFORE
+from tests.faults.scenes import BEFORE, chain, contents, litter, must, tiny_model, toy
 from tests.faults.settings import Settings
 
 TRIED, TRACEBACKS, LOST = "shortages tried", "tracebacks", "lost, left over or different"
@@ -173,7 +173,7 @@ def _bytes(wanted: dict[str, str]) -> dict[str, bytes]:
 
 
 def _badly_ended(ended: Ended) -> list[tuple[str, str]]:
-    if ended.code == OK and "Traceback" not in ended.err or ended.one_line:
+    if (ended.code == OK and "Traceback" not in ended.err) or ended.one_line:
         return []
     return [(TRACEBACKS, "it hangs" if ended.code == HUNG else f"no single line: {ended.brief()}")]
 

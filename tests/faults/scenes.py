@@ -10,8 +10,7 @@ from typing import Any
 
 import yaml
 
-from features.paths import Paths
-from tests.conftest import CRYSTALS, make_project
+from tests.conftest import CRYSTALS, make_project, set_params
 from tests.faults.commands import REPO, command, dvc, init, repaired
 from tests.faults.forks import OK, Ended, in_a_fork
 from tests.pipelines.toy import ToyParams, toy_view, units
@@ -34,8 +33,8 @@ class Scene:
     """Places below the project of which every byte must be that of an undisturbed run."""
     repair: bool = True
     """Whether it is a project, in which `python -m pipelines repair` runs after a kill."""
-    every: bool = True
-    """Whether all points are tried however long it takes; else as many as there is time for, evenly spread."""
+    weight: float = 1.0
+    """Its share of the time. Points are tried in an order that is evenly spread, until the time is over."""
     again: Callable[[Path], Any] | None = None
     """What a user does after a kill, where that is not the work itself."""
 
@@ -138,8 +137,8 @@ def real_stages(*names: str) -> dict[str, Any]:
         stages["train"] = {"cmd": "python -m model train", "deps": tables, "params": ["train"],
                            "outs": real["train"]["outs"]}
     if "evaluate" in names:
-        stages["evaluate"] = {"cmd": "python -m model evaluate", "deps": ["data/model", *tables], "params": ["evaluate"],
-                              **{key: real["evaluate"][key] for key in ("outs", "metrics")}}
+        stages["evaluate"] = {"cmd": "python -m model evaluate", "deps": ["data/model", *tables],
+                              "params": ["evaluate"], **{key: real["evaluate"][key] for key in ("outs", "metrics")}}
     made = [*tables, *(["data/model"] if "train" in names else []),
             *(["data/features/predictions"] if "evaluate" in names else [])]
     publish = {key: value for key, value in real["publish"].items() if key not in ("deps", "params")}
@@ -148,6 +147,7 @@ def real_stages(*names: str) -> dict[str, Any]:
 
 def dvc_project(root: Path, *stages: str) -> None:
     """Make a folder with parameters a project of DVC's with some of the real stages."""
+    set_params(root, **{stage: {} for stage in stages})  # DVC misses sections that are not there
     (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": real_stages(*stages)}))
     init(root)
 
@@ -167,7 +167,8 @@ def _chain_changed(root: Path) -> None:
 
 TRAIN = {"encoder": "cgcnn", "cgcnn": {"dim": 8, "layers": 1, "neighbours": 4}, "epochs": 2, "batch_size": 8,
          "warmup_steps": 2, "elements": "learned", "device": "cpu",
-         "members": {"fused": 0, "structure": 1, "text": 0, "trees": 0}, "fusion": "structure_only", "text": "sentences"}
+         "members": {"fused": 0, "structure": 1, "text": 0, "trees": 0}, "fusion": "structure_only",
+         "text": "sentences"}
 
 
 def tiny_model(root: Path) -> None:
@@ -183,15 +184,16 @@ def _trained(root: Path) -> None:
 
 
 SCENES = [
-    Scene("store", lambda root: root.mkdir(), lambda root: toy(root, AFTER), ("data/features",), repair=False),
-    Scene("store-later", _toy_before, lambda root: toy(root, AFTER), ("data/features",), repair=False),
-    Scene("dvc", _cheap, lambda root: dvc(root, "repro"), ("one", "two", "three", "dvc.lock")),
-    Scene("dvc-later", _cheap_changed, lambda root: dvc(root, "repro"), ("one", "two", "three", "dvc.lock")),
-    Scene("train", tiny_model, lambda root: command(root, "model", "train"), ("data/model",)),
+    Scene("store", lambda root: root.mkdir(), lambda root: toy(root, AFTER), ("data/features",), repair=False,
+          weight=2),
+    Scene("store-later", _toy_before, lambda root: toy(root, AFTER), ("data/features",), repair=False, weight=2),
+    Scene("dvc", _cheap, lambda root: dvc(root, "repro"), ("one", "two", "three", "dvc.lock"), weight=4),
+    Scene("dvc-later", _cheap_changed, lambda root: dvc(root, "repro"), ("one", "two", "three", "dvc.lock"), weight=4),
+    Scene("train", tiny_model, lambda root: command(root, "model", "train"), ("data/model",), weight=2),
     Scene("evaluate", _trained, lambda root: command(root, "model", "evaluate"), ("data/features", "data/results"),
-          every=False),
+          weight=0.5),
     Scene("stages", _chain_changed, lambda root: dvc(root, "repro"), ("data/features", "data/published.json",
-          "dvc.lock"), every=False),
-    Scene("refresh", _chain_changed, lambda root: command(root, "pipelines", "refresh"), ("data/features", "data/published.json", "dvc.lock"),
-          every=False),
+          "dvc.lock"), weight=0.5),
+    Scene("refresh", _chain_changed, lambda root: command(root, "pipelines", "refresh"), ("data/features",
+          "data/published.json", "dvc.lock"), weight=0.5),
 ]

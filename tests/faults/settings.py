@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 PARTS = ("kills", "damage", "inputs", "resources", "readers")
-SHARES = {"kills": 0.45, "damage": 0.2, "inputs": 0.1, "resources": 0.15, "readers": 0.1}
-"""How the time is shared out among parts that could go on for long."""
+SHARES = {"kills": 0.5, "damage": 0.15, "inputs": 0.1, "resources": 0.1, "readers": 0.15}
+"""How the time is shared out among the parts. Two idle cores need less, but for kills, which take what there is."""
+LEAST_S = 20.0
 
 
 @dataclass
@@ -43,8 +44,8 @@ class Settings:
         """How many cases of a section; None: all."""
         return self.sample.get(str(section))
 
-    def share(self, part: str, sections: int) -> float:
-        """Seconds for one of so many sections that are left of a part."""
+    def until(self, part: str, share: float = 1.0) -> float:
+        """The moment at which a share of what is left of a part's time is over; no case begins after it."""
         began = self.began.setdefault(part, time.monotonic())
-        left = self.minutes * 60 * SHARES[part] - (time.monotonic() - began)
-        return max(15.0, left / max(1, sections))
+        left = began + self.minutes * 60 * SHARES[part] - time.monotonic()
+        return time.monotonic() + max(LEAST_S, left * share)

@@ -1,4 +1,4 @@
-"""A run that is killed at any moment: before each of Python's own operations on the disk, in a process that really dies.
+"""A run that is killed at any moment, before each of Python's own operations on the disk: a process that really dies.
 
 `python -m tests.faults kills` has the same at every write of every library.
 """
@@ -24,7 +24,6 @@ from tests.faults.disk import Control, roomy
 from tests.faults.forks import KILLED, OK, in_a_fork
 from tests.faults.scenes import AFTER, BEFORE
 from tests.pipelines.toy import ToyParams, toy_view, units
-
 
 
 def run(root: Path, table: Any) -> None:
