@@ -91,7 +91,7 @@ def read_params(root: Path) -> dict[str, Any]:
     """Read `params.yaml` as plain data and check the names of its sections."""
     path = Paths(root).params
     try:
-        content = yaml.load(read_bytes(path, PARAMS_BYTES).decode("utf-8-sig"), _Loader) or {}
+        content = _Loader(read_bytes(path, PARAMS_BYTES).decode("utf-8-sig")).get_single_data() or {}
     except RowError as error:
         raise UserError(f"{path} does not exist: run in a project folder or name one with --root"
                         if error.kind == "missing" else f"{path} cannot be read: {error}") from None

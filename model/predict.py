@@ -60,17 +60,21 @@ class Outputs:
         """What writes them; all are finished at the end, whatever stops the rest."""
         with contextlib.ExitStack() as stack:
             writers: list[Writer] = []
-            if self.json:
-                writers.append(JsonWriter(of))
-            if self.csv is not None:
-                writers.append(CsvWriter(of, None if self.csv == "-" else Path(self.csv)))
-            if self.parquet is not None:
-                writers.append(ParquetWriter(of, self.parquet))
-            if not self.json and self.csv != "-":
-                writers.append(TableWriter(of, of.cautions))
-            for writer in writers:
-                stack.callback(writer.close)
+            for made in self._writers(of):
+                stack.callback(made.close)
+                writers.append(made)
             yield writers
+
+    def _writers(self, of: Predictor) -> Iterator[Writer]:
+        """Each is finished even if the next one cannot begin."""
+        if self.json:
+            yield JsonWriter(of)
+        if self.csv is not None:
+            yield CsvWriter(of, None if self.csv == "-" else Path(self.csv))
+        if self.parquet is not None:
+            yield ParquetWriter(of, self.parquet)
+        if not self.json and self.csv != "-":
+            yield TableWriter(of, of.cautions)
 
 
 def predict(given: Sequence[str | Path], root: Path, outputs: Outputs, asked: Asked, every_block: bool,

@@ -117,8 +117,8 @@ def _say_alike(ids: Iterable[str]) -> None:
     first: dict[str, str] = {}
     alike = [(first[folded], one) for one in ids if first.setdefault(folded := one.casefold(), one) != one]
     if alike:
-        say(f"ingest: ids that differ in capitals alone, which some disks and programs do not tell apart: {len(alike)}, "
-            f"the first are {alike[0][0]} and {alike[0][1]}")
+        say("ingest: ids that differ in capitals alone, which some disks and programs do not tell apart: "
+            f"{len(alike)}, the first are {alike[0][0]} and {alike[0][1]}")
 
 
 def rank(material_id: str) -> str:

@@ -25,7 +25,7 @@ from pipelines.sources.own import own_crystal, parts
 def read(params: IngestParams, root: Path) -> Iterator[Entry]:
     """Entries of a folder, in the order of their paths."""
     folder = root / params.path
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise UserError(f"ingest.path: {folder} is not a folder")
     files = crystal_files(folder)
     if not files:

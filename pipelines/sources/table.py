@@ -6,6 +6,7 @@ and Parquet pymatgen's dict itself.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from pipelines.sources.own import own_crystal, parts
 def read(params: IngestParams, root: Path) -> Iterator[Entry]:
     """Entries of a file, in its order."""
     path = root / params.path
-    if not path.exists():
+    if not os.path.exists(path):
         raise UserError(f"ingest.path: {path} is not a file")
     table = read_columns(path, params.table_mb * MB)
     ids = table.ids()
