@@ -180,7 +180,8 @@ def _separator(text: str) -> str:
 
 
 def _json_lines(path: Path, text: str) -> Columns:
-    rows, lines, names = [], [], {}
+    rows, lines = [], []
+    names: dict[str, None] = {}
     for number, match in enumerate(JSON_LINES.finditer(text), start=1):
         line = match[0]
         if not line.strip():

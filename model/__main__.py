@@ -1,6 +1,6 @@
 """`python -m model`: train, evaluate, explain, and predict for crystal files."""
 
-# ruff: noqa: E402 (Ctrl-C is told what to do before the imports, which take a second)
+
 from __future__ import annotations
 
 import signal

@@ -19,7 +19,7 @@ from model.prediction.asked import Asked
 from model.prediction.inputs import Inputs
 from model.prediction.recipe import Recipe
 from model.prediction.rows import CsvWriter, JsonWriter, ParquetWriter, TableWriter, Writer
-from model.prediction.workers import Workers, cores
+from model.prediction.workers import WORKER_BYTES, Workers, cores
 
 if TYPE_CHECKING:
     from model.explanation.methods import Explainer
@@ -89,7 +89,8 @@ def predict(given: Sequence[str | Path], root: Path, outputs: Outputs, asked: As
     with contextlib.ExitStack() as stack:
         started = None
         if recipe is not None:  # crystals are described while torch is imported and the model is read
-            workers = stack.enter_context(Workers(recipe, min(cores(), max(1, inputs.total or 1)), timeout_s))
+            workers = stack.enter_context(Workers(recipe, min(cores(), max(1, inputs.total or 1)), timeout_s,
+                                                  WORKER_BYTES))
             started = stack.enter_context(ThreadPoolExecutor(1)).submit(workers.map, inputs)
         from model import checkpoint
         from model.prediction.predictor import Predictor
