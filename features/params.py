@@ -16,6 +16,9 @@ from features.reading import MB, read_bytes
 STAGES = ("ingest", "describe", "paraphrase", "embed", "tokenize", "tensorize", "chgnet", "split", "train", "evaluate",
           "explain")
 
+SECTIONS = (*STAGES, "refresh")
+"""Sections of `params.yaml`: one for each stage, and one that is no stage's."""
+
 RUNTIME = {"runtime": True}
 """Mark of a parameter that changes how a row is computed but not its value (a time-out, a device)."""
 
@@ -102,8 +105,13 @@ def read_params(root: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold one section per stage: {', '.join(STAGES)}")
     for name in content:
+<<<<<<< HEAD
         if name not in STAGES:
             raise UserError(f"{path}: unknown section {_written(name)}{_suggest(str(name), STAGES)}")
+=======
+        if name not in SECTIONS:
+            raise UserError(f"{path}: unknown section '{name}'{_suggest(str(name), SECTIONS)}")
+>>>>>>> main
     return content
 
 

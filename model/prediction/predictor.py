@@ -31,7 +31,7 @@ from model.prediction import recipe as features_of
 from model.prediction.asked import LEFT_OUT, Asked
 from model.prediction.inputs import Inputs
 from model.prediction.recipe import Made, Recipe
-from model.prediction.workers import WORKER_BYTES, Workers, cores
+from model.prediction.workers import TIMEOUT_S, WORKER_BYTES, Workers, cores
 from model.records import Predicted
 from model.uncertainty import CONFIDENCE
 
