@@ -26,12 +26,8 @@ from features.catalog.sql import THREAD, TIMEOUT_S
 from features.errors import UserError, run_cli
 from features.paths import Paths
 from features.printing import print_table
-<<<<<<< HEAD
 from features.progress import say
-from features.store import tables
-=======
 from features.store import tables, versions
->>>>>>> main
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                   help="Look at the tables that the pipeline made.")

@@ -105,13 +105,8 @@ def read_params(root: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold one section per stage: {', '.join(STAGES)}")
     for name in content:
-<<<<<<< HEAD
-        if name not in STAGES:
-            raise UserError(f"{path}: unknown section {_written(name)}{_suggest(str(name), STAGES)}")
-=======
         if name not in SECTIONS:
-            raise UserError(f"{path}: unknown section '{name}'{_suggest(str(name), SECTIONS)}")
->>>>>>> main
+            raise UserError(f"{path}: unknown section {_written(name)}{_suggest(_written(name)[1:-1], SECTIONS)}")
     return content
 
 
