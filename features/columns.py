@@ -80,6 +80,8 @@ def read_columns(path: Path, most: int = TABLE_BYTES) -> Columns:
         text = decode(raw)
     except (pl.exceptions.PolarsError, pa.ArrowException, OSError, RowError) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
+    except pl.exceptions.PanicException:  # what damaged files make of polars' assertions
+        raise UserError(f"{path} cannot be read: it is damaged") from None
     del raw
     return _json_lines(path, text) if suffix == ".jsonl" else _csv(path, text)
 
