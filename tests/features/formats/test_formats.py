@@ -340,7 +340,7 @@ def test_angles_that_no_cell_has(angles: tuple[float, float, float]) -> None:
 @pytest.mark.parametrize("form", ["cif", "poscar", "extxyz", "json"])
 def test_a_character_of_value_zero_is_no_text(form: str) -> None:
     text = many(form, 1)
-    with pytest.raises(RowError, match="value 0|NUL"):
+    with pytest.raises(RowError, match=r"value 0|NUL"):
         formats.parse(text[:-3] + "\0" + text[-3:], form)
 
 
