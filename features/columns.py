@@ -26,6 +26,8 @@ ID = "material_id"
 STRUCTURES = ("cif", "structure", "poscar")
 """Names of the column with the structures; of several the first counts that has a value in a row."""
 SEPARATORS = (",", ";", "\t")
+CELL_BYTES = 2**31 - 1
+"""Longest cell for the csv module, for the whole process; a CIF easily exceeds the limit that it has of its own."""
 CELLS = 20_000_000
 """Most cells of a table. A cell takes memory however little is in it: a gigabyte of commas would take ten."""
 NAMED = 12
@@ -140,7 +142,7 @@ def _named(path: Path, names: Sequence[str], series: Sequence[pl.Series]) -> dic
 def _csv(path: Path, text: str) -> Columns:
     separator = _separator(text)
     lines_of_text = (match[0] for match in LINES.finditer(text))  # one by one: `io.StringIO` takes four bytes a letter
-    csv.field_size_limit(len(text) + 1)  # a CIF easily exceeds the limit that the csv module has of its own
+    csv.field_size_limit(CELL_BYTES)
     reader = csv.reader(lines_of_text, delimiter=separator, skipinitialspace=separator != "\t",
                         strict=True)  # so that no quote that is left open takes all that follows for one cell
     header: list[str] = []
