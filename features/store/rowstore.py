@@ -50,7 +50,7 @@ DIGITS = 40
 _NAME = re.compile(r"(rows|rejects)-([0-9a-f]{8})-([0-9a-f]{8})-(?:[0-9a-f]{32}|([0-9a-f]{40}))\.parquet")
 
 
-class Lost(Exception):
+class Lost(Exception):  # noqa: N818 (nobody sees it: a run computes the rows again)
     """A segment was damaged while a run read it. It is dropped, so that its rows are missing from now on."""
 
 
