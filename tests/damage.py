@@ -1,8 +1,14 @@
-"""Damage to files, the same in every run of the tests."""
+"""Damage to files, the same in every run of the tests; and files that are other ones, but whole."""
 
 from __future__ import annotations
 
 import random
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from features.store import sums
 
 
 def seeded(seed: int) -> random.Random:
@@ -15,3 +21,9 @@ def flipped(content: bytes, generator: random.Random) -> bytes:
     damaged = bytearray(content)
     damaged[generator.randrange(len(content))] ^= 1 << generator.randrange(8)
     return bytes(damaged)
+
+
+def republish(table: pa.Table, part: Path) -> None:
+    """Put other rows in the place of a part, as if they had been published."""
+    pq.write_table(table, part)
+    sums.write(part.parent)

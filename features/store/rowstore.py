@@ -113,7 +113,7 @@ class RowStore:
     def read(self, wanted: list[bytes], low: int, high: int) -> pa.Table:
         """The rows with these fingerprints, whose ids have positions in [low, high). A fingerprint counts once.
 
-        Raises `Lost` if a segment is damaged.
+        Raises `Lost` if a segment is damaged, or if there is no row for one of the fingerprints.
         """
         values = pa.array(wanted, pa.binary(32))
         pieces: list[pa.Table] = []
@@ -125,6 +125,8 @@ class RowStore:
             with self._open(segment) as file:
                 table = _read_range(file, _range(segment), low, high, values)
             pieces.append(_first_only(table, seen).drop_columns([FINGERPRINT]))
+        if len(seen) < len(set(wanted)):
+            raise Lost("a segment is no longer there")
         return pa.concat_tables(pieces) if pieces else self.schema.empty_table()
 
     def compact(self) -> None:
@@ -213,7 +215,8 @@ class RowStore:
         with beside(self.folder / f"{kind}-{low:08x}-{high:08x}.parquet", place) as draft:
             first = next(tables)
             ranges: list[tuple[int, int]] = []
-            with pq.ParquetWriter(draft, first.schema, compression="zstd", compression_level=3) as writer:
+            schema = first.schema.remove_metadata()  # what was read from a segment bears the ranges of that one
+            with pq.ParquetWriter(draft, schema, compression="zstd", compression_level=3) as writer:
                 for table in itertools.chain([first], tables):
                     if not len(table):
                         continue  # it would make an empty row group
@@ -223,7 +226,7 @@ class RowStore:
                     for start in range(0, len(table), GROUP_ROWS):
                         group = where[start:start + GROUP_ROWS]
                         ranges.append((int(group[0]), int(group[-1])))
-                    writer.write_table(table, row_group_size=GROUP_ROWS)
+                    writer.write_table(table.replace_schema_metadata(None), row_group_size=GROUP_ROWS)
                 writer.add_key_value_metadata({RANGES: json.dumps(ranges)})
         return name
 

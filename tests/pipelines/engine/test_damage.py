@@ -95,18 +95,18 @@ def test_damage_while_a_run_reads_costs_a_second_round(root: Path, harm: Harm | 
     read = RowStore.read
 
     def met(store: RowStore, *arguments: object) -> object:
-        if path.exists() and harm is None:
+        monkeypatch.setattr(RowStore, "read", read)
+        if harm is None:
             path.unlink()
-        elif path.exists() and harm is not None:
+        else:
             path.write_bytes(harm(path.read_bytes(), seeded(3)))
-            monkeypatch.setattr(RowStore, "read", read)
         return read(store, *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(RowStore, "read", met)
     report = run(root)
     assert 0 < report.computed < len(ROWS)
     assert contents(root) == before
-    assert capsys.readouterr().err.count("1 damaged segments") == 1
+    assert capsys.readouterr().err.count("1 damaged segments") == (harm is not None)
     assert not list(root.rglob("*.tmp"))
 
 
