@@ -67,3 +67,13 @@ def test_another_version_and_another_schema(root: Path) -> None:
     republish(rows.drop_columns(["formula"]), part)
     with pytest.raises(UserError, match="materials: columns differ"):
         validate.check(root)
+
+
+def test_a_flipped_bit_where_no_key_lies(root: Path) -> None:
+    (part,) = tables.files(root, "materials")
+    column = pq.read_metadata(part).row_group(0).column(5)
+    content = bytearray(part.read_bytes())
+    content[column.data_page_offset + 1] ^= 4
+    part.write_bytes(content)
+    with pytest.raises(UserError, match=f"^{part} is damaged"):
+        validate.check(root)

@@ -137,6 +137,14 @@ def test_every_reader_names_the_part(project: Path, harm: Callable[[Path], None]
     assert [damage.path for damage in tables.damages(project, "toys")] == [path]
 
 
+def test_a_table_whose_parts_are_all_gone_is_damaged(project: Path) -> None:
+    for part in tables.files(project, "toys"):
+        part.unlink()
+    assert tables.names(project) == ["toys"]
+    with pytest.raises(Damaged, match=r"part-00000\.parquet is damaged \(it is missing\)"):
+        tables.read(project, "toys")
+
+
 def test_a_part_too_many_is_none_of_the_table(project: Path) -> None:
     parts = tables.files(project, "toys")
     shutil.copy(parts[0], parts[0].with_name("part-00008.parquet"))
