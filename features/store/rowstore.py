@@ -2,8 +2,8 @@
 
 A segment is written beside its place and renamed into it, so a half-written one is never seen. Its name holds a digest
 of its bytes, which is checked when a run begins, and its chunks are checked again whenever they are read: what is
-damaged is dropped, and its rows are computed again. (Segments of earlier versions are named after nothing; only what
-becomes of them during a run is noticed.) The store survives crashes, branch switches and parameter flips, and may be
+damaged is dropped, and its rows are computed again. (Earlier versions gave random names: the first run takes their
+segments as they are and renames them.) The store survives crashes, branch switches and parameter flips, and may be
 deleted at any time: it only saves work.
 
 Rows of a segment stand in the order of their ids' positions, and its footer says which positions each row group covers,
@@ -48,6 +48,7 @@ MERGED = 32
 DIGITS = 40
 """Of the sha256 in a segment's name; those of earlier versions have 32, which are random."""
 _NAME = re.compile(r"(rows|rejects)-([0-9a-f]{8})-([0-9a-f]{8})-(?:[0-9a-f]{32}|([0-9a-f]{40}))\.parquet")
+"""Kind, first and last position, digest."""
 
 
 class Lost(Exception):  # noqa: N818 (nobody sees it: a run computes the rows again)
@@ -80,6 +81,7 @@ class RowStore:
         try:
             remove_drafts(self.folder)
             self._held = True
+            self._rename_earlier()
             yield
         finally:
             self._held = False
@@ -191,6 +193,12 @@ class RowStore:
             if self._held:
                 segment.unlink()
             raise Lost(segment.name) from None
+
+    def _rename_earlier(self) -> None:
+        """Name the segments of earlier versions after their bytes, so that from now on damage to them is noticed."""
+        for path in self.folder.glob("r*.parquet"):
+            if (named := _NAME.fullmatch(path.name)) and named[4] is None:
+                path.replace(path.with_name(f"{named[1]}-{named[2]}-{named[3]}-{measure(path)[1][:DIGITS]}.parquet"))
 
     def _segments(self, kind: str) -> list[Path]:
         return sorted(path for path in self.folder.glob(f"{kind}-*.parquet") if _NAME.fullmatch(path.name)

@@ -80,7 +80,7 @@ def test_a_run_computes_again_what_is_damaged_and_says_so_once(root: Path, harm:
     assert contents(root) == before
     assert not any(path.exists() and path.stat().st_size == 0 for path in paths)
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "damaged" in line]
-    assert line.startswith(f"toys: 3 damaged segments of {Paths(root).rowstore('toys')} are dropped")
+    assert line.startswith(f"toys: 3 damaged segments are dropped from {Paths(root).rowstore('toys')}")
     assert f"among the {planned} to compute" in line
     assert run(root).computed == 0
     assert "damaged" not in capsys.readouterr().err
@@ -106,7 +106,7 @@ def test_damage_while_a_run_reads_costs_a_second_round(root: Path, harm: Harm | 
     report = run(root)
     assert 0 < report.computed < len(ROWS)
     assert contents(root) == before
-    assert capsys.readouterr().err.count("1 damaged segments") == (harm is not None)
+    assert capsys.readouterr().err.count("1 damaged segment is dropped") == (harm is not None)
     assert not list(root.rglob("*.tmp"))
 
 
@@ -128,11 +128,13 @@ def test_a_disk_that_damages_everything_ends_in_one_line(root: Path, monkeypatch
     assert contents(root) == before
 
 
-def test_segments_of_the_last_version_are_read(root: Path) -> None:
-    before = contents(root)
-    for number, path in enumerate(segments(root)):
+def test_segments_of_the_last_version_are_read_and_named_anew(root: Path) -> None:
+    before, names = contents(root), segments(root)
+    for number, path in enumerate(names):
         path.rename(path.with_name(f"{path.name.rsplit('-', 1)[0]}-{number:032x}.parquet"))
+    assert survey(toy_view(), ToyParams(), root, ROWS).missing(retry_rejected=False) == []
     assert run(root).computed == 0
+    assert segments(root) == names
     shutil.rmtree(Paths(root).features)
     assert run(root).computed == 0
     assert contents(root) == before
