@@ -17,7 +17,7 @@ from features.view import FeatureView, only_input
 
 
 def check(root: Path) -> int:
-    """Check every table against its view: schema, version, unique keys, no row without its upstream row.
+    """Check every table against its view: whole files, schema, version, unique keys, no row without its upstream row.
 
     Returns how many tables there are. Raises `UserError` with all that is wrong.
     """
@@ -27,6 +27,9 @@ def check(root: Path) -> int:
         if not tables.exists(root, view.name):
             continue
         checked += 1
+        if damages := tables.damages(root, view.name):
+            problems += map(str, damages)
+            continue
         if not tables.schema(root, view.name).equals(view.schema):
             problems.append(f"{view.name}: columns differ from the view's; rerun `python -m pipelines {view.stage}`")
             continue

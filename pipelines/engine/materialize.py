@@ -153,8 +153,9 @@ def _finish(view: FeatureView[Any], params: Section, paths: Paths, store: RowSto
 def _tell_damage(view: FeatureView[Any], store: RowStore, todo: int) -> None:
     """One line on the segments that were found damaged since the last one."""
     if store.damaged:
-        say(f"{view.name}: {len(store.damaged)} damaged segments of {store.top} are dropped; the rows in them that are "
-            f"wanted are among the {todo} to compute")
+        what = "1 damaged segment is" if len(store.damaged) == 1 else f"{len(store.damaged)} damaged segments are"
+        say(f"{view.name}: {what} dropped from {store.top}; the wanted rows that lay there are among the {todo} to "
+            "compute")
         store.damaged.clear()
 
 
