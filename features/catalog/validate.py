@@ -21,15 +21,14 @@ def check(root: Path) -> int:
 
     Returns how many tables there are. Raises `UserError` with all that is wrong.
     """
-    problems = []
+    problems = [str(damage) for name in tables.names(root) for damage in tables.damages(root, name)]
+    if problems:
+        raise UserError("; ".join(problems))  # nothing else can be said of what cannot be read
     checked = 0
     for view in registry.all_views():
         if not tables.exists(root, view.name):
             continue
         checked += 1
-        if damages := tables.damages(root, view.name):
-            problems += map(str, damages)
-            continue
         if not tables.schema(root, view.name).equals(view.schema):
             problems.append(f"{view.name}: columns differ from the view's; rerun `python -m pipelines {view.stage}`")
             continue
