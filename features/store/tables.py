@@ -195,8 +195,7 @@ def damages(root: Path, name: str) -> list[Damaged]:
     """All that is wrong with the files of a table, each of them read whole."""
     found = list(sums.damages(Paths(root).table(name)))
     try:
-        for part in files(root, name):
-            rows(part)
+        files(root, name)
     except Damaged as damage:
         found += [damage] if all(damage.path != other.path for other in found) else []
     return found
