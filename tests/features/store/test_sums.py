@@ -230,6 +230,8 @@ def test_a_damaged_download_is_dropped(tmp_path: Path, capsys: pytest.CaptureFix
     write_beside(table, path)
     whole = path.read_bytes()
     assert read_stored(path, ["mark"]).equals(table.select(["mark"]))
+    write_beside(read_stored(path), path)
+    assert path.read_bytes() == whole
     generator = seeded(5)
     dropped = 0
     for damaged in (whole[:100], b"", *(flipped(whole, generator) for _ in range(FLIPS))):
