@@ -39,7 +39,10 @@ class Damaged(UserError):  # noqa: N818 (a state of a file, as callers name it)
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(f"{path} is damaged ({' '.join(why.split())}); `python -m pipelines repair` mends it")
-        self.path = path
+        self.path, self.why = path, why
+
+    def __reduce__(self) -> tuple[type[Damaged], tuple[Path, str]]:  # it travels between processes
+        return type(self), (self.path, self.why)
 
 
 @dataclass(frozen=True)
