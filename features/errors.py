@@ -6,6 +6,13 @@ import errno
 import sys
 from collections.abc import Callable
 
+from features.terminal import printable
+
+LONGEST = 2000
+"""Characters of an error, however much of a file it quotes."""
+STOPPED = 130
+"""Exit code after Ctrl-C."""
+
 
 class UserError(Exception):
     """Something the user can put right. Shown as one line; the process ends with exit code 2."""
@@ -32,12 +39,31 @@ def run_cli(app: Callable[[], None]) -> None:
     except MemoryError as error:
         _stop(f"not enough memory ({str(error) or 'no more could be had'}); finished rows are stored")
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        if error.errno is None:
             raise
-        where = f" ({error.filename})" if error.filename else ""
-        _stop(f"cannot write: {error.strerror}{where}; finished rows are stored, free the space and run again")
+        _stop(of_the_machine(error))
+    except KeyboardInterrupt:
+        sys.exit(STOPPED)
+
+
+def of_the_machine(error: OSError) -> str:
+    """What an error of the system means, and what to do about it, in a line."""
+    where = f": {error.filename}" if error.filename else ""
+    said, number = f"{error.strerror or error}{where}", error.errno
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return f"cannot write: {said}; finished rows are stored, free the space and run again"
+    if number == errno.EROFS:
+        return f"cannot write: {said}; the disk can only be read, so make it writable or work in another folder"
+    if number in (errno.EACCES, errno.EPERM):
+        return f"not allowed: {said}; change whose it is or who may read and write it"
+    if number in (errno.EMFILE, errno.ENFILE):
+        return f"{said}; finished rows are stored, allow more open files (`ulimit -n`) or close other programs"
+    if number == errno.EIO:
+        return f"the disk or network does not read or write ({said}); finished rows are stored"
+    return said
 
 
 def _stop(message: str) -> None:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    line = printable(" ".join(message.split()))
+    print(f"error: {line if len(line) <= LONGEST else f'{line[:LONGEST]}…'}", file=sys.stderr)
     sys.exit(2)

@@ -12,6 +12,8 @@ from typing import Self
 
 from tqdm import tqdm
 
+from features.terminal import printable
+
 LINE_EVERY_S = 15.0
 WATCH_EVERY_S = 2.0
 
@@ -73,4 +75,4 @@ class Progress:
 
 def say(line: str) -> None:
     """One plain line for the user, at once."""
-    print(line, file=sys.stderr, flush=True)
+    print(printable(line), file=sys.stderr, flush=True)

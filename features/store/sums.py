@@ -34,12 +34,15 @@ CHUNK = 256 << 10
 T = TypeVar("T")
 
 
-class Damaged(UserError):
+class Damaged(UserError):  # noqa: N818 (a state of a file, as callers name it)
     """A stored file is not what was written."""
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(f"{path} is damaged ({' '.join(why.split())}); `python -m pipelines repair` mends it")
-        self.path = path
+        self.path, self.why = path, why
+
+    def __reduce__(self) -> tuple[type[Damaged], tuple[Path, str]]:  # it travels between processes
+        return type(self), (self.path, self.why)
 
 
 @dataclass(frozen=True)
@@ -101,8 +104,14 @@ def verified(path: Path) -> Verified:
     return file
 
 
+def read(path: Path) -> bytes:
+    """A file, whole. Raises as `verified` does."""
+    with contextlib.closing(verified(path)) as file:
+        return file.read()
+
+
 def damages(folder: Path) -> Iterator[Damaged]:
-    """All that is wrong with a published folder, each of its files read whole."""
+    """All that is wrong with a published folder, each of its files read whole. Without sums: what cannot be read."""
     try:
         names = listed(folder)
     except Damaged as damage:
@@ -113,7 +122,11 @@ def damages(folder: Path) -> Iterator[Damaged]:
         try:
             with contextlib.closing(verified(folder / name)) as file:
                 while file.read(16 * CHUNK):
-                    pass
+                    """All of it is read, and nothing of it is kept."""
+            if names is None and name.endswith(".parquet"):
+                with parquet(folder / name) as content:
+                    for group in range(content.num_row_groups):
+                        content.read_row_group(group)
         except Damaged as damage:
             yield damage
 

@@ -19,6 +19,7 @@ import json
 import os
 import re
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,7 @@ ID = re.compile(r"[0-9a-f]{16}")
 BLOCK = 1 << 20
 _read_here: dict[Path, tuple[str, int]] = {}
 """By project: the version that this process reads, and the handle of its lock."""
+_settling = threading.Lock()
 
 
 def current(root: Path) -> Path:
@@ -38,9 +40,14 @@ def current(root: Path) -> Path:
     The version stays on disk until this process ends or asks again after a newer one was published, and one version
     longer. Raises `UserError` if `data/published.json` is damaged.
     """
+    with _settling:
+        return _settled(root)
+
+
+def _settled(root: Path) -> Path:
     while (version := published(root)) is not None:
         folder = Paths(root).version(version)
-        here = _read_here.get(folder.parent)
+        here = _read_here.get(folder.parent.absolute())
         if here is not None and here[0] == version and folder.is_dir():
             return folder
         try:
@@ -56,7 +63,7 @@ def current(root: Path) -> Path:
             continue
         if here is not None:
             os.close(here[1])
-        _read_here[folder.parent] = version, handle
+        _read_here[folder.parent.absolute()] = version, handle
         return folder
     return root
 
