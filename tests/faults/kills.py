@@ -17,7 +17,7 @@ from tests.faults.commands import DVC_CACHE, beside, copy, repaired
 from tests.faults.disk import Control
 from tests.faults.forks import KILLED, OK, in_a_fork, spread
 from tests.faults.report import Report
-from tests.faults.scenes import SCENES, TRAIN, Scene, contents, dvc_project, litter, mended, must
+from tests.faults.scenes import SCENES, TRAIN, Scene, contents, dvc_project, litter, mended, must, read
 from tests.faults.settings import Settings
 
 TRIED, EQUAL, BY_HAND = "kill points tried", "byte-equal", "repaired by hand"
@@ -46,12 +46,13 @@ def _points(scene: Scene, settings: Settings, report: Report, until: float) -> N
     control.at(0)
     must(in_a_fork(lambda: scene.work(root), control), scene.name)
     wanted, total = contents(root, scene.counts), control.count
+    seen = (read(base), read(root)) if scene.reads else ()
     if not wanted or not total:
         raise RuntimeError(f"{scene.name}: nothing was made, or no change of the disk was seen")
     chosen = settings.case(scene.name)
     points = [chosen] if chosen else _evenly(total + total // 20, settings.sampled(scene.name), settings.seed)
     tried = 0
-    for result in spread(points, lambda point: _killed(scene, base, point, wanted), settings.jobs, until):
+    for result in spread(points, lambda point: _killed(scene, base, point, wanted, seen), settings.jobs, until):
         tried += 1
         report.counts[TRIED] += 1
         if result["why"]:
@@ -69,7 +70,8 @@ def _evenly(total: int, most: int | None, seed: int) -> list[int]:
     return points[:most]
 
 
-def _killed(scene: Scene, base: Path, point: int, wanted: dict[str, bytes]) -> dict[str, Any] | None:
+def _killed(scene: Scene, base: Path, point: int, wanted: dict[str, bytes],
+            seen: tuple[str, ...]) -> dict[str, Any] | None:
     """Killed at one point. None if the work is done before it."""
     root = copy(base, base.with_name(f"case-{os.getpid()}"))
     control = Control(root.with_name(f"{root.name}.control"), root)
@@ -78,6 +80,8 @@ def _killed(scene: Scene, base: Path, point: int, wanted: dict[str, bytes]) -> d
     if not control.happened:
         return None
     problems = [] if ended.code == KILLED else [f"it went on after the kill: {ended.brief()}"]
+    if seen and (told := read(root)) not in seen:
+        problems.append(f"readers see neither the old version nor the new one: {told[:200]}")
     problems += mended(scene, root)
     if not problems:
         found = contents(root, scene.counts)

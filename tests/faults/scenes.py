@@ -35,6 +35,8 @@ class Scene:
     """Whether it is a project, in which `python -m pipelines repair` runs after a kill."""
     weight: float = 1.0
     """Its share of the time. Points are tried in an order that is evenly spread, until the time is over."""
+    reads: bool = False
+    """Whether there is a published version, which whoever reads right after the kill must see, or the new one."""
     again: Callable[[Path], Any] | None = None
     """What a user does after a kill, where that is not the work itself."""
 
@@ -47,6 +49,18 @@ def contents(root: Path, counts: tuple[str, ...]) -> dict[str, bytes]:
             if path.is_file():
                 found[str(path.relative_to(root))] = path.read_bytes()
     return found
+
+
+def read(root: Path) -> str:
+    """What a reader sees of the tables: every row, or how the query ends."""
+    def ask() -> None:
+        from features import catalog
+
+        for name in ("materials", "splits"):
+            print(name, catalog.query(root, f"select * from {name} order by all").to_pylist())
+
+    ended = in_a_fork(ask)
+    return ended.out if ended.code == OK else ended.brief()
 
 
 def litter(root: Path) -> list[str]:
@@ -193,7 +207,7 @@ SCENES = [
     Scene("evaluate", _trained, lambda root: command(root, "model", "evaluate"), ("data/features", "data/results"),
           weight=0.5),
     Scene("stages", _chain_changed, lambda root: dvc(root, "repro"), ("data/features", "data/published.json",
-          "dvc.lock"), weight=0.5),
+          "dvc.lock"), weight=0.5, reads=True),
     Scene("refresh", _chain_changed, lambda root: command(root, "pipelines", "refresh"), ("data/features",
-          "data/published.json", "dvc.lock"), weight=0.5),
+          "data/published.json", "dvc.lock"), weight=0.5, reads=True),
 ]
