@@ -141,8 +141,8 @@ def run(settings: Settings, report: Report) -> None:
     base = settings.folder / "base"
     project(base, with_model=not settings.sample)
     cases = [case for case in _cases(base) if settings.chosen(str(case))]
+    random.Random(settings.seed).shuffle(cases)  # so that a run that is short of time has tried some of each
     if settings.sample:
-        random.Random(settings.seed).shuffle(cases)
         cheap = [case for case in cases if case.reader not in ("evaluate", "train", "tensorize", "plan", "repro")]
         cases = cheap[:settings.sample["damage"]]
     answers: dict[str, Any] = {}
@@ -151,10 +151,13 @@ def run(settings: Settings, report: Report) -> None:
         answers[reader] = _answer(root, reader)[1]
     known = {kind.name for kind in KINDS if any(base.glob(kind.pattern))}
     report.notes += [f"{kind.name}: there are no such files" for kind in KINDS if kind.name not in known]
-    for result in spread(cases, lambda case: _tried(base, case, answers[case.reader], settings), settings.jobs):
+    for result in spread(cases, lambda case: _tried(base, case, answers[case.reader]), settings.jobs,
+                         settings.until("damage")):
         report.counts[TRIED] += 1
         if result["kind"]:
             report.failed(result["kind"], result["case"], result["why"])
+    if report.counts[TRIED] < len(cases):
+        report.notes.append(f"there was time for {report.counts[TRIED]:,} damages of {len(cases):,}")
 
 
 def project(root: Path, with_model: bool) -> None:
@@ -238,7 +241,7 @@ def _answer(root: Path, reader: str) -> tuple[Ended, Any]:
     return ended, contents(root, places) if places and ended.code == OK else said
 
 
-def _tried(base: Path, case: Case, right: Any, settings: Settings) -> dict[str, Any]:
+def _tried(base: Path, case: Case, right: Any) -> dict[str, Any]:
     root = copy(base, base.with_name(f"case-{os.getpid()}"))
     path = _damaged(root, case)
     ended, answer = _answer(root, case.reader)

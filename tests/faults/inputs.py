@@ -45,21 +45,26 @@ def run(settings: Settings, report: Report) -> None:
     for name in (TRIED, TRACEBACKS, HANGS):
         report.counts[name] = 0
     became: dict[str, int] = {}
-    for target in TARGETS:
+    wanted = 0
+    for place, target in enumerate(TARGETS):
         if not settings.wants(target.name) or (settings.sample and target.name not in settings.sample):
             continue
         originals = _within_a_fork(target.originals)
         count = settings.sample.get(target.name, 0) if settings.sample else target.count
         seeds = [settings.case(target.name)] if settings.case(target.name) else [
             settings.seed * 1_000_000 + number for number in range(1, count + 1)]
+        wanted += len(seeds)
         batches = [seeds[first:first + BATCH] for first in range(0, len(seeds), BATCH)]
-        for result in spread(batches, partial(_batch, target, originals, settings.folder), settings.jobs):
+        for result in spread(batches, partial(_batch, target, originals, settings.folder), settings.jobs,
+                             settings.until("inputs", target.count / sum(one.count for one in TARGETS[place:]))):
             for seed, (kind, what) in result.items():
                 report.counts[TRIED] += 1
                 if kind:
                     report.failed(kind, f"{target.name}:{seed}", what)
                 else:
                     became[what] = became.get(what, 0) + 1
+    if report.counts[TRIED] < wanted:
+        report.notes.append(f"there was time for {report.counts[TRIED]:,} inputs of {wanted:,}")
     report.notes.append(", ".join(f"{count:,} {what}" for what, count in sorted(became.items())))
 
 

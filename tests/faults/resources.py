@@ -69,10 +69,14 @@ def run(settings: Settings, report: Report) -> None:
     if works:
         _project(base)
         wanted = {work.name: _undisturbed(base, work) for work in WORKS if work.name in works}
-    for result in spread(cases, lambda case: _tried(settings, base, case, wanted), settings.jobs):
+    random.Random(settings.seed).shuffle(cases)
+    for result in spread(cases, lambda case: _tried(settings, base, case, wanted), settings.jobs,
+                         settings.until("resources")):
         report.counts[TRIED] += 1
         for kind, why in result["problems"]:
             report.failed(kind, result["case"], why)
+    if report.counts[TRIED] < len(cases):
+        report.notes.append(f"there was time for {report.counts[TRIED]:,} shortages of {len(cases):,}")
 
 
 SAMPLED = ("old:store", "network:silent")
