@@ -30,8 +30,8 @@ class Report:
         return f"{self.part}: {counts}  ({self.seconds:.0f} s, of CPU {self.cpu:.0f} s)"
 
 
-SHOWN = 25
-"""Failures of a part that are listed one by one."""
+ALIKE = 3
+"""Failures of cases whose names differ in a number alone that are listed one by one."""
 
 
 def show(reports: list[Report]) -> int:
@@ -40,10 +40,15 @@ def show(reports: list[Report]) -> int:
         for note in report.notes:
             print(f"{report.part}: {note}")
     for report in reports:
-        for case, why in report.failures[:SHOWN]:
-            print(f"FAILED python -m tests.faults {report.part} --case '{case}'\n       {why}")
-        if len(report.failures) > SHOWN:
-            print(f"       … and {len(report.failures) - SHOWN:,} more in {report.part}")
+        alike: dict[str, list[tuple[str, str]]] = {}
+        for case, why in report.failures:
+            alike.setdefault(case.rpartition(":")[0], []).append((case, why))
+        for name, failures in alike.items():
+            for case, why in failures[:ALIKE]:
+                print(f"FAILED python -m tests.faults {report.part} --case '{case}'\n       {why}")
+            if len(failures) > ALIKE:
+                others = ", ".join(case.rpartition(":")[2] for case, _ in failures[ALIKE:])
+                print(f"       … and {len(failures) - ALIKE:,} more of {name}: {others}")
     print()
     for report in reports:
         print(report.line())
