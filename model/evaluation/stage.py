@@ -74,6 +74,11 @@ def evaluate(root: Path) -> None:
     if len(splits["test"]) < 2:
         raise UserError("the test split has only one crystal, too few to test on: take more (ingest.limit)")
     predictions = {name: predict_all(trained, split) for name, split in splits.items()}
+    for name, split in splits.items():
+        wrong = np.flatnonzero(~np.isfinite(predictions[name]["fused"]))
+        if len(wrong):
+            raise UserError(f"the prediction for {split.ids[wrong[0]]} is not a number ({len(wrong)} such crystals of "
+                            f"the split {name}); train again with another train.seed or a lower train.learning_rate")
     crystals = {name: coverage.read_crystals(root, split.ids) for name, split in splits.items()}
     intervals = covered(trained, splits["test"], predictions["test"], crystals["test"], crystals["train"])
     metrics = {**measure(trained, splits["test"], predictions["test"], params), "intervals": intervals}
