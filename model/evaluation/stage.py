@@ -17,7 +17,7 @@ from features import catalog
 from features.errors import UserError
 from features.params import load_section
 from features.paths import Paths
-from features.progress import say
+from features.progress import conclude, say
 from features.store.files import write_text
 from features.view import column
 from model import checkpoint, coverage
@@ -101,8 +101,8 @@ def evaluate(root: Path) -> None:
         ("mae_own_structure_branch", "its own structure branch"), ("mae_own_text_branch", "its own text branch"),
         ("mae_shuffled_text", "shuffled text"), ("mae_no_text", "no text")) if key in test)
     within = "" if test["mae_low"] is None else f"[{test['mae_low']:.4f}, {test['mae_high']:.4f}] "
-    say(f"evaluate: test MAE {test['mae']:.4f} {within}{metrics['unit']}, "
-        f"{others}mean predictor {base['mean_mae']:.4f}")
+    conclude(f"evaluate: test MAE {test['mae']:.4f} {within}{metrics['unit']}, "
+             f"{others}mean predictor {base['mean_mae']:.4f}")
     beyond = intervals["by"]["support"].get("outside", {"crystals": 0})["crystals"]
     held = "have no ends for" if intervals["coverage"] is None else f"hold {intervals['coverage']:.1%} of"
     say(f"evaluate: intervals of {CONFIDENCE:.0%} {held} {intervals['crystals']} test "

@@ -67,5 +67,5 @@ def require_rows(stage: str, values: Mapping[str, NDArray[Any]], starts: Mapping
     if found is not None:
         table = view_of(stage).name
         raise UserError(f"{found.column} of {name(found.row)} in the table {table} holds {found.value}, which is no "
-                        f"number ({found.count} such values); to make the table anew, remove data/.rowstore/{table} and "
-                        f"run `python -m pipelines {stage}`")
+                        f"number ({found.count} such values); remove data/.rowstore/{table} and run "
+                        f"`python -m pipelines {stage}` to make the table anew")

@@ -349,8 +349,8 @@ def _crystals(root: Path, ids: pa.Array, reads: Sequence[str], parts: Ints | Non
         vectors = tables.read(root, "chgnet_atoms", ["material_id", *ATOM_VECTORS], ids.to_pylist())
         table = table.append_column(ATOM_VECTORS[0], _in_order(vectors, ids)[ATOM_VECTORS[0]])
     crystals = Crystals.from_table(table)
-    for stage, columns in (("chgnet", ATOM_VECTORS), ("tensorize", set(crystals.values) - set(ATOM_VECTORS))):
-        values = {column: crystals.values[column] for column in columns if column in crystals.values}
+    for stage, of_it in (("chgnet", True), ("tensorize", False)):
+        values = {name: numbers for name, numbers in crystals.values.items() if (name in ATOM_VECTORS) == of_it}
         require_rows(stage, values, crystals.starts, lambda row: str(ids[row]))
     return crystals
 

@@ -31,19 +31,28 @@ SEGMENT_S = 10.0
 
 @dataclass(frozen=True)
 class Report:
-    """What a run did, in units of work."""
+    """What a run did, in units of work: wanted = computed + reused + rejected, always."""
 
     view: str
     wanted: int
     reused: int
+    """Those whose rows were there already."""
     computed: int
+    """Those whose rows this run has computed."""
     rejected: int
+    """Those without rows, whichever run has found out why."""
     seconds: float
     digest: str
+    tried: int
+    """Those that this run has worked on: the computed ones, and those that it has rejected."""
+
+    def __post_init__(self) -> None:
+        if self.wanted != self.computed + self.reused + self.rejected:
+            raise AssertionError(f"the summary does not balance: {self}")
 
     def __str__(self) -> str:
-        return (f"{self.view}: {self.wanted} wanted = {self.wanted - self.rejected} rows + {self.rejected} rejects; "
-                f"{self.reused} reused, {self.computed} computed in {self.seconds:.1f} s")
+        return (f"{self.view}: {self.wanted} wanted = {self.computed} computed + {self.reused} reused + "
+                f"{self.rejected} rejected, in {self.seconds:.1f} s")
 
 
 @dataclass(frozen=True)
@@ -111,8 +120,9 @@ def materialize(view: FeatureView[Any], params: Section, root: Path, units: pa.T
         if rejected and len(rejected) == len(units):
             raise UserError(f"{view.name}: nothing is published, since {_all_rejected(rejected)}")
         digest = _publish(view, params, paths, store, work, rows, rejected)
-    return Report(view.name, len(units), len(units) - len(todo), len(todo), len(rejected),
-                  time.monotonic() - started, digest)
+    computed = sum(work.fingerprints[index] in rows for index in todo)
+    reused = sum(mark in rows for mark in work.fingerprints) - computed
+    return Report(view.name, len(units), reused, computed, len(rejected), time.monotonic() - started, digest, len(todo))
 
 
 def _all_rejected(rejects: list[Reject]) -> str:
