@@ -61,7 +61,8 @@ def test_a_stage_leaves_its_log(root: Path) -> None:
 def test_a_failure_stands_in_it_and_is_raised(root: Path) -> None:
     with pytest.raises(UserError, match="slurm"):
         stages.run("ingest", root, "slurm")
-    assert [(line["level"], line["message"][:25]) for line in log_of(root)][-1] == ("error", "UserError: no executor 's")
+    last = log_of(root)[-1]
+    assert (last["level"], last["message"][:25]) == ("error", "UserError: no executor 's")
 
 
 def test_the_last_files_stay(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -165,7 +165,8 @@ def test_what_follows_a_cut_line_is_read(tmp_path: Path) -> None:
     assert [(run.stage, run.outcome) for run in history(tmp_path)] == [("ingest", "ended"), ("split", "done")]
 
 
-ODD = [b"[1, 2]", b"3", b"null", b'"x"', b"{}", b'{"id": 3}', b'{"id": ["a"], "stage": "x"}', b"[" * 100_000, b"\0" * 50,
+ODD = [b"[1, 2]", b"3", b"null", b'"x"', b"{}", b'{"id": 3}', b'{"id": ["a"], "stage": "x"}', b"[" * 100_000,
+       b"\0" * 50,
        b"\xff\xfe", b'{"id": "a", "stage": "x", "started": 5, "pid": 1, "host": "h"}', b"9" * 10_000,
        b'{"id": "a", "stage": "x", "started": "s", "pid": 1, "host": "h", "counts": [1]}', b'{"id": "' + b"a" * 100_000]
 
