@@ -42,6 +42,7 @@ $(STAMP): pyproject.toml constraints.txt Makefile
 
 repro: setup ## Run the whole chain: dvc repro
 	@$(BIN)/python -m model check
+	@$(BIN)/python -m pipelines repair --quick
 	$(BIN)/dvc repro
 
 # hours: EXPERIMENTS_MINUTES=60 make experiments begins no further cell after an hour, and goes on the next time

@@ -26,7 +26,7 @@ from features.catalog.sql import THREAD, TIMEOUT_S
 from features.errors import UserError, run_cli
 from features.paths import Paths
 from features.printing import print_table
-from features.store import tables
+from features.store import tables, versions
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                   help="Look at the tables that the pipeline made.")
@@ -51,11 +51,12 @@ Timeout = Annotated[float, typer.Option(min=0.001, max=86_400, help="Longest tim
 def list_tables(root: Root = Path(), form: Output = Format.table) -> None:
     """List all tables: rows, part files, bytes, version of the view."""
     rows = []
+    root = versions.current(root)
     for name in tables.names(root):
         files = tables.files(root, name)
         rows.append({
             "table": name,
-            "rows": sum(pq.read_metadata(path).num_rows for path in files),
+            "rows": sum(map(tables.rows, files)),
             "parts": len(files),
             "bytes": sum(path.stat().st_size for path in files),
             "version": tables.footer(files[0]).get("version"),
@@ -68,6 +69,7 @@ def list_tables(root: Root = Path(), form: Output = Format.table) -> None:
 @app.command()
 def describe(table: str, root: Root = Path(), form: Output = Format.table) -> None:
     """Show the columns of a table: type, unit, meaning."""
+    root = versions.current(root)
     if table not in tables.names(root):
         raise UserError(f"no table '{table}'; there are: {', '.join(tables.names(root)) or 'none yet'}")
     columns = []
@@ -91,16 +93,16 @@ def sql(query: str, root: Root = Path(), form: Output = Format.table, timeout: T
 @app.command()
 def rejects(root: Root = Path(), form: Output = Format.table) -> None:
     """List every row that could not be computed, with the reason."""
-    files = sorted((Paths(root).features / catalog.REJECTS).glob("*.parquet"))
+    files = sorted((Paths(versions.current(root)).features / catalog.REJECTS).glob("*.parquet"))
     if not files:
         raise UserError("no stage has run yet; run `dvc repro`")
-    show(pa.concat_tables([pq.read_table(path) for path in files]), form)
+    show(tables.read_parts(files), form)
 
 
 @app.command()
 def validate(root: Root = Path()) -> None:
     """Check every table against its view: schema, version, unique keys, no row without its upstream row."""
-    print(f"{checks.check(root)} tables are valid")
+    print(f"{checks.check(versions.current(root))} tables are valid")
 
 
 class _Stopped(BaseException):

@@ -15,6 +15,9 @@ from features.paths import Paths
 STAGES = ("ingest", "describe", "paraphrase", "embed", "tokenize", "tensorize", "chgnet", "split", "train", "evaluate",
           "explain")
 
+SECTIONS = (*STAGES, "refresh")
+"""Sections of `params.yaml`: one for each stage, and one that is no stage's."""
+
 RUNTIME = {"runtime": True}
 """Mark of a parameter that changes how a row is computed but not its value (a time-out, a device)."""
 
@@ -47,8 +50,8 @@ def read_params(root: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold one section per stage: {', '.join(STAGES)}")
     for name in content:
-        if name not in STAGES:
-            raise UserError(f"{path}: unknown section '{name}'{_suggest(str(name), STAGES)}")
+        if name not in SECTIONS:
+            raise UserError(f"{path}: unknown section '{name}'{_suggest(str(name), SECTIONS)}")
     return content
 
 

@@ -49,6 +49,24 @@ class Paths:
         return self.data / ".refresh"
 
     @property
+    def last_good_files(self) -> Path:
+        """What stood here before a refresh, laid out like a project."""
+        return self.refresh / "last_good" / "files"
+
+    @property
+    def published(self) -> Path:
+        """Names the version that readers read."""
+        return self.data / "published.json"
+
+    @property
+    def versions(self) -> Path:
+        """The published versions, each laid out like a project."""
+        return self.data / ".published"
+
+    def version(self, version: str) -> Path:
+        return self.versions / version
+
+    @property
     def runs(self) -> Path:
         """One line for each run of a stage."""
         return self.data / ".runs.jsonl"
@@ -66,6 +84,15 @@ class Paths:
     @property
     def lock(self) -> Path:
         return self.root / "dvc.lock"
+
+    @property
+    def dvc_tmp(self) -> Path:
+        """Where DVC has its locks."""
+        return self.root / ".dvc" / "tmp"
+
+    @property
+    def dvc_cache(self) -> Path:
+        return self.root / ".dvc" / "cache"
 
     @property
     def results(self) -> Path:

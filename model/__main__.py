@@ -11,6 +11,7 @@ from features import runlog
 from features.errors import run_cli
 from features.options import Quiet, Verbose
 from features.paths import Paths
+from features.store import versions
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                   help="Train the model on the feature tables, and predict with it.")
@@ -84,6 +85,7 @@ def predict(
     from model.header import MODEL
     from model.prediction.early import begin
 
+    root = versions.current(root)  # what readers read, whatever is made below `data/` meanwhile
     begin(Paths(root).model / MODEL)
     from model import predict as command
     from model.prediction.asked import Asked
@@ -103,7 +105,7 @@ def serve(
     """Serve a page on this machine that predicts for crystal files dropped there. Ctrl-C ends it."""
     from model.serve import command
 
-    command.serve(root, port, open_, timeout)
+    command.serve(versions.current(root), port, open_, timeout)
 
 
 if __name__ == "__main__":

@@ -163,6 +163,8 @@ def refresh(root: Root = Path(),
             commit: Annotated[bool, typer.Option(help="Commit dvc.lock and params.yaml with git.")] = False,
             tag: Annotated[bool, typer.Option(help="Commit, and tag the commit data-VERSION.")] = False,
             push: Annotated[bool, typer.Option(help="Push the data to the DVC remote.")] = False,
+            accept: Annotated[bool, typer.Option(help="Publish even if many crystals are gone or the model is much "
+                                                      "worse.")] = False,
             _verbose: Verbose = False, _quiet: Quiet = False) -> None:
     """Bring everything up to date, or leave the last good version: what the deployment refresh/nightly runs."""
     for kind in (signal.SIGTERM, signal.SIGHUP):  # from systemd, timeout, a closed terminal: like Ctrl-C
@@ -170,12 +172,34 @@ def refresh(root: Root = Path(),
     if _prefect_server():
         from pipelines.refresh.flow import refresh as flow
 
-        flow(str(root), commit, tag, push)
+        flow(str(root), commit, tag, push, accept)
         return
     from pipelines.refresh import report
     from pipelines.refresh.renew import Options, renew
 
-    print(report.markdown(renew(root, Options(commit, tag, push))))
+    print(report.markdown(renew(root, Options(commit, tag, push, accept))))
+
+
+@app.command()
+def publish(root: Root = Path()) -> None:
+    """Make tables, model and results as they are now the version that readers read: the last stage of `dvc repro`."""
+    from pipelines import publishing
+
+    publishing.publish(root)
+
+
+@app.command()
+def repair(root: Root = Path(),
+           quick: Annotated[bool, typer.Option("--quick", help="Leave out reading all tables and the model.")] = False,
+           ) -> None:
+    """Find and mend what a kill or a damaged disk has left: files of DVC, tables, the model, the published version."""
+    from pipelines import repair as mending
+
+    mended = mending.repair(root, quick)
+    for line in mended:
+        say(line)
+    if not mended and not quick:
+        say("nothing to repair")
 
 
 @app.command("put-back")

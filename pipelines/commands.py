@@ -16,6 +16,8 @@ from typing import Any
 
 from features.errors import UserError
 
+DAMAGED = ("RWLock-file", "dvc.lock' is invalid", "required key not provided", "not 'NoneType'", "corrupted")
+"""What DVC says of files of its own that are damaged."""
 GRACE_S = 10.0
 """How long a program that is told to end may take before it is killed."""
 
@@ -39,7 +41,8 @@ def run(command: list[str], cwd: Path, line: Callable[[str], None]) -> list[str]
             _end(process)
             raise
     if code:
-        raise UserError(f"{Path(command[0]).name} {' '.join(command[1:3])} failed: {_reason(list(tail), code)}")
+        named = command[1:3] if command[1].startswith("-") else command[1:2]
+        raise UserError(f"{Path(command[0]).name} {' '.join(named)} failed: {_reason(list(tail), code)}")
     return list(tail)
 
 
@@ -64,8 +67,11 @@ def dvc_status(root: Path) -> dict[str, Any]:
     """
     done = subprocess.run([program("dvc"), "status", "--json", "dvc.yaml"], cwd=root, env=environment(),
                           capture_output=True, text=True, check=False)
-    if done.returncode and ("rwlock" in done.stderr or "Unable to acquire lock" in done.stderr):
+    if done.returncode and ("is busy" in done.stderr or "Unable to acquire lock" in done.stderr):
         raise UserError("DVC is at work here (`python -m pipelines status` says on what); try again when it is done")
+    if done.returncode and any(words in done.stderr for words in DAMAGED):
+        raise UserError("a file of DVC is damaged, perhaps by a kill; `python -m pipelines repair` mends it "
+                        f"({_reason(done.stderr.splitlines(), done.returncode)})")
     if done.returncode:
         raise UserError(f"dvc status: {_reason(done.stderr.splitlines(), done.returncode)}")
     content: dict[str, Any] = json.loads(done.stdout or "{}")

@@ -20,6 +20,7 @@ ENTRIES = {
     "train": ("model.training.train",),
     "evaluate": ("model.evaluation.stage",),
     "explain": ("model.explain",),
+    "publish": (),
 }
 """Stage → the modules that do its work; a package stands for all that is in it."""
 

@@ -12,12 +12,13 @@ import typer.main
 from features.registry import all_views
 from model.params import EncoderName, EvaluateParams, ExplainParams, FusionName, TrainParams
 from pipelines.params import IngestParams
+from pipelines.refresh.guards import RefreshParams
 
 REPO = Path(__file__).parents[1]
 PAGES = [REPO / "README.md", REPO / "ARCHITECTURE.md", *sorted((REPO / "docs").glob("*.md"))]
 PROGRAMS = ("features", "pipelines", "model", "model.experiments")
 SECTIONS: dict[str, Any] = {**{view.stage: view.params for view in all_views()}, "ingest": IngestParams,
-                            "train": TrainParams, "evaluate": EvaluateParams, "explain": ExplainParams}
+                            "train": TrainParams, "evaluate": EvaluateParams, "explain": ExplainParams, "refresh": RefreshParams}
 
 
 def options(command: Any) -> set[str]:

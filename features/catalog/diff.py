@@ -10,10 +10,9 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from features.catalog.part_files import SCHEME, PartFiles
 from features.paths import Paths
 from features.store import tables
 
@@ -80,7 +79,7 @@ def _table(before: Path, after: Path, name: str) -> TableChange | None:
         touched = old, new
     if not any(touched):
         return None
-    rows = sum(pq.read_metadata(path).num_rows for path in old), sum(pq.read_metadata(path).num_rows for path in new)
+    rows = sum(map(tables.rows, old)), sum(map(tables.rows, new))
     return TableChange(name, rows, (len(touched[1]), len(new)), **_rows(*touched), drift=_drift(old, new))
 
 
@@ -90,12 +89,15 @@ def _rows(old: list[Path], new: list[Path]) -> dict[str, list[str]]:
     A row that is not one of a crystal is called by its words: all its text columns.
     """
     parameters: list[list[str]] = []
+    served: dict[str, Path] = {}
     named = _name([*old, *new])
 
     def marks(files: list[Path]) -> str:
         if not files:
             return "select null::varchar as material_id, null::ubigint as mark where false"
-        parameters.append([str(path) for path in files])
+        names = [f"{len(parameters)}/{path.name}" for path in files]
+        served.update(zip(names, files, strict=True))
+        parameters.append([SCHEME + name for name in names])
         return f"select {named} as material_id, bit_xor(hash(t)) as mark from read_parquet(?) t group by 1"  # noqa: S608
 
     query = f"""
@@ -105,12 +107,13 @@ def _rows(old: list[Path], new: list[Path]) -> dict[str, list[str]]:
         from old full join new using (material_id) where old.mark is distinct from new.mark group by kind
     """  # noqa: S608 (the file names are bound, not written into it)
     with duckdb.connect(":memory:") as connection:
+        connection.register_filesystem(PartFiles(served))  # it checks what it reads
         return dict(connection.execute(query, parameters).fetchall())
 
 
 def _name(files: list[Path]) -> str:
     """What a row is called, as SQL over the columns that all these files have."""
-    schemas = [pq.read_schema(path) for path in files]
+    schemas = [tables.schema_of(path) for path in files]
     if all("material_id" in schema.names for schema in schemas):
         return "t.material_id"
     words = [field.name for field in schemas[0] if pa.types.is_string(field.type)
@@ -122,17 +125,17 @@ def _name(files: list[Path]) -> str:
 def _drift(old: list[Path], new: list[Path]) -> list[Drift]:
     """The numeric columns that both versions have and whose values moved; none of tables of a handful of crystals, such
     as explanations, or of no crystals at all."""
-    if not old or not new or not all("material_id" in pq.read_schema(files[0]).names for files in (old, new)):
+    if not old or not new or not all("material_id" in tables.schema_of(files[0]).names for files in (old, new)):
         return []
-    before, after = (ds.dataset([str(path) for path in files], format="parquet") for files in (old, new))
-    if min(pc.count_distinct(data.to_table(columns=["material_id"])["material_id"]).as_py()
-           for data in (before, after)) < HANDFUL:
+    if min(pc.count_distinct(tables.read_parts(files, ["material_id"])["material_id"]).as_py()
+           for files in (old, new)) < HANDFUL:
         return []
-    names = [f.name for f in after.schema if _is_number(f.type) and f.name in before.schema.names
-             and _is_number(before.schema.field(f.name).type)]
+    before, after = (tables.schema_of(files[0]) for files in (old, new))
+    names = [f.name for f in after if _is_number(f.type) and f.name in before.names
+             and _is_number(before.field(f.name).type)]
     drifts = []
     for name in names:  # one at a time: what is held does not grow with the number of columns
-        numbers = tuple(data.to_table(columns=[name])[name] for data in (before, after))
+        numbers = tuple(tables.read_parts(files, [name])[name] for files in (old, new))
         moved = _moved(name, *(column.cast(pa.float64()).to_numpy() for column in numbers))
         if moved is not None:
             drifts.append(moved)
@@ -162,4 +165,4 @@ def _moved(name: str, before: Numbers, after: Numbers) -> Drift | None:
 
 def _rejects(root: Path) -> list[dict[str, str]]:
     files = sorted((Paths(root).features / "rejects").glob("*.parquet"))
-    return [row for path in files for row in pq.read_table(path).to_pylist()]
+    return [row for path in files for row in tables.read_parts([path]).to_pylist()]

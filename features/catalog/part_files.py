@@ -7,14 +7,14 @@ write: it has no code for it.
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
 import fsspec
+
+from features.store.sums import Verified, verified
 
 SCHEME = "tables://"
 
@@ -29,11 +29,11 @@ class PartFiles(fsspec.AbstractFileSystem):
         super().__init__()
         self.files = files
 
-    def open(self, path: str, mode: str = "rb", **_options: Any) -> PartFile:
-        """A part file. Raises `PermissionError` for any mode but reading."""
+    def open(self, path: str, mode: str = "rb", **_options: Any) -> Verified:
+        """A part file. Raises `PermissionError` for any mode but reading, and `Damaged` if it is not what was written."""
         if mode != "rb":
             raise PermissionError(f"{path} can only be read")
-        return PartFile(self._local(path))
+        return verified(self._local(path))
 
     def info(self, path: str, **_options: Any) -> dict[str, Any]:
         """Name, size and kind, as fsspec wants them."""
@@ -63,40 +63,3 @@ class PartFiles(fsspec.AbstractFileSystem):
             return self.files[self._name(path)]
         except KeyError:
             raise FileNotFoundError(f"no part file {path}") from None
-
-
-class PartFile:
-    """An open part file. DuckDB's threads share it, and seek before they read: each thread has a place of its own."""
-
-    _descriptor = -1  # until it is open
-
-    def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self._place = threading.local()
-        self.size = os.fstat(self._descriptor).st_size
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._place.at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self.tell(), os.SEEK_END: self.size}[whence]
-        return self.tell()
-
-    def tell(self) -> int:
-        return int(getattr(self._place, "at", 0))
-
-    def read(self, count: int = -1) -> bytes:
-        start = self.tell()
-        wanted = self.size - start if count < 0 else count
-        pieces = []
-        while wanted > 0 and (piece := os.pread(self._descriptor, wanted, start)):
-            pieces.append(piece)
-            start += len(piece)
-            wanted -= len(piece)
-        self._place.at = start
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    def close(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-    def __del__(self) -> None:
-        self.close()

@@ -17,7 +17,7 @@ from features.catalog.part_files import SCHEME, PartFiles
 from features.errors import UserError
 from features.paths import Paths
 from features.progress import say
-from features.store import tables
+from features.store import tables, versions
 from features.store.files import beside
 
 REJECTS = "rejects"
@@ -54,11 +54,12 @@ T = TypeVar("T")
 
 
 def connect(root: Path, finder: search.Finder | None = None, timeout_s: float = TIMEOUT_S) -> duckdb.DuckDBPyConnection:
-    """An in-memory catalog: one view for each table, and no way to open any file of this machine.
+    """An in-memory catalog: one view for each table of the published version, and no way to open any other file.
 
     The part files are read through `PartFiles`, which cannot write. A query that takes longer than `timeout_s` seconds
     ends with `duckdb.InterruptException`. Raises `UserError` if there are no tables.
     """
+    root = versions.current(root)
     sources = _sources(root)
     if not sources:
         raise UserError(f"there are no tables under {Paths(root).features} yet; run `dvc repro` to make them")
@@ -84,6 +85,7 @@ def query(root: Path, sql: str, timeout_s: float = TIMEOUT_S) -> pa.Table:
     The query runs in a thread of its own, so that an exception which a signal raises in the main thread (such as
     `KeyboardInterrupt`) passes through here at once, and ends the query.
     """
+    root = versions.current(root)
     finder = search.Finder(root)
     connection = connect(root, finder, timeout_s)
     answer = _in_thread(lambda: _answer(connection, sql))
@@ -188,7 +190,7 @@ def refresh(root: Path) -> None:
             connection.execute(f"ATTACH {_quote(str(draft))} AS catalog (STORAGE_VERSION '{STORAGE_VERSION}')")
             connection.execute("USE catalog")
             _create_views(connection, {name: [str(part.resolve()) for part in files]
-                                       for name, files in _sources(root).items()})
+                                       for name, files in _sources(versions.current(root)).items()})
     except Exception as error:  # the stage has published; the line names whatever it was
         say(f"warning: could not update {path} ({type(error).__name__}: {_in_one_line(str(error))}); the tables "
             "themselves are complete. To update it, remove the cause and run any stage again")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from features import registry
 from features.errors import UserError
@@ -37,11 +39,24 @@ def check(root: Path) -> int:
         orphans = _orphans(view, root, keys)
         if orphans:
             problems.append(f"{view.name}: {orphans} rows are not in {' or '.join(view.inputs)}; run `dvc repro`")
+    problems += _of_other_crystals(root)
     if not checked:
         raise UserError(f"there are no tables under {Paths(root).features} yet; run `dvc repro` to make them")
     if problems:
         raise UserError("; ".join(problems))
     return checked
+
+
+def _of_other_crystals(root: Path) -> Iterator[str]:
+    """Tables that are no views, such as predictions, and were made from other crystals than there are."""
+    if not tables.exists(root, "materials"):
+        return
+    crystals = tables.read(root, "materials", ["material_id"])["material_id"]
+    for name in sorted({*tables.names(root)} - {view.name for view in registry.all_views()}):
+        if "material_id" in tables.schema(root, name).names:
+            ids = tables.read(root, name, ["material_id"])["material_id"]
+            if strangers := pc.sum(pc.invert(pc.is_in(ids, value_set=crystals))).as_py():
+                yield f"{name}: {strangers} rows are not in materials; run `dvc repro`"
 
 
 def _orphans(view: FeatureView[Any], root: Path, keys: pa.Table) -> int:

@@ -9,28 +9,31 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from features.store import seal
 
 DRAFT = ".tmp"
 """Ending of what is being written, and of what a killed process has left of it."""
 
 
 @contextlib.contextmanager
-def beside(path: Path) -> Iterator[Path]:
+def beside(path: Path, place: Callable[[Path], Path] | None = None) -> Iterator[Path]:
     """A place beside that of a file, to write it there; renamed into it at the end, removed if that is not reached.
 
-    The place is new each time, so that processes that write one file at once do not write into each other's.
+    The place is new each time, so that processes that write one file at once do not write into each other's. `place`
+    gives the final one where it depends on what was written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}{DRAFT}")
     try:
         yield draft
         sync(draft)
-        draft.replace(path)
+        draft.replace(place(draft) if place else path)
         sync_folder(path.parent)
     finally:
         draft.unlink(missing_ok=True)
@@ -43,15 +46,20 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_beside(table: pa.Table, path: Path, *, row_group_size: int = 4096) -> None:
-    """Write a Parquet file whole. The bytes depend on the table alone."""
+    """Write a Parquet file whole, with a seal. The bytes depend on the table alone."""
     with beside(path) as draft:
-        write_parquet(table, draft, row_group_size=row_group_size)
+        write_parquet(table, draft, row_group_size=row_group_size, sealed=True)
 
 
-def write_parquet(table: pa.Table, path: Path, *, row_group_size: int = 4096) -> None:
+def write_parquet(table: pa.Table, path: Path, *, row_group_size: int = 4096, sealed: bool = False) -> None:
     """Write a Parquet file where it is named: for a draft. The bytes depend on the table alone."""
-    pq.write_table(table, path, compression="zstd", compression_level=3, row_group_size=row_group_size,
-                   write_statistics=True, version="2.6", store_schema=True)
+    with pq.ParquetWriter(path, table.schema, compression="zstd", compression_level=3, write_statistics=True,
+                          version="2.6", store_schema=True, write_page_checksum=True) as writer:
+        writer.write_table(table, row_group_size=row_group_size)
+        if sealed:
+            writer.add_key_value_metadata({seal.KEY: seal.BLANK})
+    if sealed:
+        seal.seal(path)
 
 
 def sync_folder(path: Path) -> None:

@@ -1,7 +1,10 @@
 """The row store: everything ever computed, by fingerprint. Append-only Parquet segments below `data/.rowstore/`.
 
-A segment is written beside its place and renamed into it, so a half-written one is never seen. The store survives
-crashes, branch switches and parameter flips, and may be deleted at any time: it only saves work.
+A segment is written beside its place and renamed into it, so a half-written one is never seen. Its name holds a digest
+of its bytes, which is checked when a run begins, and its chunks are checked again whenever they are read: what is
+damaged is dropped, and its rows are computed again. (Segments of earlier versions are named after nothing; only what
+becomes of them during a run is noticed.) The store survives crashes, branch switches and parameter flips, and may be
+deleted at any time: it only saves work.
 
 Rows of a segment stand in the order of their ids' positions, and its footer says which positions each row group covers,
 so that a part of a table is read from few row groups. Many small segments are merged into one (`compact`).
@@ -14,10 +17,9 @@ import hashlib
 import itertools
 import json
 import math
-import uuid
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import filelock
 import numpy as np
@@ -26,9 +28,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from features.errors import UserError
-from features.progress import say
 from features.store import placement
 from features.store.files import beside, remove_drafts
+from features.store.sums import Damaged, Sums, Verified, measure, parquet
 from features.view import FINGERPRINT, Reject
 
 REJECT_SCHEMA = pa.schema([
@@ -36,7 +38,6 @@ REJECT_SCHEMA = pa.schema([
     pa.field("error", pa.string()),
     pa.field("message", pa.string()),
 ])
-LOSS = "its rows are computed again"
 RANGES = "positions"
 """Key in a segment's footer: first and last position of each row group."""
 GROUP_ROWS = 256
@@ -44,7 +45,13 @@ WINDOW_ROWS = 1024
 """Rows that are sorted at once when segments are merged."""
 MERGED = 32
 """Merge once this many segments of similar size exist."""
-T = TypeVar("T")
+DIGITS = 40
+"""Of the sha256 in a segment's name; those of earlier versions have 32, which are random."""
+_NAME = re.compile(r"(rows|rejects)-([0-9a-f]{8})-([0-9a-f]{8})-(?:[0-9a-f]{32}|([0-9a-f]{40}))\.parquet")
+
+
+class Lost(Exception):
+    """A segment was damaged while a run read it. It is dropped, so that its rows are missing from now on."""
 
 
 class RowStore:
@@ -55,6 +62,11 @@ class RowStore:
         self.top = folder
         self.folder = folder / f"v{version}-{shape}"
         self.schema = schema.remove_metadata()
+        self.damaged: set[str] = set()
+        """Names of the segments that were found damaged."""
+        self._sums: dict[str, Sums] = {}
+        """Of each segment that was checked as a whole."""
+        self._held = False
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -67,22 +79,24 @@ class RowStore:
             raise UserError(f"another run is computing '{self.top.name}'; wait for it or stop it") from None
         try:
             remove_drafts(self.folder)
+            self._held = True
             yield
         finally:
+            self._held = False
             lock.release()
 
     def finished(self) -> tuple[set[bytes], dict[bytes, Reject]]:
-        """Fingerprints of all finished rows, and all rejects by fingerprint."""
+        """Fingerprints of all finished rows, and all rejects by fingerprint, without those of damaged segments."""
         rows: set[bytes] = set()
         for segment in self._segments("rows"):
-            table = read_sound(segment, LOSS, lambda path: pq.read_table(path, columns=[FINGERPRINT]))
-            rows.update([] if table is None else table[FINGERPRINT].to_pylist())
+            with contextlib.suppress(Lost), self._open(segment) as file:
+                rows.update(file.read([FINGERPRINT])[FINGERPRINT].to_pylist())
         rejects: dict[bytes, Reject] = {}
         for segment in self._segments("rejects"):
-            table = read_sound(segment, LOSS, pq.read_table)
-            for row in [] if table is None else table.to_pylist():
-                mark = row.pop(FINGERPRINT)
-                rejects[mark] = Reject(**row)
+            with contextlib.suppress(Lost), self._open(segment) as file:
+                for row in file.read([FINGERPRINT, *REJECT_SCHEMA.names]).to_pylist():
+                    mark = row.pop(FINGERPRINT)
+                    rejects[mark] = Reject(**row)
         return rows, rejects
 
     def append_rows(self, rows: pa.Table, fingerprints: list[bytes]) -> None:
@@ -97,7 +111,10 @@ class RowStore:
             self._append("rejects", table, fingerprints, [reject.material_id for reject in rejects])
 
     def read(self, wanted: list[bytes], low: int, high: int) -> pa.Table:
-        """The rows with these fingerprints, whose ids have positions in [low, high). A fingerprint counts once."""
+        """The rows with these fingerprints, whose ids have positions in [low, high). A fingerprint counts once.
+
+        Raises `Lost` if a segment is damaged.
+        """
         values = pa.array(wanted, pa.binary(32))
         pieces: list[pa.Table] = []
         seen: set[bytes] = set()
@@ -105,64 +122,95 @@ class RowStore:
             first, last = _range(segment)
             if last < low or first >= high:
                 continue
-            table = read_sound(segment, LOSS, lambda path: _read_range(path, low, high, values))
-            if table is None:
-                raise UserError(f"row store: {segment.name} was damaged and is dropped; run again to compute its rows")
+            with self._open(segment) as file:
+                table = _read_range(file, _range(segment), low, high, values)
             pieces.append(_first_only(table, seen).drop_columns([FINGERPRINT]))
         return pa.concat_tables(pieces) if pieces else self.schema.empty_table()
 
     def compact(self) -> None:
         """Merge segments of about one size where there are many of them, so that reading a part opens few files.
 
-        Needs the lock. A kill leaves rows twice at worst, which changes nothing.
+        Needs the lock. A kill leaves rows twice at worst, which changes nothing. Damaged segments are dropped.
         """
         while True:
             tiers: dict[int, list[Path]] = {}
             for segment in self._segments("rows"):
-                metadata = read_sound(segment, LOSS, pq.read_metadata)
-                if metadata is not None:
-                    tiers.setdefault(int(math.log(max(1, metadata.num_rows), MERGED)), []).append(segment)
-            full = [tier for tier in tiers.values() if len(tier) >= MERGED]
+                with contextlib.suppress(Lost):
+                    tiers.setdefault(int(math.log(max(1, self._rows_of(segment)), MERGED)), []).append(segment)
+            full = [tier[first:first + MERGED] for tier in tiers.values()
+                    for first in range(0, len(tier) - MERGED + 1, MERGED)]
             if not full:
                 return
-            for tier in full:
-                for first in range(0, len(tier) - MERGED + 1, MERGED):
-                    self._merge(tier[first:first + MERGED])
+            for segments in full:
+                with contextlib.suppress(Lost):
+                    self._merge(segments)
 
     def _merge(self, segments: list[Path]) -> None:
         low, high = min(_range(path)[0] for path in segments), max(_range(path)[1] for path in segments) + 1
-        rows = sum(pq.read_metadata(path).num_rows for path in segments)
-        windows = -(-rows // WINDOW_ROWS)  # positions are hashes, so that each holds about as many
+        windows = -(-sum(map(self._rows_of, segments)) // WINDOW_ROWS)  # positions are hashes: each holds about as many
         bounds = [low + (high - low) * number // windows for number in range(windows + 1)]
 
         def tables() -> Iterator[pa.Table]:
             for start, end in itertools.pairwise(bounds):
                 seen: set[bytes] = set()
-                pieces = [_first_only(_read_range(path, start, end), seen) for path in segments]
+                pieces = []
+                for path in segments:
+                    with self._open(path) as file:
+                        pieces.append(_first_only(_read_range(file, _range(path), start, end), seen))
                 yield pa.concat_tables(pieces)
 
+        merged = self._write("rows", tables(), low, high - 1)
+        for path in segments:  # the one that replaces them is on the disk; it may be one of them, if it held all rows
+            if path.name != merged:
+                path.unlink()
+
+    def _rows_of(self, segment: Path) -> int:
+        with self._open(segment) as file:
+            return int(file.metadata.num_rows)
+
+    @contextlib.contextmanager
+    def _open(self, segment: Path) -> Iterator[pq.ParquetFile]:
+        """An open segment. One that is damaged is dropped, if this run holds the view, and `Lost` is raised."""
         try:
-            self._write("rows", tables(), low, high - 1)
-        except (pa.ArrowInvalid, OSError) as error:
-            if not is_damage(error):
-                raise
-            for path in segments:  # one of them is damaged: it is dropped, and the others stay
-                read_sound(path, LOSS, pq.read_table)
-            raise UserError("row store: a segment was damaged and is dropped; run again to compute its rows") from None
-        for path in segments:  # the one that replaces them is on the disk
-            path.unlink()
+            if segment.name not in self._sums:
+                sums, digest = measure(segment)
+                named = _NAME.fullmatch(segment.name)
+                if named and named[4] not in (None, digest[:DIGITS]):
+                    raise Damaged(segment, "its bytes are not those that its name tells of")
+                self._sums[segment.name] = sums
+            with parquet(segment, Verified.of(segment, self._sums[segment.name])) as file:
+                yield file
+        except FileNotFoundError:
+            if self._held:  # else the run that holds the view has merged it
+                self.damaged.add(segment.name)
+            raise Lost(segment.name) from None
+        except Damaged:
+            self.damaged.add(segment.name)
+            if self._held:
+                segment.unlink()
+            raise Lost(segment.name) from None
 
     def _segments(self, kind: str) -> list[Path]:
-        return sorted(self.folder.glob(f"{kind}-*.parquet"))
+        return sorted(path for path in self.folder.glob(f"{kind}-*.parquet") if _NAME.fullmatch(path.name)
+                      and (self._held or path.name not in self.damaged))
 
     def _append(self, kind: str, table: pa.Table, fingerprints: list[bytes], material_ids: list[str]) -> None:
         where = placement.positions(material_ids)
         table = table.append_column(FINGERPRINT, pa.array(fingerprints, pa.binary(32)))
         self._write(kind, iter([table]), int(where.min()), int(where.max()))
 
-    def _write(self, kind: str, tables: Iterator[pa.Table], low: int, high: int) -> None:
-        """One segment of tables whose positions ascend from one to the next."""
-        with beside(self.folder / f"{kind}-{low:08x}-{high:08x}-{uuid.uuid4().hex}.parquet") as draft:
+    def _write(self, kind: str, tables: Iterator[pa.Table], low: int, high: int) -> str:
+        """One segment of tables whose positions ascend from one to the next; its name."""
+        name = ""
+
+        def place(draft: Path) -> Path:
+            nonlocal name
+            sums, digest = measure(draft)
+            name = f"{kind}-{low:08x}-{high:08x}-{digest[:DIGITS]}.parquet"
+            self._sums[name] = sums
+            return self.folder / name
+
+        with beside(self.folder / f"{kind}-{low:08x}-{high:08x}.parquet", place) as draft:
             first = next(tables)
             ranges: list[tuple[int, int]] = []
             with pq.ParquetWriter(draft, first.schema, compression="zstd", compression_level=3) as writer:
@@ -177,6 +225,7 @@ class RowStore:
                         ranges.append((int(group[0]), int(group[-1])))
                     writer.write_table(table, row_group_size=GROUP_ROWS)
                 writer.add_key_value_metadata({RANGES: json.dumps(ranges)})
+        return name
 
 
 def _range(segment: Path) -> tuple[int, int]:
@@ -185,19 +234,19 @@ def _range(segment: Path) -> tuple[int, int]:
     return first, last
 
 
-def _read_range(segment: Path, low: int, high: int, wanted: pa.Array | None = None) -> pa.Table:
+def _read_range(file: pq.ParquetFile, whole: tuple[int, int], low: int, high: int,
+                wanted: pa.Array | None = None) -> pa.Table:
     """The rows of a segment with positions in [low, high), or of those the ones with the wanted fingerprints."""
-    with pq.ParquetFile(segment) as file:
-        ranges = json.loads((file.metadata.metadata or {}).get(RANGES.encode(), b"null"))
-        if ranges is None:  # written before row groups were in order
-            ranges = [_range(segment)] * file.num_row_groups
-        groups = [number for number, (first, last) in enumerate(ranges) if first < high and last >= low]
-        if wanted is not None:
-            keep = pc.is_in(file.read_row_groups(groups, [FINGERPRINT])[FINGERPRINT], value_set=wanted)
-            if not pc.any(keep).as_py():
-                return file.schema_arrow.empty_table()
-            return file.read_row_groups(groups).filter(keep)
-        table = file.read_row_groups(groups)
+    ranges = json.loads((file.metadata.metadata or {}).get(RANGES.encode(), b"null"))
+    if ranges is None:  # written before row groups were in order
+        ranges = [whole] * file.num_row_groups
+    groups = [number for number, (first, last) in enumerate(ranges) if first < high and last >= low]
+    if wanted is not None:
+        keep = pc.is_in(file.read_row_groups(groups, [FINGERPRINT])[FINGERPRINT], value_set=wanted)
+        if not pc.any(keep).as_py():
+            return file.schema_arrow.empty_table()
+        return file.read_row_groups(groups).filter(keep)
+    table = file.read_row_groups(groups)
     where = placement.positions(table["material_id"].to_pylist())
     return table.filter(pa.array((where >= low) & (where < high)))
 
@@ -210,24 +259,3 @@ def _first_only(table: pa.Table, seen: set[bytes]) -> pa.Table:
         table = table.filter(pc.invert(pc.is_in(marks, value_set=pa.array(list(seen), pa.binary(32)))))
     seen |= here
     return table
-
-
-def is_damage(error: Exception) -> bool:
-    """Whether reading failed for what is in the file, and not for trouble of the disk."""
-    return isinstance(error, pa.ArrowInvalid) or (isinstance(error, OSError) and error.errno is None)
-
-
-def read_sound(path: Path, loss: str, read: Callable[[Path], T]) -> T | None:
-    """What `read` makes of a file that only saves work. None if it is not there, or if it is damaged: then it is
-    removed, and `loss` says what that costs. Raises `OSError` for trouble of the disk.
-    """
-    try:
-        return read(path)
-    except FileNotFoundError:
-        return None
-    except (pa.ArrowInvalid, OSError) as error:
-        if not is_damage(error):
-            raise
-        say(f"{path.name} is damaged and dropped, {loss} ({error})")
-        path.unlink(missing_ok=True)
-        return None

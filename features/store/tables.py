@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
 from features.errors import UserError
 from features.paths import Paths
-from features.store import placement
+from features.store import placement, sums
 from features.store.files import beside, remove_drafts, sync, sync_folder, write_parquet
+from features.store.sums import Damaged, parquet
 from features.view import Reject, column
 
 FOOTER = b"multimodal_cpf"
@@ -55,7 +56,7 @@ def publish(folder: Path, schema: pa.Schema, key: Sequence[str], parts: Iterator
             write_parquet(ordered, path)
             sync(path)
             digest.update(hashlib.sha256(path.read_bytes()).digest())
-        sync_folder(draft)
+        sums.write(draft)
         with rejects.written() if rejects else contextlib.nullcontext():
             if folder.exists():
                 folder.rename(old)
@@ -100,15 +101,25 @@ class Rejects:
                       key=lambda row: (row["material_id"], row["error"], row["message"]))
         remove_drafts(self.path.parent, self.path.name)
         with beside(self.path) as draft:
-            write_parquet(pa.Table.from_pylist(rows, schema=REJECTS_SCHEMA), draft)
+            write_parquet(pa.Table.from_pylist(rows, schema=REJECTS_SCHEMA), draft, sealed=True)
             yield
 
 
 def files(root: Path, name: str) -> list[Path]:
-    """Part files of a table, in order; an error if there is no such table."""
-    parts = sorted(Paths(root).table(name).glob("part-*.parquet"))
-    if not parts:
+    """Part files of a table, in order. Raises `UserError` if there is no such table, and `Damaged` if a part is missing
+    or is one too many."""
+    folder = Paths(root).table(name)
+    parts = sorted(folder.glob("part-*.parquet"))
+    published = sums.listed(folder)
+    if not parts and not published:
         raise UserError(f"table '{name}' does not exist under {Paths(root).features}; run `dvc repro` to make it")
+    if published is None:  # published by an earlier version, whose footers say how many there are
+        promised = footer(parts[0]).get("parts", len(parts))
+        published = [f"part-{number:05d}.parquet" for number in range(promised)]
+    elsewhere = {path.name for path in parts} ^ {part for part in published if part.endswith(".parquet")}
+    if elsewhere:
+        path = folder / min(elsewhere)
+        raise Damaged(path, "it is no part of this table" if path.exists() else "it is missing")
     return parts
 
 
@@ -124,24 +135,64 @@ def names(root: Path) -> list[str]:
 
 
 def read(root: Path, name: str, columns: Sequence[str] | None = None, ids: Sequence[str] | None = None) -> pa.Table:
-    """A table, or some of its columns, or the rows of some `material_id`s, sorted by part and key."""
-    import pyarrow.dataset as ds  # half a second, which whoever only asks for a footer need not wait
-
+    """A table, or some of its columns, or the rows of some `material_id`s, sorted by part and key. Raises `Damaged`."""
     parts = files(root, name)
     if ids is not None:  # only the parts that can hold them
         parts = [parts[part] for part in sorted(set(placement.part_of(list(ids), len(parts)).tolist()))] or parts[:1]
-    dataset = ds.dataset([str(path) for path in parts], format="parquet")
-    wanted = None if ids is None else ds.field("material_id").isin(pa.array(list(ids), pa.string()))
-    return dataset.to_table(columns=list(columns) if columns is not None else None, filter=wanted)
+    return read_parts(parts, columns, None if ids is None else pa.array(list(ids), pa.string()))
+
+
+def read_parts(parts: Sequence[Path], columns: Sequence[str] | None = None, ids: pa.Array | None = None) -> pa.Table:
+    """The rows of some files, or some of their columns, or the rows of some `material_id`s. Raises `Damaged`."""
+    return pa.concat_tables([_read_part(part, columns, ids) for part in parts])
+
+
+def _read_part(path: Path, columns: Sequence[str] | None, ids: pa.Array | None) -> pa.Table:
+    wanted = None if columns is None else list(dict.fromkeys(columns))
+    with parquet(path) as file:
+        if ids is None:
+            table = file.read(wanted)
+        else:  # all columns only of the row groups that hold them
+            keep = [pc.is_in(file.read_row_group(number, ["material_id"])["material_id"], value_set=ids)
+                    for number in range(file.num_row_groups)]
+            groups = [number for number, mask in enumerate(keep) if pc.any(mask).as_py()]
+            mask = [chunk for number in groups for chunk in keep[number].chunks]
+            table = file.read_row_groups(groups, wanted).filter(pa.chunked_array(mask, pa.bool_()))
+    return table if columns is None else table.select(list(columns))
+
+
+def rows(path: Path) -> int:
+    """Number of rows of a part file."""
+    with parquet(path) as file:
+        return int(file.metadata.num_rows)
 
 
 def schema(root: Path, name: str) -> pa.Schema:
     """Schema of a table, with descriptions and units."""
-    return pq.read_schema(files(root, name)[0])
+    return schema_of(files(root, name)[0])
+
+
+def schema_of(path: Path) -> pa.Schema:
+    """Schema of a part file. Raises `Damaged`."""
+    with parquet(path) as file:
+        return file.schema_arrow
 
 
 def footer(path: Path) -> dict[str, Any]:
-    """What a part file says of itself: view, version, parameters, digest of its inputs."""
-    metadata = pq.read_schema(path).metadata or {}
-    content: dict[str, Any] = json.loads(metadata.get(FOOTER, b"{}"))
+    """What a part file says of itself: view, version, parameters, digest of its inputs. Raises `Damaged`."""
+    try:
+        content: dict[str, Any] = json.loads((schema_of(path).metadata or {}).get(FOOTER, b"{}"))
+    except ValueError as error:
+        raise Damaged(path, str(error)) from None
     return content
+
+
+def damages(root: Path, name: str) -> list[Damaged]:
+    """All that is wrong with the files of a table, each of them read whole."""
+    found = list(sums.damages(Paths(root).table(name)))
+    try:
+        for part in files(root, name):
+            rows(part)
+    except Damaged as damage:
+        found += [damage] if all(damage.path != other.path for other in found) else []
+    return found

@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -29,6 +28,7 @@ from features.progress import say
 from features.registry import view_of
 from features.sentences import REGIONS
 from features.store import tables
+from features.store.sums import parquet
 from model.input.batch import ATOM_VECTORS, ATOMS, Crystals, Ints, StructureBatch, TextBatch, Texts, ragged
 from model.input.finite import require_rows
 from model.input.targets import read_further, read_targets, require_apart
@@ -313,7 +313,7 @@ def _index(root: Path) -> tuple[list[str], Ints, Ints]:
     parts: list[Ints] = []
     n_edges: list[Ints] = []
     for number, path in enumerate(tables.files(root, "structures")):
-        table = pq.read_table(path, columns=["material_id", "n_edges"])
+        table = tables.read_parts([path], ["material_id", "n_edges"])
         ids += table["material_id"].to_pylist()
         parts.append(np.full(len(table), number))
         n_edges.append(table["n_edges"].to_numpy().astype(np.int64))
@@ -325,8 +325,9 @@ def _text_counts(root: Path, words: bool) -> tuple[dict[str, int], int]:
     ids = tables.read(root, "text_tokens" if words else "text_embeddings", ["material_id"])["material_id"]
     dim = 1 if words and len(ids) else 0
     for path in tables.files(root, "text_embeddings") if not words else ():
-        head = pq.ParquetFile(path).iter_batches(1, columns=["sentence_vectors"])
-        for batch in itertools.islice(head, 1):
+        with parquet(path) as file:
+            head = list(itertools.islice(file.iter_batches(1, columns=["sentence_vectors"]), 1))
+        for batch in head:
             if batch.column(0).null_count:
                 raise UserError("text_embeddings holds no vectors of sentences; put sentence into embed.levels")
             dim = dim or len(batch.column(0)[0].values[0])
@@ -343,7 +344,7 @@ def _crystals(root: Path, ids: pa.Array, reads: Sequence[str], parts: Ints | Non
         table = tables.read(root, "structures", columns, ids.to_pylist())
     else:
         files = tables.files(root, "structures")
-        table = pa.concat_tables([pq.read_table(files[part], columns=columns) for part in parts])
+        table = tables.read_parts([files[part] for part in parts], columns)
     table = _in_order(table, ids)
     if set(ATOM_VECTORS) & set(reads):
         vectors = tables.read(root, "chgnet_atoms", ["material_id", *ATOM_VECTORS], ids.to_pylist())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import functools
 import hashlib
 import time
@@ -16,14 +18,16 @@ import pyarrow as pa
 from features.errors import UserError
 from features.params import Section
 from features.paths import Paths
-from features.progress import Progress
+from features.progress import Progress, say
 from features.store import placement, tables
-from features.store.rowstore import RowStore
+from features.store.rowstore import Lost, RowStore
 from features.view import Batch, FeatureView, Reject, Rowwise
 from pipelines.executors import Executor, Job
 
 TRANSIENT = ("timeout", "crash")
 """Rejects that say something of the machine as well: the next run tries them again."""
+ROUNDS = 3
+"""How often a run computes what it finds damaged, before it takes the disk for broken."""
 SEGMENT_ROWS = 256
 SEGMENT_S = 10.0
 """Finished rows are stored when there are this many or this much time has passed: what a kill can cost."""
@@ -79,18 +83,33 @@ class Work:
             result.append(index)
         return result
 
+    def renewed(self, store: RowStore) -> Work:
+        """The same with what the row store has now."""
+        rows, rejects = store.finished()
+        return dataclasses.replace(self, rows=rows, rejects=rejects)
+
+    def lost(self) -> list[int]:
+        """Indices of the units that are neither rows nor rejects; equal units only once."""
+        first = {mark: index for index, mark in reversed(list(enumerate(self.fingerprints)))}
+        return sorted(index for mark, index in first.items() if mark not in self.rows and mark not in self.rejects)
+
 
 def read_units(view: FeatureView[Any], root: Path) -> pa.Table:
     """Upstream tables joined into the units of a view, only the columns it reads."""
     return view.units({name: tables.read(root, name, columns) for name, columns in view.inputs.items()})
 
 
-def survey(view: FeatureView[Any], params: Section, root: Path, units: pa.Table) -> Work:
-    """Fingerprint every unit and look up which of them are finished."""
+def store_of(view: FeatureView[Any], root: Path) -> RowStore:
+    """The row store of a view."""
+    return RowStore(Paths(root).rowstore(view.name), view.schema, view.version)
+
+
+def survey(view: FeatureView[Any], params: Section, root: Path, units: pa.Table, store: RowStore | None = None) -> Work:
+    """Fingerprint every unit and look up which of them are finished. Rows that lie damaged in the store are not."""
     positions = placement.positions(units["material_id"].to_pylist())
     order = np.argsort(positions, kind="stable")
     units = units.take(pa.array(order))
-    rows, rejects = RowStore(Paths(root).rowstore(view.name), view.schema, view.version).finished()
+    rows, rejects = (store or store_of(view, root)).finished()
     return Work(units, positions[order], view.fingerprints(units, params), rows, rejects)
 
 
@@ -103,26 +122,55 @@ def materialize(view: FeatureView[Any], params: Section, root: Path, units: pa.T
     view or if not a single row could be computed. Whatever it raises, the published table and rejects stay as they are.
     """
     started = time.monotonic()
-    paths = Paths(root)
-    store = RowStore(paths.rowstore(view.name), view.schema, view.version)
+    store = store_of(view, root)
     with store.locked():
-        tables.restore(paths.table(view.name))
+        tables.restore(Paths(root).table(view.name))
         params = view.resolve(params)
-        work = survey(view, params, root, units)
+        work = survey(view, params, root, units, store)
         todo = work.missing(retry_rejected)
-        _compute(view, params, store, work, todo, executor)
-        store.compact()
-        rows, rejects = store.finished()
-        lost = [mark for mark in work.fingerprints if mark not in rows and mark not in rejects]
-        if lost:
-            raise AssertionError(f"{view.name}: {len(lost)} of {len(units)} units are neither rows nor rejects")
-        rejected = [rejects[mark] for mark in work.fingerprints if mark not in rows]
-        if rejected and len(rejected) == len(units):
-            raise UserError(f"{view.name}: nothing is published, since {_all_rejected(rejected)}")
-        digest = _publish(view, params, paths, store, work, rows, rejected)
-    computed = sum(work.fingerprints[index] in rows for index in todo)
-    reused = sum(mark in rows for mark in work.fingerprints) - computed
-    return Report(view.name, len(units), reused, computed, len(rejected), time.monotonic() - started, digest, len(todo))
+        tried: set[int] = set()
+        for _ in range(ROUNDS):
+            _tell_damage(view, store, len(todo))
+            tried.update(todo)
+            _compute(view, params, store, work, todo, executor)
+            with contextlib.suppress(Lost):
+                store.compact()
+                work, digest = _finish(view, params, Paths(root), store, work)
+                _tell_damage(view, store, 0)
+                return _report(view, work, tried, time.monotonic() - started, digest)
+            work = work.renewed(store)
+            todo = work.lost()
+    raise UserError(f"{view.name}: stored rows were damaged again and again while this run read them, so that nothing "
+                    f"is published; check the disk of {store.top}")
+
+
+def _finish(view: FeatureView[Any], params: Section, paths: Paths, store: RowStore, work: Work) -> tuple[Work, str]:
+    """Publish what the store has, once it has all. Returns the work with all of it, and the digest of the table."""
+    work = work.renewed(store)
+    lost = work.lost()
+    if lost and store.damaged:
+        raise Lost(f"{len(lost)} units")
+    if lost:
+        raise AssertionError(f"{view.name}: {len(lost)} of {len(work.units)} units are neither rows nor rejects")
+    rejected = [work.rejects[mark] for mark in work.fingerprints if mark not in work.rows]
+    if rejected and len(rejected) == len(work.units):
+        raise UserError(f"{view.name}: nothing is published, since {_all_rejected(rejected)}")
+    return work, _publish(view, params, paths, store, work, work.rows, rejected)
+
+
+def _report(view: FeatureView[Any], work: Work, tried: set[int], seconds: float, digest: str) -> Report:
+    are_rows = [mark in work.rows for mark in work.fingerprints]
+    computed = sum(are_rows[index] for index in tried)
+    return Report(view.name, len(are_rows), sum(are_rows) - computed, computed, are_rows.count(False), seconds, digest,
+                  len(tried))
+
+
+def _tell_damage(view: FeatureView[Any], store: RowStore, todo: int) -> None:
+    """One line on the segments that were found damaged since the last one."""
+    if store.damaged:
+        say(f"{view.name}: {len(store.damaged)} damaged segments of {store.top} are dropped; the rows in them that are "
+            f"wanted are among the {todo} to compute")
+        store.damaged.clear()
 
 
 def _all_rejected(rejects: list[Reject]) -> str:

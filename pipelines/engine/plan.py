@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
-import yaml
 
 from features import registry
 from features.differences import changed_values, differences
@@ -18,7 +16,7 @@ from features.paths import Paths
 from features.store import tables
 from features.view import FeatureView
 from pipelines import commands
-from pipelines.engine import stages
+from pipelines.engine import dvc_lock, stages
 from pipelines.engine.materialize import Work, part_digests, survey
 
 
@@ -63,7 +61,8 @@ def _view_step(root: Path, stage: str, before: list[Step], told: dict[str, Any] 
     reasons = list(_table_reasons(view, params, root, work, todo))
     given = {why.split(" ")[0] for why in reasons}  # a table knows the default of what params.yaml does not name
     reasons += [why for why in _dvc_reasons(root, stage, told or {}) if why.split(" ")[0] not in given]
-    reasons += [f"more after {', '.join(stale)}"] if stale else []
+    if stale:
+        reasons.append(f"after {', '.join(stale)}, whose changes cannot be known before and are not counted here")
     return Step(stage, len(units), len(units) - todo, todo, tuple(reasons))
 
 
@@ -100,7 +99,7 @@ def _came_and_went(view: FeatureView[Any], root: Path, units: pa.Table) -> dict[
     present = set(tables.read(root, view.name, ["material_id"])["material_id"].to_pylist())
     rejects = Paths(root).rejects(view.name)
     if rejects.exists():
-        present |= set(pq.read_table(rejects, columns=["material_id"])["material_id"].to_pylist())
+        present |= set(tables.read_parts([rejects], ["material_id"])["material_id"].to_pylist())
     return {"added": len(wanted - present), "removed": len(present - wanted)}
 
 
@@ -145,8 +144,7 @@ def _dvc_reasons(root: Path, stage: str, told: dict[str, Any]) -> Iterator[str]:
 
 def _params_reasons(root: Path, stage: str) -> Iterator[str]:
     """Parameters in the stage's own section that differ from those of the last run, which `dvc.lock` has."""
-    lock = yaml.safe_load(Paths(root).lock.read_text(encoding="utf-8")) if Paths(root).lock.exists() else {}
-    old = lock.get("stages", {}).get(stage, {}).get("params", {}).get(Paths(root).params.name, {})
+    old = dvc_lock.read(root).get("stages", {}).get(stage, {}).get("params", {}).get(Paths(root).params.name, {})
     if old:
         yield from changed_values(old.get(stage), read_params(root).get(stage), stage)
 

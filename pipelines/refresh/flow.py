@@ -20,13 +20,16 @@ def _as_task(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 @flow(name="refresh", log_prints=True, persist_result=False)
-def refresh(root: str = ".", commit: bool = False, tag: bool = False, push: bool = False) -> State[Any]:
+def refresh(root: str = ".", commit: bool = False, tag: bool = False, push: bool = False,
+            accept: bool = False) -> State[Any]:
     """Bring every table, the model and its report up to date, or leave the last good version in its place.
 
     Looks for a new version of the Materials Project's database, runs `dvc repro`, checks the tables and compares them
-    with those before; then, if asked for, commits `dvc.lock` and `params.yaml`, tags the commit, pushes the data.
+    with those before; then, if asked for, commits `dvc.lock` and `params.yaml`, tags the commit, pushes the
+    data. A version that has lost many crystals or predicts much worse (section `refresh` of `params.yaml`) is published
+    only with `accept`.
     Stages run as commands of `dvc repro` and become flow runs of their own, since they inherit `PREFECT_API_URL`.
     """
-    done = renew(Path(root), Options(commit, tag, push), _as_task)
+    done = renew(Path(root), Options(commit, tag, push, accept), _as_task)
     create_markdown_artifact(report.markdown(done), key="refresh", description=done.headline())
     return Completed(message=done.headline())

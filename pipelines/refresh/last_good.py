@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,8 @@ from features.errors import UserError
 from features.params import load_section
 from features.paths import Paths
 from features.store.files import write_text
+from features.store.versions import link
+from pipelines.engine.dvc_lock import outputs
 from pipelines.params import IngestParams
 from pipelines.sources.materials_project.move import pin
 
@@ -31,7 +32,7 @@ class LastGood:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.folder = Paths(root).refresh / "last_good"
-        self.files = self.folder / "files"
+        self.files = Paths(root).last_good_files
         self.note = self.folder / "note.yaml"
 
     @contextlib.contextmanager
@@ -106,18 +107,6 @@ class LastGood:
             shutil.rmtree(self.folder)
 
 
-def outputs(root: Path) -> list[str]:
-    """All outputs of the stages that `dvc.lock` knows, relative to the project."""
-    lock = Paths(root).lock
-    content = yaml.safe_load(lock.read_text(encoding="utf-8")) if lock.exists() else {}
-    stages = (content or {}).get("stages") or {}
-    paths = [out["path"] for stage in stages.values() for out in stage.get("outs", [])]
-    outside = [path for path in paths if Path(path).is_absolute() or ".." in Path(path).parts]
-    if outside:
-        raise UserError(f"dvc.lock: the output {outside[0]} lies outside the project")
-    return sorted(paths)
-
-
 def _pinned(root: Path) -> str | None:
     return load_section(root, "ingest", IngestParams).materials_project.database_version
 
@@ -126,16 +115,9 @@ def _link(source: Path, target: Path) -> None:
     """A file or a folder under a second name. What is not there is left out."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
-        shutil.copytree(source, target, copy_function=_link_file)
+        shutil.copytree(source, target, copy_function=link)
     elif source.exists():
-        _link_file(source, target)
-
-
-def _link_file(source: str | Path, target: str | Path) -> None:
-    try:
-        os.link(os.path.realpath(source), target)  # DVC may have put a symbolic link to its cache there
-    except OSError:
-        shutil.copy2(source, target)  # a file system without links; a full disk fails here with its own words
+        link(source, target)
 
 
 def _remove(path: Path) -> None:

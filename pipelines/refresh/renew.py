@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
+
 from features import catalog
 from features.catalog import validate
 from features.catalog.diff import Changes, compare
@@ -19,16 +21,19 @@ from features.errors import UserError
 from features.params import load_section, read_params
 from features.paths import Paths
 from features.progress import say
+from features.store import versions
 from features.store.files import write_text
 from pipelines import commands
 from pipelines.engine import runs
 from pipelines.engine.plan import unseen
 from pipelines.params import IngestParams
+from pipelines.publishing import STAGE as PUBLISH
+from pipelines.refresh import guards
+from pipelines.refresh.guards import Metrics
 from pipelines.refresh.last_good import LastGood
+from pipelines.repair import repair
 
 METRICS = "metrics.json"
-Metrics = dict[str, tuple[float | None, float | None]]
-"""Every number of the metrics, before and after."""
 T = TypeVar("T")
 
 
@@ -42,6 +47,8 @@ class Options:
     """Also tag the commit, `data-<database version or date>`."""
     push: bool = False
     """Push the data to the DVC remote."""
+    accept: bool = False
+    """Publish a version that the guards would stop."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +96,12 @@ def renew(root: Path, options: Options | None = None, step: Callable[..., Any] =
     commands.run([sys.executable, "-m", "model", "check"], root, say)  # a wrong parameter of a late stage, too
     options = options or Options()
     good = LastGood(root)
+    limits = guards.params_of(root)
     with good.locked(), runs.recorded(root, "refresh") as record:
         began = time.monotonic()
-        _nobody_at_work(root)
+        for line in repair(root, quick=True, by="refresh"):
+            say(line)
+        commands.dvc_status(root)  # what is wrong with the project, before anything is touched
         _can_publish(root, options)
         copy = step("keep the last good version", _keep, root, good)
         try:
@@ -100,6 +110,9 @@ def renew(root: Path, options: Options | None = None, step: Callable[..., Any] =
             step("validate", validate.check, root)
             nothing_new = good.same_lock()
             changes, metrics = (Changes([], []), {}) if nothing_new else step("compare", _compare, root, good)
+            if not options.accept:
+                guards.check(limits, changes.tables, metrics)
+            step("publish the version", _publish_version, root)
         except BaseException as error:
             _put_back_after(error, root, good)
             raise
@@ -120,7 +133,8 @@ def put_back(root: Path) -> None:
     with good.locked():
         if not good.exists():
             raise UserError("no refresh has left anything to put back")
-        _nobody_at_work(root)
+        for line in repair(root, quick=True, by="refresh"):
+            say(line)
         if _finished_by_hand(root, good):
             save_lock(root, good, Paths(good.files).lock)
             good.drop()
@@ -128,18 +142,6 @@ def put_back(root: Path) -> None:
         if not good.same_lock():
             save_lock(root, good, Paths(root).lock)
         _put_back(root, good)
-
-
-def _nobody_at_work(root: Path) -> None:
-    """Nothing is touched while somebody's `dvc repro` runs, or a stage that a killed refresh has left behind."""
-    for run in runs.history(root):
-        if run.outcome == runs.RUNNING and run.stage != "refresh":
-            raise UserError(f"stage '{run.stage}' is at work here since {run.started} (process {run.pid} on "
-                            f"{run.host}); wait for it or stop it")
-    for lock in sorted(Paths(root).rowstores.glob("*/lock")):
-        if runs.is_held(lock):
-            raise UserError(f"somebody is computing '{lock.parent.name}' here; wait for it or stop it")
-    commands.dvc_status(root)
 
 
 def _put_back(root: Path, good: LastGood) -> None:
@@ -215,27 +217,50 @@ def _move(root: Path, good: LastGood) -> tuple[str | None, str | None]:
 def _reproduce(root: Path) -> dict[str, dict[str, Any]]:
     """Run what is stale; counts of the stages that ran."""
     before = {run.id for run in runs.history(root)}
-
-    def repro(*arguments: str) -> None:
-        commands.run([commands.program("dvc"), "repro", *arguments], root, say)
-
-    repro()
+    stages = [name for name in _stages(root) if name != PUBLISH]
+    _repro(root, *stages)
     if stale := unseen(root):
         for stage in stale:
-            repro("--force", "--single-item", stage)
-        repro()
-    catalog.refresh(root)  # DVC may have taken tables from its cache
+            _repro(root, "--force", "--single-item", stage)
+        _repro(root, *stages)
     return {run.stage: {**run.counts, "seconds": run.seconds} for run in runs.history(root)
             if run.id not in before and run.stage != "refresh"}
 
 
+def _stages(root: Path) -> list[str]:
+    """Names of the stages of `dvc.yaml`."""
+    content = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))
+    return list(content["stages"])
+
+
+def _repro(root: Path, *arguments: str) -> None:
+    commands.run([commands.program("dvc"), "repro", *arguments], root, say)
+
+
+def _publish_version(root: Path) -> None:
+    """From here on readers read it."""
+    if PUBLISH in _stages(root):
+        _repro(root, PUBLISH)
+    else:
+        versions.publish(root)
+    catalog.refresh(root)
+
+
 def _compare(root: Path, good: LastGood) -> tuple[Changes, Metrics]:
-    old, new = (_numbers(Paths(where).results / METRICS) for where in (good.files, root))
-    return compare(good.files, root), {name: (old.get(name), new.get(name)) for name in sorted({*old, *new})}
+    """Differences of the tables, and metrics before and after where they measure the same."""
+    old, new = (_metrics(Paths(where).results / METRICS) for where in (good.files, root))
+    same = all(old.get(name) == new.get(name) for name in ("target", "transform", "unit"))
+    before, now = _numbers(old) if same else {}, _numbers(new)
+    return compare(good.files, root), {name: (before.get(name), now.get(name)) for name in sorted({*before, *now})}
 
 
-def _numbers(path: Path) -> dict[str, float]:
-    """All numbers of a JSON file, by their path in it."""
+def _metrics(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return content
+
+
+def _numbers(content: dict[str, Any]) -> dict[str, float]:
+    """All numbers of JSON data, by their path in it."""
     numbers: dict[str, float] = {}
 
     def visit(value: Any, name: str) -> None:
@@ -245,7 +270,7 @@ def _numbers(path: Path) -> dict[str, float]:
         elif isinstance(value, int | float) and not isinstance(value, bool):
             numbers[name] = value
 
-    visit(json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}, "")
+    visit(content, "")
     return numbers
 
 

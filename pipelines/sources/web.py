@@ -7,13 +7,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import requests
 from urllib3.exceptions import InvalidHeader, MaxRetryError
 from urllib3.util.retry import Retry
 
 from features.errors import UserError
-from features.store.rowstore import read_sound
+from features.store.sums import read_sound
 from pipelines.params import WebParams
 
 AGAIN = (408, 425, 429, 500, 502, 503, 504)
@@ -96,7 +95,7 @@ class Session(requests.Session):
 
 def read_stored(path: Path, columns: list[str] | None = None) -> pa.Table | None:
     """A file of what was pulled; None if it is not there, or is damaged and removed, since it only saved work."""
-    return read_sound(path, "it is pulled again", lambda file: pq.read_table(file, columns=columns))
+    return read_sound(path, "it is pulled again", lambda file: file.read(columns))
 
 
 def host(url: str) -> str:

@@ -4,11 +4,12 @@ import pytest
 from pydantic import Field, ValidationError
 
 from features.errors import UserError
-from features.params import STAGES, Section, load_section, parse_section
+from features.params import SECTIONS, Section, load_section, parse_section
 from features.registry import all_views
 from features.views.splits import SplitParams
 from model.params import EvaluateParams, ExplainParams, TrainParams
 from pipelines.params import IngestParams
+from pipelines.refresh.guards import RefreshParams
 
 REPO = Path(__file__).parents[2]
 
@@ -78,7 +79,8 @@ def test_impossible_combinations() -> None:
 def test_the_repository_names_every_parameter_with_its_default_meaning() -> None:
     """`params.yaml` parses, and each section of the design is there."""
     models = {view.stage: view.params for view in all_views()}
-    models |= {"ingest": IngestParams, "train": TrainParams, "evaluate": EvaluateParams, "explain": ExplainParams}
-    assert set(models) == set(STAGES)
+    models |= {"ingest": IngestParams, "train": TrainParams, "evaluate": EvaluateParams, "explain": ExplainParams,
+               "refresh": RefreshParams}
+    assert set(models) == set(SECTIONS)
     for stage, model in models.items():
         load_section(REPO, stage, model)

@@ -423,7 +423,7 @@ def test_what_cannot_be_published_is_said_before_anything_runs(root: Path, monke
 
 
 def test_an_output_outside_the_project_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "dvc.lock").write_text("stages: {ingest: {outs: [{path: ../elsewhere}]}}")
+    (tmp_path / "dvc.lock").write_text("schema: '2.0'\nstages: {ingest: {cmd: a, outs: [{path: ../elsewhere}]}}")
     with pytest.raises(UserError, match="lies outside the project"):
         outputs(tmp_path)
 

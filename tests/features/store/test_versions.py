@@ -1,0 +1,132 @@
+"""Published versions: what readers read, whatever happens in the work tree."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from features import catalog
+from features.errors import UserError
+from features.paths import Paths
+from features.store import tables, versions
+
+SCHEMA = pa.schema([("material_id", pa.string()), ("number", pa.int64())])
+
+
+def make(root: Path, number: int, *names: str) -> None:
+    """Tables of the work tree, all of one number."""
+    for name in names:
+        rows = pa.table({"material_id": ["a", "b"], "number": [number] * 2}, SCHEMA)
+        tables.publish(Paths(root).table(name), SCHEMA, ("material_id",), iter([rows]), iter([{"parts": 1}]))
+
+
+def numbers(root: Path) -> set[int]:
+    found = catalog.query(root, "select number from one union select number from two").column("number")
+    return set(found.to_pylist())
+
+
+def test_readers_see_the_published_version_until_the_next_is_whole(tmp_path: Path) -> None:
+    make(tmp_path, 1, "one", "two")
+    assert (versions.current(tmp_path), numbers(tmp_path)) == (tmp_path, {1})  # nothing was published yet
+    versions.publish(tmp_path)
+    make(tmp_path, 2, "one")
+    assert numbers(tmp_path) == {1}
+    shutil.rmtree(Paths(tmp_path).features)  # as DVC does before a stage
+    assert numbers(tmp_path) == {1}
+    make(tmp_path, 2, "one", "two")
+    version, is_new = versions.publish(tmp_path)
+    assert is_new
+    assert numbers(tmp_path) == {2}
+    assert versions.publish(tmp_path) == (version, False)
+
+
+def test_a_version_is_named_by_what_it_holds(tmp_path: Path) -> None:
+    ids = []
+    for name in ("here", "there"):
+        make(tmp_path / name, 1, "one", "two")
+        ids.append(versions.publish(tmp_path / name)[0])
+    assert ids[0] == ids[1]
+    assert [Paths(tmp_path / name).published.read_bytes() for name in ("here",)] == [
+        Paths(tmp_path / "there").published.read_bytes()]
+
+
+def test_the_version_before_the_last_one_stays_for_those_who_read_it(tmp_path: Path) -> None:
+    ids = []
+    for number in range(4):
+        make(tmp_path, number, "one")
+        ids.append(versions.publish(tmp_path)[0])
+    assert {folder.name for folder in versions.newest_first(tmp_path)} == set(ids[-2:])
+
+
+def test_a_version_stays_while_another_process_reads_it(tmp_path: Path) -> None:
+    make(tmp_path, 0, "one")
+    read, _ = versions.publish(tmp_path)
+    script = ("import sys, pathlib; from features.store import versions; "
+              "print(versions.current(pathlib.Path(sys.argv[1])), flush=True); sys.stdin.read()")
+    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE, text=True) as reader:
+        assert reader.stdout is not None
+        assert Path(reader.stdout.readline().strip()).name == read
+        for number in (1, 2, 3):
+            make(tmp_path, number, "one")
+            versions.publish(tmp_path)
+        assert Paths(tmp_path).version(read).is_dir()
+        reader.communicate("")
+    make(tmp_path, 4, "one")
+    versions.publish(tmp_path)
+    assert not Paths(tmp_path).version(read).is_dir()
+
+
+def test_without_the_version_that_is_named_the_work_tree_is_read(tmp_path: Path) -> None:
+    """As in a clone with `dvc pull`, which brings the name and the tables."""
+    make(tmp_path, 1, "one", "two")
+    versions.publish(tmp_path)
+    shutil.rmtree(Paths(tmp_path).versions)
+    assert versions.current(tmp_path) == tmp_path
+    versions.adopt(tmp_path)  # before anything changes the work tree
+    make(tmp_path, 2, "one")
+    assert numbers(tmp_path) == {1}
+    shutil.rmtree(Paths(tmp_path).versions)
+    versions.adopt(tmp_path)  # too late: that version is gone
+    assert versions.current(tmp_path) == tmp_path
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'{"version": "../../etc"}', b'{"version": 3}', b"\xff",
+                                     b"[" * 100_000])
+def test_a_damaged_name_is_one_line(tmp_path: Path, content: bytes) -> None:
+    make(tmp_path, 1, "one", "two")
+    versions.publish(tmp_path)
+    good = Paths(tmp_path).published.read_bytes()
+    Paths(tmp_path).published.write_bytes(content)
+    with pytest.raises(UserError, match=r"published\.json is damaged; `python -m pipelines repair` mends it"):
+        versions.current(tmp_path)
+    assert versions.put_name_back(tmp_path)
+    assert Paths(tmp_path).published.read_bytes() == good
+
+
+def test_the_catalog_file_names_the_published_version(tmp_path: Path) -> None:
+    make(tmp_path, 1, "one")
+    version, _ = versions.publish(tmp_path)
+    make(tmp_path, 2, "one")
+    catalog.refresh(tmp_path)
+    import duckdb
+
+    with duckdb.connect(str(Paths(tmp_path).catalog), read_only=True) as connection:
+        assert connection.execute("select distinct number from one").fetchall() == [(1,)]
+        assert version in str(connection.execute("select sql from duckdb_views() where view_name = 'one'").fetchall())
+
+
+def test_drafts_and_hidden_files_are_not_published(tmp_path: Path) -> None:
+    make(tmp_path, 1, "one")
+    (Paths(tmp_path).features / ".one.new").mkdir()
+    (Paths(tmp_path).table("one") / ".part-00000.parquet.ab.tmp").write_bytes(b"half")
+    versions.publish(tmp_path)
+    outputs = json.loads(Paths(tmp_path).published.read_text())["outputs"]
+    assert list(outputs) == ["data/features/one"]
+    names = {path.name for path in Paths(versions.current(tmp_path)).table("one").iterdir()}
+    assert "part-00000.parquet" in names
+    assert not any(name.startswith(".") for name in names)
