@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import errno
+import functools
 import sys
+import traceback
 from collections.abc import Callable
+
+from features.redaction import redacted
 
 
 class UserError(Exception):
@@ -19,6 +23,20 @@ class RowError(Exception):
         self.kind = kind
 
 
+def _redacted(run: Callable[[Callable[[], None]], None]) -> Callable[[Callable[[], None]], None]:
+    """The same, but the traceback of a bug, which may quote anything, is printed without secrets."""
+    @functools.wraps(run)
+    def outer(app: Callable[[], None]) -> None:
+        try:
+            run(app)
+        except Exception:
+            print(redacted(traceback.format_exc()), end="", file=sys.stderr)
+            sys.exit(1)
+
+    return outer
+
+
+@_redacted
 def run_cli(app: Callable[[], None]) -> None:
     """Run a command-line application: a user's mistake becomes one line and exit code 2, a bug keeps its traceback."""
     try:
@@ -39,5 +57,6 @@ def run_cli(app: Callable[[], None]) -> None:
 
 
 def _stop(message: str) -> None:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"error: {redacted(' '.join(message.split()))}", file=sys.stderr)
     sys.exit(2)
+

@@ -20,6 +20,7 @@ from typing import Self
 from tqdm import tqdm
 
 from features.errors import UserError
+from features.redaction import redacted
 
 LINE_EVERY_S = 15.0
 WATCH_EVERY_S = 2.0
@@ -36,7 +37,7 @@ class _Terminal(logging.Handler):
     """Standard error, whatever it is at the time: plain lines."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(record.getMessage(), file=sys.stderr, flush=True)
+        print(redacted(record.getMessage()), file=sys.stderr, flush=True)
 
 
 LOGGER = logging.getLogger("multimodal_cpf")

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from features.paths import Paths
 from features.progress import LOGGER, SUMMARY, say
+from features.redaction import redacted
 
 KEEP = 100
 LIMIT = 16 * 2**20
@@ -45,7 +46,7 @@ class _File(logging.Handler):
         when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         row = getattr(record, "row", None)
         line = {"time": when, "run": self.run, "stage": self.stage, **({} if row is None else {"row": row}),
-                "level": record.levelname.lower(), "message": record.getMessage()}
+                "level": record.levelname.lower(), "message": redacted(record.getMessage())}
         try:
             os.write(self._handle, f"{json.dumps(line)}\n".encode())
             self._full = self._full or os.fstat(self._handle).st_size > LIMIT

@@ -32,6 +32,7 @@ from features import runlog
 from features.errors import UserError
 from features.paths import Paths
 from features.progress import say
+from features.redaction import redacted
 
 RUNNING, DONE, FAILED, KILLED, ENDED = "running", "done", "failed", "killed", "ended"
 """Ended: its second line is cut off before it says how."""
@@ -77,7 +78,7 @@ def recorded(root: Path, stage: str) -> Iterator[Run]:
                 yield run
             run.outcome = DONE
         except BaseException as error:
-            run.note = " ".join(str(error).split())[:500] or type(error).__name__
+            run.note = redacted(" ".join(str(error).split()))[:500] or type(error).__name__
             raise
         finally:
             run.seconds = round(time.monotonic() - began, 3)

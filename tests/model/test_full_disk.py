@@ -150,8 +150,7 @@ def test_the_systems_own_refusal(project: Path, tmp_path: Path, capsys: pytest.C
     (state,) = Paths(root).training.iterdir()
     size = state.stat().st_size
     state.unlink()
-    with largest_file(int(share * size)):
-        with pytest.raises(OSError, match="File too large"):
-            app(["train", "--root", str(root)], standalone_mode=False)
+    with largest_file(int(share * size)), pytest.raises(OSError, match="File too large"):
+        app(["train", "--root", str(root)], standalone_mode=False)
     assert leftovers(root) == []
     assert list(Paths(root).training.iterdir()) == []
