@@ -26,6 +26,7 @@ from features.catalog.sql import THREAD, TIMEOUT_S
 from features.errors import UserError, run_cli
 from features.paths import Paths
 from features.printing import print_table
+from features.progress import say
 from features.store import tables, versions
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
@@ -129,7 +130,7 @@ def _stopped_by_signals() -> Iterator[None]:
         if not any(thread.name == THREAD for thread in threading.enumerate()):
             raise
         # a query that nothing interrupts is still at work, and would be torn down in the middle
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        say(f"error: {error}")
         os._exit(2)
     finally:
         for kind, handler in zip(kinds, before, strict=True):

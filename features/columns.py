@@ -13,17 +13,26 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from features.crystal_files import decode
 from features.errors import RowError, UserError
 from features.progress import say
+from features.reading import FILE_BYTES, TABLE_BYTES, over_bound, read_bytes
+from features.terminal import printable
 
 ID = "material_id"
 STRUCTURES = ("cif", "structure", "poscar")
 """Names of the column with the structures; of several the first counts that has a value in a row."""
 SEPARATORS = (",", ";", "\t")
 CELL_BYTES = 2**31 - 1
-"""Longest cell; a CIF easily exceeds the limit that the csv module has of its own."""
+"""Longest cell for the csv module, for the whole process; a CIF easily exceeds the limit that it has of its own."""
+CELLS = 20_000_000
+"""Most cells of a table. A cell takes memory however little is in it: a gigabyte of commas would take ten."""
+NAMED = 12
+LINES = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
+JSON_LINES = re.compile(r"[^\n]*\n|[^\n]+")
 INDEX = re.compile(r"|Unnamed: \d+|__index_level_\d+__")
 """Names under which pandas and R write row numbers."""
 MISSING = ("", "-", "--", "–", "—", "?", ".", "n/a", "#n/a", "na", "<na>", "nan", "none", "null")
@@ -56,22 +65,42 @@ class Columns:
     def ids(self) -> list[str]:
         """The column `material_id` as it is written, without blanks around; "" where there is none."""
         if ID not in self.series:
-            raise UserError(f"{self.path} has no column {ID}; its columns: {', '.join(self.series) or 'none'}")
-        return self.series[ID].cast(pl.String).str.strip_chars().fill_null("").to_list()
+            raise UserError(f"{self.path} has no column {ID}; its columns: {listed(list(self.series))}")
+        try:
+            return self.series[ID].cast(pl.String).str.strip_chars().fill_null("").to_list()
+        except pl.exceptions.PolarsError:
+            raise UserError(f"{self.path}: the column {ID} holds {self.series[ID].dtype}, and no ids") from None
 
 
-def read_columns(path: Path) -> Columns:
-    """A Parquet, CSV or JSONL file. Raises `UserError` that says where it is broken."""
+def read_columns(path: Path, most: int = TABLE_BYTES) -> Columns:
+    """A Parquet, CSV or JSONL file of at most so many bytes. Raises `UserError` that says where it is broken."""
     suffix = path.suffix.lower()
     try:
+        raw = read_bytes(path, most)
         if suffix == ".parquet":
-            frame = pl.read_parquet(path)
-            series = _named(path, frame.columns, frame.get_columns())
-            return Columns(path, series, range(1, len(frame) + 1), "row")
-        text = decode(path.read_bytes())
-    except (pl.exceptions.PolarsError, OSError, RowError) as error:
+            return _parquet(path, raw, most)
+        text = decode(raw)
+    except (pl.exceptions.PolarsError, pa.ArrowException, OSError, RowError) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
+    except pl.exceptions.PanicException:  # what damaged files make of polars' assertions
+        raise UserError(f"{path} cannot be read: it is damaged") from None
+    del raw
     return _json_lines(path, text) if suffix == ".jsonl" else _csv(path, text)
+
+
+def _parquet(path: Path, raw: bytes, most: int) -> Columns:
+    """Columns of a Parquet file, once its footer says that they are no larger, unpacked, than the file may be."""
+    footer = pq.read_metadata(io.BytesIO(raw))
+    if sum(footer.row_group(group).total_byte_size for group in range(footer.num_row_groups)) > most:
+        raise over_bound(most, "unpacked it")
+    _bounded(path, footer.num_rows * footer.num_columns)
+    frame = pl.read_parquet(io.BytesIO(raw))
+    return Columns(path, _named(path, frame.columns, frame.get_columns()), range(1, len(frame) + 1), "row")
+
+
+def _bounded(path: Path, cells: int) -> None:
+    if cells > CELLS:
+        raise UserError(f"{path} has more than {CELLS:,} cells; leave out columns, or split it")
 
 
 def structure_columns(table: Columns) -> list[str]:
@@ -79,15 +108,20 @@ def structure_columns(table: Columns) -> list[str]:
     named = [name for name in STRUCTURES if name in table.series]
     if not named:
         raise UserError(f"{table.path} has no column {', '.join(STRUCTURES[:-1])} or {STRUCTURES[-1]}; its columns: "
-                        f"{', '.join(table.series)}")
+                        f"{listed(list(table.series))}")
     return named
 
 
-def structure_of(table: Columns, columns: Sequence[str], row: int) -> tuple[str, str]:
-    """The column from which a row has its structure, and its text, which may be empty."""
+def structure_of(table: Columns, columns: Sequence[str], row: int, most: int = FILE_BYTES) -> tuple[str, str]:
+    """The column from which a row has its structure, and its text, which may be empty.
+
+    Raises `RowError`: `over_bound` for one of more than `most` bytes, `unreadable` for bytes that are no text.
+    """
     for column in columns:
         cell = table.series[column][row]
         text = as_text(cell.to_list() if isinstance(cell, pl.Series) else cell) or ""
+        if len(text) > most:
+            raise over_bound(most, f"the cell in column '{column}'")
         if text.strip():
             return column, text
     return columns[0], ""
@@ -107,13 +141,16 @@ def _named(path: Path, names: Sequence[str], series: Sequence[pl.Series]) -> dic
 
 def _csv(path: Path, text: str) -> Columns:
     separator = _separator(text)
+    lines_of_text = (match[0] for match in LINES.finditer(text))  # one by one: `io.StringIO` takes four bytes a letter
     csv.field_size_limit(CELL_BYTES)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=separator != "\t",
+    reader = csv.reader(lines_of_text, delimiter=separator, skipinitialspace=separator != "\t",
                         strict=True)  # so that no quote that is left open takes all that follows for one cell
     header: list[str] = []
-    rows, lines = [], []
+    rows, lines, cells = [], [], 0
     try:
         for line, row in _records(reader):
+            cells += len(row)
+            _bounded(path, cells)
             if not header:
                 header = row
             elif len(row) != len(header):
@@ -141,27 +178,36 @@ def _records(reader: Any) -> Iterator[tuple[int, list[str]]]:
 
 def _separator(text: str) -> str:
     """The separator by which the header has most names, one of them `material_id` if there is such a separator."""
-    header = next((line for line in text.splitlines() if line.strip()), "")
+    header = next((match[0] for match in LINES.finditer(text) if not match[0].isspace()), "")
     names = {separator: [name.strip(" \"'") for name in header.split(separator)] for separator in SEPARATORS}
     return max(SEPARATORS, key=lambda separator: (ID in names[separator], len(names[separator])))
 
 
 def _json_lines(path: Path, text: str) -> Columns:
     rows, lines = [], []
-    for number, line in enumerate(text.split("\n"), start=1):
+    names: dict[str, None] = {}
+    for number, match in enumerate(JSON_LINES.finditer(text), start=1):
+        line = match[0]
         if not line.strip():
             continue
+        place = f"{path}, line {number}"
+        if len(line) > FILE_BYTES:  # its objects in memory take many times as much
+            raise UserError(f"{place}: {over_bound(FILE_BYTES)}")
         try:
             row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{path}, line {number}: this is no JSON ({error})") from None
-        if not isinstance(row, dict):
-            raise UserError(f"{path}, line {number}: a JSON object is expected in each line, with {ID} and others")
-        rows.append(row)
+            if not isinstance(row, dict):
+                raise UserError(f"{place}: a JSON object is expected in each line, with {ID} and others")
+            rows.append({name: as_text(value) for name, value in row.items()})
+            "".join([*row, *(cell or "" for cell in rows[-1].values())]).encode()
+        except RecursionError:
+            raise UserError(f"{place}: this JSON is nested too deeply") from None
+        except ValueError as error:  # also of half a character, which no encoding can write
+            raise UserError(f"{place}: this is no JSON ({error})") from None
         lines.append(number)
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    series = [pl.Series(values=[as_text(row.get(name)) for row in rows], dtype=pl.String) for name in names]
-    return Columns(path, _named(path, names, series), lines, "line")
+        names |= dict.fromkeys(row)
+        _bounded(path, len(names) * len(rows))
+    series = [pl.Series(values=[row.get(name) for row in rows], dtype=pl.String) for name in names]
+    return Columns(path, _named(path, list(names), series), lines, "line")
 
 
 def as_text(value: Any) -> str | None:
@@ -244,5 +290,10 @@ def _where(condition: pl.Series, then: pl.Series, otherwise: pl.Series) -> pl.Se
     return pl.select(pl.when(condition).then(then).otherwise(otherwise)).to_series()
 
 
+def listed(names: Sequence[str]) -> str:
+    """Names of columns for a message, the first ones if there are many."""
+    return ", ".join([*names[:NAMED], *(["…"] if len(names) > NAMED else [])]) or "none"
+
+
 def _short(text: str) -> str:
-    return " ".join(text.split())[:30]
+    return printable(" ".join(text.split())[:30])

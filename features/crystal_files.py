@@ -3,49 +3,37 @@
 from __future__ import annotations
 
 import codecs
-import errno
-import gzip
 import os
-import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from features.errors import RowError
+from features.errors import RowError, UserError
+from features.progress import say
+from features.reading import FILE_BYTES, PACKED, read_bytes
+from features.terminal import printable
 
 SUFFIXES: Mapping[str, str] = {".cif": "cif", ".mcif": "cif", ".vasp": "poscar", ".poscar": "poscar", ".xyz": "extxyz",
                                ".extxyz": "extxyz", ".json": "json"}
 """End of a file's name → the format that it stands for."""
-PACKED = ".gz"
 TAKEN = "*.cif, *.mcif, *.vasp, *.poscar, POSCAR*, CONTCAR*, *.xyz, *.extxyz or *.json, also packed as .gz"
 """All of it, for people."""
 TABLES = (".parquet", ".csv", ".tsv", ".jsonl")
 """Ends of the names of tables of crystals (`features.columns`)."""
 LEFT_BY_SYSTEMS = ("__MACOSX",)
+MOST_NAMES = 5_000_000
+"""Files that are looked at in a folder and below; one with more is not what was meant, such as the root of a disk."""
 VASP_NAMES = ("poscar", "contcar")
 """Beginnings of names by which VASP knows its files of structures, whatever follows."""
-OF_THE_FILE = (None, errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP,
-               errno.ENAMETOOLONG)
-"""Numbers of an `OSError` that one file causes, by what it is or by who may read it; None is that of a damaged archive.
-Any other (EIO, EMFILE, ENOSPC, ESTALE …) is the machine's, and as true of the next file.
-"""
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, most: int = FILE_BYTES) -> str:
     """Text of a file, unpacked if it is packed by gzip, whatever its name says.
 
-    Raises `RowError` with the reason if it cannot be read, and `OSError` if that is not the file's fault.
+    Raises `RowError` with the reason if it cannot be read or is larger than `most` bytes, and `OSError` if that is not
+    the file's fault.
     """
     try:
-        raw = path.read_bytes()
-        packed = path.name.lower().endswith(PACKED) or raw.startswith(b"\x1f\x8b")
-        return decode(gzip.decompress(raw) if packed else raw)
-    except (OSError, EOFError, zlib.error) as error:
-        if isinstance(error, OSError) and error.errno not in OF_THE_FILE:
-            raise
-        if isinstance(error, OSError) and error.errno in (errno.ENOENT, errno.ENOTDIR):
-            raise RowError("missing", f"{shown(path)}: there is no such file") from None
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise RowError("unreadable", f"{shown(path)}: {reason}") from None
+        return decode(read_bytes(path, most, unpack=True))
     except RowError as error:
         raise RowError(error.kind, f"{shown(path)}: {error}") from None
 
@@ -76,9 +64,11 @@ def _decoded(raw: bytes, encoding: str) -> str | None:
         return None
 
 
-def shown(path: Path) -> str:
-    """The file's name; what is not UTF-8 in it shows as �, which no id may hold."""
-    return os.fsencode(path.name).decode("utf-8", "replace")
+def shown(path: Path | str) -> str:
+    """The file's name, or a path that is written out; what is not UTF-8 in it, or no character that shows, shows as �,
+    which no id may hold."""
+    name = path if isinstance(path, str) else path.name
+    return printable(os.fsencode(name).decode("utf-8", "replace"))
 
 
 def named_format(name: str) -> str | None:
@@ -91,9 +81,38 @@ def named_format(name: str) -> str | None:
 
 
 def crystal_files(folder: Path) -> list[Path]:
-    """Files in a folder or below whose name is that of a crystal file, sorted. What is hidden is left alone."""
-    return [path for path in sorted(folder.rglob("*")) if named_format(path.name) and not path.is_dir()
-            and not any(part.startswith(".") or part in LEFT_BY_SYSTEMS for part in path.relative_to(folder).parts)]
+    """Files in a folder or below whose name is that of a crystal file, sorted. What is hidden is left alone, and links
+    to folders are not followed: they may lead back here.
+
+    Raises `UserError` if there are more than can be one data set. A folder that may not be read is left out, which is
+    said in a line.
+    """
+    files: list[Path] = []
+    for seen, path in enumerate(_names(folder), start=1):
+        if seen > MOST_NAMES:
+            raise UserError(f"{shown(str(folder))} holds more than {MOST_NAMES:,} files and folders; name the one that "
+                            "holds the crystals")
+        if named_format(path.name):
+            files.append(path)
+    return sorted(files)
+
+
+def _names(folder: Path) -> Iterator[Path]:
+    """All files below a folder that are not hidden, and links to folders."""
+    folders = [folder]
+    while folders:
+        here = folders.pop()
+        try:
+            with os.scandir(here) as entries:
+                for entry in entries:
+                    if entry.name.startswith(".") or entry.name in LEFT_BY_SYSTEMS:
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(Path(entry.path))
+                    else:
+                        yield Path(entry.path)
+        except PermissionError:
+            say(f"{shown(str(here))} may not be read and is left out")
 
 
 def id_of(path: Path) -> str:

@@ -9,6 +9,12 @@ import traceback
 from collections.abc import Callable
 
 from features.redaction import redacted
+from features.terminal import printable
+
+LONGEST = 2000
+"""Characters of an error, however much of a file it quotes."""
+STOPPED = 130
+"""Exit code after Ctrl-C."""
 
 
 class UserError(Exception):
@@ -30,7 +36,7 @@ def _redacted(run: Callable[[Callable[[], None]], None]) -> Callable[[Callable[[
         try:
             run(app)
         except Exception:
-            print(redacted(traceback.format_exc()), end="", file=sys.stderr)
+            print(printable(redacted(traceback.format_exc())), end="", file=sys.stderr)
             sys.exit(1)
 
     return outer
@@ -50,13 +56,31 @@ def run_cli(app: Callable[[], None]) -> None:
     except MemoryError as error:
         _stop(f"not enough memory ({str(error) or 'no more could be had'}); finished rows are stored")
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        if error.errno is None:
             raise
-        where = f" ({error.filename})" if error.filename else ""
-        _stop(f"cannot write: {error.strerror}{where}; finished rows are stored, free the space and run again")
+        _stop(of_the_machine(error))
+    except KeyboardInterrupt:
+        sys.exit(STOPPED)
+
+
+def of_the_machine(error: OSError) -> str:
+    """What an error of the system means, and what to do about it, in a line."""
+    where = f": {error.filename}" if error.filename else ""
+    said, number = f"{error.strerror or error}{where}", error.errno
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return f"cannot write: {said}; finished rows are stored, free the space and run again"
+    if number == errno.EROFS:
+        return f"cannot write: {said}; the disk can only be read, so make it writable or work in another folder"
+    if number in (errno.EACCES, errno.EPERM):
+        return f"not allowed: {said}; change whose it is or who may read and write it"
+    if number in (errno.EMFILE, errno.ENFILE):
+        return f"{said}; finished rows are stored, allow more open files (`ulimit -n`) or close other programs"
+    if number == errno.EIO:
+        return f"the disk or network does not read or write ({said}); finished rows are stored"
+    return said
 
 
 def _stop(message: str) -> None:
-    print(f"error: {redacted(' '.join(message.split()))}", file=sys.stderr)
+    line = printable(redacted(" ".join(message.split())))
+    print(f"error: {line if len(line) <= LONGEST else f'{line[:LONGEST]}…'}", file=sys.stderr)
     sys.exit(2)
-

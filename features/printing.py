@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from features.terminal import printable
+
 DIGITS = 8
 """Significant digits of a floating-point number; `--format json` and `csv` give all."""
 ITEMS = 4
@@ -34,6 +36,7 @@ def print_table(names: Sequence[str], rows: Iterable[Sequence[object]], numbers:
     where they are plain lines, and names its columns no second time.
     """
     console = Console(file=sys.stdout, highlight=False)
+    names = [_cell(name, short=False) for name in names]
     lines = [[_cell(value, short=console.is_terminal) for value in row] for row in rows]
     if numbers is None:
         numbers = [_all_numbers([line[place] for line in lines]) for place in range(len(names))]
@@ -62,7 +65,7 @@ def _cell(value: object, short: bool) -> str:
         return f"[{', '.join(items + more)}]"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{name}: {_cell(item, short)}" for name, item in value.items()) + "}"
-    return re.sub(r"[\r\n\t]", " ", str(value))
+    return printable(re.sub(r"[\r\n\t]", " ", str(value)))
 
 
 def _all_numbers(cells: Sequence[str]) -> bool:

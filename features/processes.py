@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import multiprocessing
 import multiprocessing.forkserver
+import multiprocessing.resource_tracker
 import os
 import signal
 import threading
@@ -27,9 +28,12 @@ def fork_server(preload: Sequence[str]) -> Any:
         before = {name: os.environ.get(name) for name in THREADS}
         context.set_forkserver_preload(list(preload))
         os.environ.update(dict.fromkeys(THREADS, "1"))
+        multiprocessing.resource_tracker.ensure_running()  # which would unblock the signal
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the server's imports know no Ctrl-C
         try:
             multiprocessing.forkserver.ensure_running()
         finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
             for name, value in before.items():
                 if value is None:
                     os.environ.pop(name, None)

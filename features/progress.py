@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from features.errors import UserError
 from features.redaction import redacted
+from features.terminal import printable
 
 LINE_EVERY_S = 15.0
 WATCH_EVERY_S = 2.0
@@ -37,7 +38,7 @@ class _Terminal(logging.Handler):
     """Standard error, whatever it is at the time: plain lines."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(redacted(record.getMessage()), file=sys.stderr, flush=True)
+        print(printable(redacted(record.getMessage())), file=sys.stderr, flush=True)
 
 
 LOGGER = logging.getLogger("multimodal_cpf")

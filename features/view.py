@@ -18,6 +18,7 @@ import pyarrow as pa
 from features.errors import RowError, UserError
 from features.libraries import BASELINE, installed
 from features.params import S
+from features.terminal import printable
 
 FINGERPRINT = "_fingerprint"
 ENVIRONMENT = (UserError, OSError, MemoryError, ImportError)
@@ -115,6 +116,8 @@ class FeatureView(Generic[S]):
     """Units per call of `compute`."""
     timeout_s: Callable[[S], float | None] = lambda _params: None
     """Longest time for one unit, enforced by executors that have worker processes."""
+    memory_bytes: Callable[[S], int | None] = lambda _params: None
+    """Most memory of a worker process, enforced by executors that have some: what needs more is a reject."""
     wanted: Callable[[S], bool] = lambda _params: True
     """Whether the section asks for the view at all; if not, its table is empty."""
     parallel: Callable[[S], bool] = lambda _params: True
@@ -221,7 +224,7 @@ def row_errors(kind: str | None = None, prefix: str = "") -> Iterator[None]:
 def reject(material_id: str, error: BaseException) -> Reject:
     """A reject with the exception's own words."""
     kind = error.kind if isinstance(error, RowError) else type(error).__name__
-    return Reject(material_id, kind, " ".join(str(error).split())[:500] or kind)
+    return Reject(material_id, kind, printable(" ".join(str(error).split()))[:500] or kind)
 
 
 def rows_to_table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:

@@ -1,6 +1,12 @@
 """`python -m model`: train, evaluate, explain, and predict for crystal files."""
 
+
 from __future__ import annotations
+
+import signal
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing has begun, so there is nothing to say: exit code 130
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -109,4 +115,6 @@ def serve(
 
 
 if __name__ == "__main__":
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     run_cli(app)

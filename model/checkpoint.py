@@ -20,6 +20,7 @@ from safetensors.torch import save as to_bytes
 from features.errors import UserError
 from features.params import parse_section
 from features.paths import Paths
+from features.store import sums
 from features.store.files import beside, write_beside
 from features.text_encoder.weights import pick_device
 from model.cautions import of_model
@@ -87,10 +88,11 @@ class Trained:
     def companion(self, name: str) -> pa.Table:
         """A table that was saved beside the model. Raises `UserError` if it is missing or not the one that was."""
         path = self.folder / f"{name}.parquet"
-        if not path.exists():
+        try:
+            content = sums.read(path)
+        except FileNotFoundError:
             raise UserError(f"{path} is missing: it belongs to the model; copy the folder as a whole, or train again "
-                            "with `dvc repro`")
-        content = path.read_bytes()
+                            "with `dvc repro`") from None
         if hashlib.sha256(content).hexdigest() != self.config.companions.get(name):
             raise UserError(f"{path} is damaged or of another model; train again with `dvc repro`")
         return pq.read_table(pa.BufferReader(content))
@@ -122,7 +124,9 @@ def path_of(root: Path) -> Path:
 
 
 def save(root: Path, net: Ensemble, config: Config, companions: Mapping[str, pa.Table] | None = None) -> None:
-    """Write the model whole, beside its place and renamed into it, after the tables that belong to it."""
+    """Write the model whole, beside its place and renamed into it, after the tables that belong to it; at last the sums
+    of all files in its folder."""
+    (Paths(root).model / sums.SUMS).unlink(missing_ok=True)  # those of the files that are about to go
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
     digests = {name: _write_companion(path_of(root).with_name(f"{name}.parquet"), table)
                for name, table in (companions or {}).items()}
@@ -131,6 +135,7 @@ def save(root: Path, net: Ensemble, config: Config, companions: Mapping[str, pa.
     with beside(path_of(root)) as draft:
         draft.write_bytes(to_bytes(weights, {CONFIG: json.dumps(content, sort_keys=True, ensure_ascii=False)}))
     (Paths(root).model / "config.json").unlink(missing_ok=True)  # of format 1, which had two files
+    sums.write(Paths(root).model)
 
 
 def _write_companion(path: Path, table: pa.Table) -> str:
@@ -145,8 +150,10 @@ def load(root: Path, device: str | None = None) -> Trained:
 
 def load_file(path: Path, device: str | None = None) -> Trained:
     """The same of a model's file, wherever it lies."""
-    if not path.exists():
-        raise UserError(f"{path} does not exist: there is no trained model yet; run `dvc repro`")
+    try:
+        sums.read(path)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: there is no trained model yet; run `dvc repro`") from None
     try:
         with safe_open(path, framework="pt") as file:
             content = json.loads((file.metadata() or {}).get(CONFIG, "{}"))

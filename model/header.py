@@ -6,8 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from features.errors import RowError
+from features.reading import opened
+
 MODEL = "model.safetensors"
 """Name of the file."""
+LONGEST = 100_000_000
+"""Bytes of a header, as safetensors allows."""
 CONFIG = "multimodal_cpf"
 """Key of the configuration in its header."""
 
@@ -15,8 +20,8 @@ CONFIG = "multimodal_cpf"
 def read_header(path: Path) -> Any:
     """The configuration of a model as its file's header has it, read without torch; None where there is none."""
     try:
-        with path.open("rb") as file:
-            content = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        with opened(path) as file:
+            content = json.loads(file.read(min(int.from_bytes(file.read(8), "little"), LONGEST)))
         return json.loads(content["__metadata__"][CONFIG])
-    except (OSError, ValueError, LookupError, TypeError, OverflowError, MemoryError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError, RowError):
         return None

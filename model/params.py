@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from features.params import RUNTIME, Section
+from features.params import LARGEST_SEED, LONGEST_S, RUNTIME, Section
 
 Kind = Literal["fused", "structure", "text"]
 KINDS: tuple[Kind, ...] = ("fused", "structure", "text")
@@ -79,7 +79,7 @@ class WordsParams(Section):
     """Layers in which sentences hear from each other."""
     numbers: bool = True
     """Whether the numbers of the tokens are read; without, a length is only known to be one."""
-    most: int | None = Field(default=None, ge=1)
+    most: int | None = Field(default=None, ge=1, le=100_000)
     """So many tokens of a text are read, from its beginning; null: all."""
 
     @model_validator(mode="after")
@@ -107,17 +107,17 @@ class CrossAttentionParams(Section):
 class LossWeights(Section):
     """Section `train.loss`: weights in the joint loss."""
 
-    fused: float = Field(default=1.0, ge=0)
+    fused: float = Field(default=1.0, ge=0, le=1e6)
     """The fused branch."""
-    structure: float = Field(default=0.5, ge=0)
+    structure: float = Field(default=0.5, ge=0, le=1e6)
     """The structure-only branch."""
-    text: float = Field(default=0.5, ge=0)
+    text: float = Field(default=0.5, ge=0, le=1e6)
     """The text-only branch."""
-    also: float = Field(default=1.0, ge=0)
+    also: float = Field(default=1.0, ge=0, le=1e6)
     """The targets of `train.also` together. The loss of a branch is its mean absolute error of the target plus, for
     each of the n further targets, also/n times its mean absolute error over the crystals of the step that have it; each
     target is counted in standard deviations of its training crystals."""
-    contrast: float = Field(default=0.0, ge=0)
+    contrast: float = Field(default=0.0, ge=0, le=1e6)
     """Of a term that brings the pooled tokens of the structure and of the text of each crystal near each other and
     those of different crystals apart: the symmetric InfoNCE of CLIP (Radford et al. 2021; formula in
     `model/nets/contrast.py`) over the crystals of a batch that have both, with what `masking` drops left out. Of
@@ -187,16 +187,16 @@ class TreesParams(Section):
     """Share of the training crystals that a tree sees."""
     features: float = Field(default=0.3, gt=0, le=1)
     """Share of the statistics that a node of a tree may ask for."""
-    leaf: int = Field(default=5, ge=1)
+    leaf: int = Field(default=5, ge=1, le=1_000_000)
     """Training crystals of a leaf, at least."""
 
 
 class LoaderParams(Section):
     """Section `train.loader`: how batches are made."""
 
-    window: int = Field(default=16384, ge=1)
+    window: int = Field(default=16384, ge=1, le=10_000_000)
     """Crystals in memory at once (twice as many while the next are read); they are shuffled among themselves."""
-    bucket: int = Field(default=1, ge=1)
+    bucket: int = Field(default=1, ge=1, le=10_000)
     """Batches whose crystals are sorted together by number of edges, for less padding on a GPU; 1 sorts none."""
     workers: int = Field(default=1, ge=1, le=64)
     """Threads that make batches ahead."""
@@ -247,28 +247,28 @@ class TrainParams(Section):
     the fused branch then takes the atoms' tokens as they are."""
     masking: Masking = Masking()
     """What is hidden while training."""
-    epochs: int = Field(default=80, ge=1)
+    epochs: int = Field(default=80, ge=1, le=100_000)
     """Passes over the training crystals, at most."""
-    patience: int = Field(default=20, ge=1)
+    patience: int = Field(default=20, ge=1, le=100_000)
     """Stop after this many epochs without a lower validation error."""
-    batch_size: int = Field(default=16, ge=1)
+    batch_size: int = Field(default=16, ge=1, le=100_000)
     """Crystals a step."""
-    learning_rate: float = Field(default=5e-4, gt=0)
+    learning_rate: float = Field(default=5e-4, gt=0, le=100)
     """Peak learning rate of AdamW."""
-    warmup_steps: int = Field(default=50, ge=0)
+    warmup_steps: int = Field(default=50, ge=0, le=10**9)
     """Steps in which the rate rises to `learning_rate`; then it falls as √(decay/(decay + step))."""
-    decay_steps: int = Field(default=4000, ge=1)
+    decay_steps: int = Field(default=4000, ge=1, le=10**9)
     """The `decay` of the schedule."""
     schedule: Literal["inverse_sqrt", "one_cycle"] = "inverse_sqrt"
     """Schedule of the learning rate: as above, or one cycle over all epochs (Smith & Topin 2018) that rises to
     `learning_rate` and falls to nearly zero."""
-    accumulate: int = Field(default=1, ge=1)
+    accumulate: int = Field(default=1, ge=1, le=10_000)
     """Batches whose gradients are summed for one step, as if the batch were this many times larger."""
     average: float = Field(default=0.0, ge=0, lt=1)
     """Decay of a running mean of the weights, such as 0.99, which is validated and saved in their place; 0: none."""
-    weight_decay: float = Field(default=1e-2, ge=0)
+    weight_decay: float = Field(default=1e-2, ge=0, le=100)
     """Weight decay of AdamW; biases and other vectors do not decay."""
-    gradient_norm: float = Field(default=1.0, gt=0)
+    gradient_norm: float = Field(default=1.0, gt=0, le=1e9)
     """Gradients are clipped to this norm."""
     paraphrases: bool = True
     """Train on a random variant of each text; without, on the description alone."""
@@ -276,9 +276,9 @@ class TrainParams(Section):
     """How batches are made."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic of matrix products while training; weights and sums are float32."""
-    save_every_s: float = Field(default=300.0, ge=0, json_schema_extra={**RUNTIME})
+    save_every_s: float = Field(default=300.0, ge=0, le=LONGEST_S, json_schema_extra={**RUNTIME})
     """Seconds between the states from which a killed run goes on, besides one after every epoch."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     """Seed of initialisation, order and masking."""
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", json_schema_extra={**RUNTIME})
     """auto, cpu or cuda."""
@@ -395,13 +395,13 @@ class TrainParams(Section):
 class EvaluateParams(Section):
     """Section `evaluate`."""
 
-    bootstrap: int = Field(default=2000, ge=100)
+    bootstrap: int = Field(default=2000, ge=100, le=100_000)
     """Resamples of the test crystals behind each interval."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     """Level of the intervals."""
-    shuffles: int = Field(default=5, ge=1)
+    shuffles: int = Field(default=5, ge=1, le=1000)
     """Rounds of the control in which every crystal gets another one's text."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     """Of resamples and shuffles."""
 
 
@@ -412,5 +412,5 @@ class ExplainParams(Section):
     """Number of test crystals explained, each with a card of its own."""
     tested: int = Field(default=16, ge=0, le=1000)
     """Test crystals on which the methods are tested."""
-    aggregated: int = Field(default=120, ge=0)
+    aggregated: int = Field(default=120, ge=0, le=1_000_000)
     """Test crystals over which effects of facts are averaged."""

@@ -19,7 +19,7 @@ from model.prediction.asked import Asked
 from model.prediction.inputs import Inputs
 from model.prediction.recipe import Recipe
 from model.prediction.rows import CsvWriter, JsonWriter, ParquetWriter, TableWriter, Writer
-from model.prediction.workers import Workers, cores
+from model.prediction.workers import WORKER_BYTES, Workers, cores
 
 if TYPE_CHECKING:
     from model.explanation.methods import Explainer
@@ -60,17 +60,21 @@ class Outputs:
         """What writes them; all are finished at the end, whatever stops the rest."""
         with contextlib.ExitStack() as stack:
             writers: list[Writer] = []
-            if self.json:
-                writers.append(JsonWriter(of))
-            if self.csv is not None:
-                writers.append(CsvWriter(of, None if self.csv == "-" else Path(self.csv)))
-            if self.parquet is not None:
-                writers.append(ParquetWriter(of, self.parquet))
-            if not self.json and self.csv != "-":
-                writers.append(TableWriter(of, of.cautions))
-            for writer in writers:
-                stack.callback(writer.close)
+            for made in self._writers(of):
+                stack.callback(made.close)
+                writers.append(made)
             yield writers
+
+    def _writers(self, of: Predictor) -> Iterator[Writer]:
+        """Each is finished even if the next one cannot begin."""
+        if self.json:
+            yield JsonWriter(of)
+        if self.csv is not None:
+            yield CsvWriter(of, None if self.csv == "-" else Path(self.csv))
+        if self.parquet is not None:
+            yield ParquetWriter(of, self.parquet)
+        if not self.json and self.csv != "-":
+            yield TableWriter(of, of.cautions)
 
 
 def predict(given: Sequence[str | Path], root: Path, outputs: Outputs, asked: Asked, every_block: bool,
@@ -85,7 +89,8 @@ def predict(given: Sequence[str | Path], root: Path, outputs: Outputs, asked: As
     with contextlib.ExitStack() as stack:
         started = None
         if recipe is not None:  # crystals are described while torch is imported and the model is read
-            workers = stack.enter_context(Workers(recipe, min(cores(), max(1, inputs.total or 1)), timeout_s))
+            workers = stack.enter_context(Workers(recipe, min(cores(), max(1, inputs.total or 1)), timeout_s,
+                                                  WORKER_BYTES))
             started = stack.enter_context(ThreadPoolExecutor(1)).submit(workers.map, inputs)
         from model import checkpoint
         from model.prediction.predictor import Predictor

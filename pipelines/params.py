@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from features.params import RUNTIME, Section
+from features.params import LONGEST_S, RUNTIME, Section
+from features.reading import FILE_BYTES, MB, TABLE_BYTES
 from features.views.materials import ID_PATTERN, MaterialsParams
 
 VERSION_PATTERN = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,39}")
@@ -31,11 +32,11 @@ def _web_address(address: str) -> str:
 class WebParams(Section):
     """How a server is asked; nothing of it decides a value."""
 
-    timeout_s: float = Field(default=60.0, gt=0, json_schema_extra={**RUNTIME})
+    timeout_s: float = Field(default=60.0, gt=0, le=LONGEST_S, json_schema_extra={**RUNTIME})
     """Longest silence of the server before it is asked again."""
-    attempts: int = Field(default=6, ge=1, json_schema_extra={**RUNTIME})
+    attempts: int = Field(default=6, ge=1, le=100, json_schema_extra={**RUNTIME})
     """How often the same thing is asked before the pull stops (429, 5xx, no answer, a broken answer)."""
-    backoff_s: float = Field(default=1.0, ge=0, json_schema_extra={**RUNTIME})
+    backoff_s: float = Field(default=1.0, ge=0, le=3600, json_schema_extra={**RUNTIME})
     """Wait before another attempt, doubled each time; a server's own Retry-After goes first."""
 
 
@@ -119,7 +120,11 @@ class IngestParams(MaterialsParams):
     """For `folder` the folder, for `table` the file. Relative to the project."""
     blocks: Literal["one", "all"] = "one"
     """Of `folder` and `table`: whether a CIF is one crystal, or each of its blocks with sites is, as `ID+BLOCK`."""
-    limit: int | None = Field(default=None, ge=1)
+    file_mb: int = Field(default=FILE_BYTES // MB, ge=1, le=1000, json_schema_extra={**RUNTIME})
+    """Largest file of one crystal in MB, unpacked if it is packed, or cell of a table; a larger one is a reject."""
+    table_mb: int = Field(default=TABLE_BYTES // MB, ge=1, le=100_000, json_schema_extra={**RUNTIME})
+    """Largest table, and largest `properties.csv`, in MB."""
+    limit: int | None = Field(default=None, ge=1, le=10**9)
     """Take only this many crystals: a fixed random sample, to which a larger limit only adds."""
     materials_project: MaterialsProjectParams = MaterialsProjectParams()
     """What to pull from the Materials Project, and how."""

@@ -138,7 +138,7 @@ def test_the_third_night_computes_what_changed(world: World) -> None:
     after = contents(world.root)
     for stage in stages.STAGES[:6]:
         table = json.loads(world.nightly.artifacts(f"stage-{stage}")[-1])[0]["view"]
-        parts = [name for name in after if name.startswith(f"data/features/{table}/")]
+        parts = [name for name in after if name.startswith(f"data/features/{table}/part-")]
         assert len(parts) == 8
         assert sum(before[name] != after[name] for name in parts) == 1
     page = world.nightly.artifacts("refresh")[-1]

@@ -18,7 +18,8 @@ REPO = Path(__file__).parents[1]
 PAGES = [REPO / "README.md", REPO / "ARCHITECTURE.md", *sorted((REPO / "docs").glob("*.md"))]
 PROGRAMS = ("features", "pipelines", "model", "model.experiments")
 SECTIONS: dict[str, Any] = {**{view.stage: view.params for view in all_views()}, "ingest": IngestParams,
-                            "train": TrainParams, "evaluate": EvaluateParams, "explain": ExplainParams, "refresh": RefreshParams}
+                            "train": TrainParams, "evaluate": EvaluateParams, "explain": ExplainParams,
+                            "refresh": RefreshParams}
 
 
 def options(command: Any) -> set[str]:

@@ -70,7 +70,7 @@ def compare(before: Path, after: Path) -> Changes:
 
 
 def _table(before: Path, after: Path, name: str) -> TableChange | None:
-    old, new = (sorted(Paths(root).table(name).glob("part-*.parquet")) for root in (before, after))
+    old, new = (tables.files(root, name) if tables.exists(root, name) else [] for root in (before, after))
     if len(old) == len(new):
         same = [filecmp.cmp(a, b, shallow=False) for a, b in zip(old, new, strict=True)]
         other = [number for number, equal in enumerate(same) if not equal]

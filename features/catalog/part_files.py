@@ -30,7 +30,7 @@ class PartFiles(fsspec.AbstractFileSystem):
         self.files = files
 
     def open(self, path: str, mode: str = "rb", **_options: Any) -> Verified:
-        """A part file. Raises `PermissionError` for any mode but reading, and `Damaged` if it is not what was written."""
+        """A part file. Raises `PermissionError` for any mode but reading, and `Damaged` if it is damaged."""
         if mode != "rb":
             raise PermissionError(f"{path} can only be read")
         return verified(self._local(path))

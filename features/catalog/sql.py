@@ -19,6 +19,7 @@ from features.paths import Paths
 from features.progress import say
 from features.store import tables, versions
 from features.store.files import beside
+from features.store.sums import Damaged
 
 REJECTS = "rejects"
 TIMEOUT_S = 300.0
@@ -66,8 +67,11 @@ def connect(root: Path, finder: search.Finder | None = None, timeout_s: float = 
     connection = duckdb.connect(":memory:", config=dict(CLOSED))
     served = {f"{path.parent.name}/{path.name}": path for files in sources.values() for path in files}
     connection.register_filesystem(PartFiles(served))
-    _create_views(connection, {name: [f"{SCHEME}{path.parent.name}/{path.name}" for path in files]
-                               for name, files in sources.items()})
+    try:
+        _create_views(connection, {name: [f"{SCHEME}{path.parent.name}/{path.name}" for path in files]
+                                   for name, files in sources.items()})
+    except duckdb.Error as error:  # a file is damaged
+        raise UserError(f"SQL: {_in_one_line(str(error))}") from None
     if search.TABLE in sources and finder is not None:
         finder.add(connection)
     connection.execute(f"SET max_execution_time = {max(1, round(timeout_s * 1000))}")
@@ -148,9 +152,9 @@ def _took_too_long(timeout_s: float) -> UserError:
 
 def _in_one_line(message: str) -> str:
     """DuckDB's words with its hints (`Did you mean …`, candidates), without the picture of the place in the query."""
-    if "Traceback" in message:  # an error of Python inside a query: its last line says what was wrong
-        return message.strip().splitlines()[-1]
     words = re.split(r"\n+LINE \d+:", message)[0].strip()
+    if "Traceback" in words:  # an error of Python inside a query: its last line says what was wrong
+        return words.splitlines()[-1].removeprefix(f"{Damaged.__name__}: ")
     return " ".join(re.sub(r"(?<=[^:.!\s])\s*\n\t", "; ", words).split())
 
 

@@ -17,11 +17,13 @@ from features.view import FeatureView, only_input
 
 
 def check(root: Path) -> int:
-    """Check every table against its view: schema, version, unique keys, no row without its upstream row.
+    """Check every table against its view: whole files, schema, version, unique keys, no row without its upstream row.
 
     Returns how many tables there are. Raises `UserError` with all that is wrong.
     """
-    problems = []
+    problems = [str(damage) for name in tables.names(root) for damage in tables.damages(root, name)]
+    if problems:
+        raise UserError("; ".join(problems))  # nothing else can be said of what cannot be read
     checked = 0
     for view in registry.all_views():
         if not tables.exists(root, view.name):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from gemmi import cif
 
@@ -25,11 +25,15 @@ def structure_blocks(text: str) -> dict[str, str]:
 
 def different(names: Sequence[str]) -> list[str]:
     """The names, with `_2`, `_3` … behind those that were there before; none becomes one that another has."""
-    result: list[str] = []
+    result: dict[str, None] = {}
+    written = set(names)
+    numbers: dict[str, Iterator[int]] = {}
     for name in names:
-        others = (f"{name}_{number}" for number in itertools.count(2))
-        result.append(name if name not in result else next(o for o in others if o not in names and o not in result))
-    return result
+        if name in result:
+            others = (f"{name}_{number}" for number in numbers.setdefault(name, itertools.count(2)))
+            name = next(other for other in others if other not in written and other not in result)
+        result[name] = None
+    return list(result)
 
 
 def only_structure(text: str) -> grammar.Block:

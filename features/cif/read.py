@@ -10,6 +10,7 @@ import gemmi
 import numpy as np
 import spglib
 
+from features.bounds import BOUNDS, Bounds
 from features.cif import sites, symmetry
 from features.cif.blocks import only_structure
 from features.cif.elements import ISOTOPES, Site
@@ -53,13 +54,14 @@ class _Attempt:
         return not self.verdict.contradictions and (self.candidate.doubt is None or self.verdict.confirmed)
 
 
-def read_cif(text: bytes | str, *, keep_contradictions: bool = False) -> Reading:
+def read_cif(text: bytes | str, *, keep_contradictions: bool = False, bounds: Bounds = BOUNDS) -> Reading:
     """The crystal of a file with one structure.
 
     Args:
         text: the whole file.
         keep_contradictions: take the likeliest crystal, with a flag, where the file contradicts itself, instead of
             none.
+        bounds: how many atoms and operations it may have.
 
     Raises:
         RowError: with the kind of fault, and in words which site, tag or line, and what was expected.
@@ -67,14 +69,14 @@ def read_cif(text: bytes | str, *, keep_contradictions: bool = False) -> Reading
     block = only_structure(decode(text) if isinstance(text, bytes) else text)
     cell = sites.lattice(block)
     facts = Facts.of(block)
-    listed, hydrogens, groups = sites.listed(block, facts.formula)
+    listed, hydrogens, groups = sites.listed(block, facts.formula, bounds)
     facts = replace(facts, attached_hydrogens=hydrogens, groups=tuple(groups))
     matrix = np.asarray(cell.matrix)
-    candidates = symmetry.candidates(block, matrix @ matrix.T)
+    candidates = symmetry.candidates(block, matrix @ matrix.T, bounds)
     attempts, failures = [], []
     for candidate in candidates:
         try:
-            attempts.append(_attempt(candidate, listed, cell, facts, keep_contradictions))
+            attempts.append(_attempt(candidate, listed, cell, facts, keep_contradictions, bounds))
         except RowError as error:
             failures.append(error)
     if not attempts:
@@ -86,8 +88,9 @@ def read_cif(text: bytes | str, *, keep_contradictions: bool = False) -> Reading
     return _reading(chosen, decided, fault, cell)
 
 
-def _attempt(candidate: Candidate, listed: list[Site], cell: Any, facts: Facts, keep: bool) -> _Attempt:
-    places = sites.orbits(listed, candidate.operations, cell)
+def _attempt(candidate: Candidate, listed: list[Site], cell: Any, facts: Facts, keep: bool,
+             bounds: Bounds) -> _Attempt:
+    places = sites.orbits(listed, candidate.operations, cell, bounds)
     try:
         atoms, flags = sites.atoms(listed, places, cell, facts.formula)
     except RowError as error:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from features.bounds import Bounds
 from features.cif.blocks import POSITIONS
 from features.cif.elements import ISOTOPES, Site, assign, hides_hydrogen, is_vacancy
 from features.cif.grammar import Block, number
@@ -21,8 +22,6 @@ FULL = 1e-3
 """How far an occupancy may be from 1."""
 EXACT = 1e-3
 """Å; how well a site must lie on its symmetry elements once it has been moved there."""
-MOST_ATOMS = 3000
-"""Most atoms of one cell."""
 LONGEST = 1000.0
 """Å, of an edge; and the most, in edges, of a coordinate."""
 
@@ -73,14 +72,14 @@ def _of_cell(block: Block, tag: str, default: str | None, most: float) -> float:
     return value
 
 
-def listed(block: Block, formula: dict[str, float] | None) -> tuple[list[Site], float, list[str]]:
+def listed(block: Block, formula: dict[str, float] | None, bounds: Bounds) -> tuple[list[Site], float, list[str]]:
     """The sites that hold atoms, the number of hydrogens that are said to be attached to them, and the labels of those
     that are called as groups with hydrogen are.
 
     Dummies and vacancies are none; a site of occupancy 0 is none if the file has a formula that can confirm it.
 
     Raises:
-        RowError: `bad_coordinates`, `bad_occupancy`, `disordered` for alternatives, or `no_sites`.
+        RowError: `over_bound`, `bad_coordinates`, `bad_occupancy`, `disordered` for alternatives, or `no_sites`.
     """
     columns = block.columns(next(tag for tag in POSITIONS if block.column(tag)), _TAGS)
     if not all(tag in columns for tag in _FRACTIONS):
@@ -89,6 +88,7 @@ def listed(block: Block, formula: dict[str, float] | None) -> tuple[list[Site], 
     if _LABEL not in columns and _TYPE not in columns:
         raise RowError("no_sites", f"the list of sites has neither {_LABEL} nor {_TYPE}")
     names = list(columns)
+    bounds.check_sites(len(columns[_FRACTIONS[0]]))
     sites, empty, groups, alternatives, hydrogens = [], [], [], set(), 0.0
     for index, values in enumerate(zip(*columns.values(), strict=True), start=1):
         row = {name: ("" if value in _NULL else value) for name, value in zip(names, values, strict=True)}
@@ -140,18 +140,20 @@ def _whole(row: dict[str, str], tags: Sequence[str]) -> int | None:
     return next((int(row[tag]) for tag in tags if row.get(tag, "").isdigit()), None)
 
 
-def orbits(sites: Sequence[Site], operations: Operations, cell: Any) -> list[Floats]:
+def orbits(sites: Sequence[Site], operations: Operations, cell: Any, bounds: Bounds) -> list[Floats]:
     """The places of each site in the cell, `[multiplicity, 3]` in fractions; the first is that of the site itself.
 
     A site within `SAME_PLACE` of symmetry elements is moved onto them, to the mean of its images there.
 
     Raises:
-        RowError: `too_large`, or `overlapping` where a site has images close to it that no symmetry element joins.
+        RowError: `over_bound`, or `overlapping` where a site has images close to it that no symmetry element joins.
     """
     matrix = np.asarray(cell.matrix)
-    result = [_orbit(np.array(site.fractions), operations, matrix, site.label) for site in sites]
-    if sum(map(len, result)) > MOST_ATOMS:
-        raise RowError("too_large", f"the cell holds {sum(map(len, result))} atoms, more than {MOST_ATOMS}")
+    result, count = [], 0
+    for site in sites:
+        result.append(_orbit(np.array(site.fractions), operations, matrix, site.label))
+        count += len(result[-1])
+        bounds.check_sites(count)
     return result
 
 

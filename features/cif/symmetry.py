@@ -18,6 +18,7 @@ import gemmi
 import numpy as np
 import spglib
 
+from features.bounds import Bounds
 from features.cif.grammar import Block
 from features.cif.operations import Floats, Operations, combined, from_triplets
 from features.errors import RowError
@@ -68,18 +69,19 @@ class _Source:
     number: int | None
 
 
-def candidates(block: Block, metric: Floats) -> list[Candidate]:
+def candidates(block: Block, metric: Floats, bounds: Bounds) -> list[Candidate]:
     """What the file's symmetry may be, the likeliest first; several only where its name leaves the origin open, or
     where it contradicts itself.
 
     Args:
         metric: metric tensor of the cell, Å², `[3, 3]`.
+        bounds: how many operations may be listed.
 
     Raises:
-        RowError: `superspace`, `unknown_space_group`, `unreadable` for a text that is no operation, or
+        RowError: `over_bound`, `superspace`, `unknown_space_group`, `unreadable` for a text that is no operation, or
             `contradicts_symmetry` for a list that is no group and stands alone.
     """
-    listed, flags = _listed(block)
+    listed, flags = _listed(block, bounds)
     sources = list(_sources(block, metric))
     if not sources and listed is None:
         return [Candidate(_P1, "atoms", "all atoms of the cell", {}, *_nothing(block))]
@@ -122,7 +124,7 @@ _CENTRING = "the operations are listed without the centring of the lattice"
 _P1 = Operations.of(gemmi.find_spacegroup_by_number(1).operations())
 
 
-def _listed(block: Block) -> tuple[tuple[str, Operations] | None, dict[str, str]]:
+def _listed(block: Block, bounds: Bounds) -> tuple[tuple[str, Operations] | None, dict[str, str]]:
     flags = {}
     modulated = block.has(*SUPERSPACE)
     if modulated:
@@ -130,11 +132,13 @@ def _listed(block: Block) -> tuple[tuple[str, Operations] | None, dict[str, str]
     for tag in LISTS:
         triplets = block.column(tag)
         if triplets and not all(block.nulls(tag)):
+            bounds.check_operations(len(triplets))
             return ("the operations listed", from_triplets(tuple(triplets), tag)), flags
     triplets = block.column(MAGNETIC[0])
     if triplets and not modulated:
-        operations = from_triplets(tuple(triplets), MAGNETIC[0])
         centrings = block.column(MAGNETIC[1])
+        bounds.check_operations(len(triplets) * max(1, len(centrings or ())))
+        operations = from_triplets(tuple(triplets), MAGNETIC[0])
         if centrings:
             operations = combined(operations, from_triplets(tuple(centrings), MAGNETIC[1]))
         # what reverses moments still moves atoms, so the order is that of the crystal without moments or a part of it

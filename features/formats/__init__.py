@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from features.bounds import BOUNDS, Bounds
 from features.cif.read import Reading, read_cif
 from features.crystal_files import named_format
 from features.errors import RowError
@@ -51,25 +52,28 @@ def format_of(name: str, text: str) -> str:
     return form
 
 
-def parse(text: str, form: str, *, keep_contradictions: bool = False) -> Reading:
+def parse(text: str, form: str, *, keep_contradictions: bool = False, bounds: Bounds = BOUNDS) -> Reading:
     """The crystal that a text means.
 
     Args:
         text: the file's content.
         form: as `format_of` says: `cif`, `poscar`, `extxyz` or `json`.
         keep_contradictions: a file that contradicts itself is read, with a flag that says so, and not refused.
+        bounds: how many atoms and operations it may have.
 
     Raises `RowError` with what was expected, and where, if the text means no periodic crystal.
     """
     if not text.strip():
         raise RowError("empty", "there is no structure: the text is empty")
+    if "\0" in text:
+        raise RowError("unreadable", "this is no text: it holds characters of value 0")
     with row_errors("unreadable"):
         if form == "cif":
-            return read_cif(text, keep_contradictions=keep_contradictions)
+            return read_cif(text, keep_contradictions=keep_contradictions, bounds=bounds)
         if form == "poscar":
-            return Reading(*poscar.read(text, keep_contradictions))
+            return Reading(*poscar.read(text, keep_contradictions, bounds))
         if form == "extxyz":
-            return Reading(extxyz.read(text), {})
+            return Reading(extxyz.read(text, bounds), {})
         if form == "json":
-            return Reading(pymatgen_json.read(text), {})
+            return Reading(pymatgen_json.read(text, bounds), {})
     raise RowError("unknown_format", f"'{form}' is none of the formats cif, poscar, extxyz and json")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from features.bounds import Bounds
 from features.errors import RowError
 from features.formats.lines import element, is_integer, lines_of, number, numbers, periodic_structure, quoted
 
@@ -20,11 +21,12 @@ VALUE = r"""\s*=\s*("(?:\\.|[^"])*"|'[^']*'|\{[^}]*\}|\[(?:[^][]|\[[^][]*\])*\]|
 """What follows a key: a quoted text, a list in brackets (of lists), or one word."""
 
 
-def read(text: str) -> Any:
+def read(text: str, bounds: Bounds) -> Any:
     """The pymatgen `Structure` of a file with one frame, periodic in three dimensions."""
     lines = lines_of(text.rstrip())
     if not is_integer(lines[0]):
         raise RowError("unreadable", f"line 1: the number of atoms is expected; found {quoted(lines[0].split())}")
+    bounds.check_sites(int(lines[0]))
     count, comment = int(lines[0]), lines[1] if len(lines) > 1 else ""
     matrix = _lattice(comment)
     columns = _columns(comment)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from features.bounds import Bounds
 from features.errors import RowError
 from features.formats.lines import element, is_integer, lines_of, number, numbers, periodic_structure, quoted
 
@@ -14,7 +15,7 @@ RUN_TOGETHER = re.compile(r"(?<=[0-9.])-(?=[0-9.])")
 """Where a minus sign has taken the place of the blank between two numbers."""
 
 
-def read(text: str, keep_contradictions: bool) -> tuple[Any, dict[str, str]]:
+def read(text: str, keep_contradictions: bool, bounds: Bounds) -> tuple[Any, dict[str, str]]:
     """The pymatgen `Structure` of a POSCAR, and flags. Velocities and what else follows the positions are not read.
 
     Symbols at the ends of the positions count where there is no line of symbols (VASP 4), and must agree with it where
@@ -23,6 +24,7 @@ def read(text: str, keep_contradictions: bool) -> tuple[Any, dict[str, str]]:
     lines = lines_of(text)
     matrix, scale = _cell(lines)
     symbols, counts, at = _species(lines)
+    bounds.check_sites(sum(counts))
     selective = _begins(lines, at, "sS")
     at += selective
     cartesian = _begins(lines, at, "cCkK")

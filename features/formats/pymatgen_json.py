@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from features.bounds import Bounds
 from features.errors import RowError
 from features.formats.lines import listed, periodic_structure
 
@@ -17,7 +18,7 @@ FULL = 1e-3
 """How far an occupancy of one element may be from 1 by rounding."""
 
 
-def read(text: str) -> Any:
+def read(text: str, bounds: Bounds) -> Any:
     """The pymatgen `Structure` of a JSON text, which is a structure or has one as `structure`."""
     try:
         content = json.loads(text, object_pairs_hook=_object, parse_int=float)
@@ -29,6 +30,7 @@ def read(text: str) -> Any:
     lattice, sites = structure["lattice"], structure["sites"]
     if not isinstance(sites, list):
         raise RowError("unreadable", "'sites' is no list")
+    bounds.check_sites(len(sites))
     places, species = [], []
     for nth, site in enumerate(sites, start=1):
         where = f"site {nth} of {len(sites)}"

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 
 from features.errors import UserError
-from features.params import Section
+from features.params import LONGEST_S, Section
 from features.paraphraser.rules import Part
 
 
@@ -33,9 +33,9 @@ class LlmParams(Section):
     temperature: float = Field(default=0.8, ge=0, le=2)
     api_key_env: str = Field(default="OPENAI_API_KEY", json_schema_extra={"runtime": True})
     """Environment variable that holds the key."""
-    timeout_s: float = Field(default=120.0, gt=0, json_schema_extra={"runtime": True})
+    timeout_s: float = Field(default=120.0, gt=0, le=LONGEST_S, json_schema_extra={"runtime": True})
     """Longest time for one answer."""
-    retries: int = Field(default=6, ge=0, json_schema_extra={"runtime": True})
+    retries: int = Field(default=6, ge=0, le=100, json_schema_extra={"runtime": True})
     """How often a busy or failing server is asked again, with growing pauses."""
 
     @model_validator(mode="after")

@@ -24,7 +24,7 @@ class Seq2SeqParams(Hosted):
     """Revision of a hub id."""
     prefix: str = "paraphrase: "
     """What the model was trained to find in front of a sentence."""
-    temperature: float = Field(default=1.0, gt=0)
+    temperature: float = Field(default=1.0, gt=0, le=100)
     """Higher is bolder."""
     top_p: float = Field(default=0.95, gt=0, le=1)
     """Words are drawn from the most likely ones that together have this probability."""

@@ -2,8 +2,8 @@
 
 A segment is written beside its place and renamed into it, so a half-written one is never seen. Its name holds a digest
 of its bytes, which is checked when a run begins, and its chunks are checked again whenever they are read: what is
-damaged is dropped, and its rows are computed again. (Segments of earlier versions are named after nothing; only what
-becomes of them during a run is noticed.) The store survives crashes, branch switches and parameter flips, and may be
+damaged is dropped, and its rows are computed again. (Earlier versions gave random names: the first run takes their
+segments as they are and renames them.) The store survives crashes, branch switches and parameter flips, and may be
 deleted at any time: it only saves work.
 
 Rows of a segment stand in the order of their ids' positions, and its footer says which positions each row group covers,
@@ -48,9 +48,10 @@ MERGED = 32
 DIGITS = 40
 """Of the sha256 in a segment's name; those of earlier versions have 32, which are random."""
 _NAME = re.compile(r"(rows|rejects)-([0-9a-f]{8})-([0-9a-f]{8})-(?:[0-9a-f]{32}|([0-9a-f]{40}))\.parquet")
+"""Kind, first and last position, digest."""
 
 
-class Lost(Exception):
+class Lost(Exception):  # noqa: N818 (nobody sees it: a run computes the rows again)
     """A segment was damaged while a run read it. It is dropped, so that its rows are missing from now on."""
 
 
@@ -80,6 +81,7 @@ class RowStore:
         try:
             remove_drafts(self.folder)
             self._held = True
+            self._rename_earlier()
             yield
         finally:
             self._held = False
@@ -113,7 +115,7 @@ class RowStore:
     def read(self, wanted: list[bytes], low: int, high: int) -> pa.Table:
         """The rows with these fingerprints, whose ids have positions in [low, high). A fingerprint counts once.
 
-        Raises `Lost` if a segment is damaged.
+        Raises `Lost` if a segment is damaged, or if there is no row for one of the fingerprints.
         """
         values = pa.array(wanted, pa.binary(32))
         pieces: list[pa.Table] = []
@@ -125,6 +127,8 @@ class RowStore:
             with self._open(segment) as file:
                 table = _read_range(file, _range(segment), low, high, values)
             pieces.append(_first_only(table, seen).drop_columns([FINGERPRINT]))
+        if len(seen) < len(set(wanted)):
+            raise Lost("a segment is no longer there")
         return pa.concat_tables(pieces) if pieces else self.schema.empty_table()
 
     def compact(self) -> None:
@@ -190,6 +194,12 @@ class RowStore:
                 segment.unlink()
             raise Lost(segment.name) from None
 
+    def _rename_earlier(self) -> None:
+        """Name the segments of earlier versions after their bytes, so that from now on damage to them is noticed."""
+        for path in self.folder.glob("r*.parquet"):
+            if (named := _NAME.fullmatch(path.name)) and named[4] is None:
+                path.replace(path.with_name(f"{named[1]}-{named[2]}-{named[3]}-{measure(path)[1][:DIGITS]}.parquet"))
+
     def _segments(self, kind: str) -> list[Path]:
         return sorted(path for path in self.folder.glob(f"{kind}-*.parquet") if _NAME.fullmatch(path.name)
                       and (self._held or path.name not in self.damaged))
@@ -213,7 +223,8 @@ class RowStore:
         with beside(self.folder / f"{kind}-{low:08x}-{high:08x}.parquet", place) as draft:
             first = next(tables)
             ranges: list[tuple[int, int]] = []
-            with pq.ParquetWriter(draft, first.schema, compression="zstd", compression_level=3) as writer:
+            schema = first.schema.remove_metadata()  # what was read from a segment bears the ranges of that one
+            with pq.ParquetWriter(draft, schema, compression="zstd", compression_level=3) as writer:
                 for table in itertools.chain([first], tables):
                     if not len(table):
                         continue  # it would make an empty row group
@@ -223,7 +234,7 @@ class RowStore:
                     for start in range(0, len(table), GROUP_ROWS):
                         group = where[start:start + GROUP_ROWS]
                         ranges.append((int(group[0]), int(group[-1])))
-                    writer.write_table(table, row_group_size=GROUP_ROWS)
+                    writer.write_table(table.replace_schema_metadata(None), row_group_size=GROUP_ROWS)
                 writer.add_key_value_metadata({RANGES: json.dumps(ranges)})
         return name
 

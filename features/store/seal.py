@@ -19,9 +19,11 @@ _SEAL = re.compile(KEY.encode() + rb"[^0-9a-f]{1,4}([0-9a-f]{64})")  # Thrift pu
 def seal(path: Path) -> None:
     """Write the digest into a file whose footer holds `KEY: BLANK`."""
     content = path.read_bytes()
-    start, end = _place(content)
+    place = _place(content)
+    if place is None:
+        raise ValueError(f"{path} has no place for a seal")
     with path.open("r+b") as file:
-        file.seek(start)
+        file.seek(place.start(1))
         file.write(hashlib.sha256(content).hexdigest().encode())
 
 
@@ -30,11 +32,10 @@ def is_whole(content: bytes) -> bool | None:
     place = _place(content)
     if place is None:
         return None
-    start, end = place
+    start, end = place.span(1)
     blank = b"".join((content[:start], BLANK.encode(), content[end:]))
     return hashlib.sha256(blank).hexdigest().encode() == content[start:end]
 
 
-def _place(content: bytes) -> tuple[int, int] | None:
-    found = _SEAL.search(content, max(0, content.rfind(KEY.encode())))
-    return None if found is None else found.span(1)
+def _place(content: bytes) -> re.Match[bytes] | None:
+    return _SEAL.search(content, max(0, content.rfind(KEY.encode())))

@@ -34,7 +34,7 @@ CHUNK = 256 << 10
 T = TypeVar("T")
 
 
-class Damaged(UserError):
+class Damaged(UserError):  # noqa: N818 (a state of a file, as callers name it)
     """A stored file is not what was written."""
 
     def __init__(self, path: Path, why: str) -> None:
@@ -101,6 +101,12 @@ def verified(path: Path) -> Verified:
     return file
 
 
+def read(path: Path) -> bytes:
+    """A file, whole. Raises as `verified` does."""
+    with contextlib.closing(verified(path)) as file:
+        return file.read()
+
+
 def damages(folder: Path) -> Iterator[Damaged]:
     """All that is wrong with a published folder, each of its files read whole."""
     try:
@@ -113,7 +119,7 @@ def damages(folder: Path) -> Iterator[Damaged]:
         try:
             with contextlib.closing(verified(folder / name)) as file:
                 while file.read(16 * CHUNK):
-                    pass
+                    """All of it is read, and nothing of it is kept."""
         except Damaged as damage:
             yield damage
 

@@ -124,14 +124,18 @@ def files(root: Path, name: str) -> list[Path]:
 
 
 def exists(root: Path, name: str) -> bool:
-    """Whether the table has been made."""
-    return any(Paths(root).table(name).glob("part-*.parquet"))
+    """Whether the table has been made; also if its parts have gone since."""
+    return _made(Paths(root).table(name))
 
 
 def names(root: Path) -> list[str]:
     """All tables that have been made."""
     return sorted(folder.name for folder in Paths(root).features.glob("*")
-                  if not folder.name.startswith(".") and any(folder.glob("part-*.parquet")))
+                  if not folder.name.startswith(".") and _made(folder))
+
+
+def _made(folder: Path) -> bool:
+    return any(folder.glob("part-*.parquet")) or (folder / sums.SUMS).exists()
 
 
 def read(root: Path, name: str, columns: Sequence[str] | None = None, ids: Sequence[str] | None = None) -> pa.Table:

@@ -19,10 +19,9 @@ import json
 import os
 import re
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
-
-import filelock
 
 from features.errors import UserError
 from features.paths import Paths
@@ -32,6 +31,7 @@ ID = re.compile(r"[0-9a-f]{16}")
 BLOCK = 1 << 20
 _read_here: dict[Path, tuple[str, int]] = {}
 """By project: the version that this process reads, and the handle of its lock."""
+_settling = threading.Lock()
 
 
 def current(root: Path) -> Path:
@@ -40,9 +40,14 @@ def current(root: Path) -> Path:
     The version stays on disk until this process ends or asks again after a newer one was published, and one version
     longer. Raises `UserError` if `data/published.json` is damaged.
     """
+    with _settling:
+        return _settled(root)
+
+
+def _settled(root: Path) -> Path:
     while (version := published(root)) is not None:
         folder = Paths(root).version(version)
-        here = _read_here.get(folder.parent)
+        here = _read_here.get(folder.parent.absolute())
         if here is not None and here[0] == version and folder.is_dir():
             return folder
         try:
@@ -58,7 +63,7 @@ def current(root: Path) -> Path:
             continue
         if here is not None:
             os.close(here[1])
-        _read_here[folder.parent] = version, handle
+        _read_here[folder.parent.absolute()] = version, handle
         return folder
     return root
 
@@ -154,7 +159,9 @@ def drop(root: Path, version: str) -> None:
 def _alone(versions: Path) -> Iterator[None]:
     """Nobody else changes the versions meanwhile."""
     versions.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(versions / "lock"):
+    with (versions / "lock").open("w") as lock:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 

@@ -100,14 +100,17 @@ class TextEncoder:
             self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             self.model = AutoModel.from_pretrained(folder, local_files_only=True, trust_remote_code=False,
                                                    weights_only=True, dtype=self.dtype)
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"{folder} does not hold an encoder that transformers can load: {error}") from None
-        if not self.tokenizer.is_fast:
-            raise UserError(f"the tokenizer in {folder} gives no character offsets; a fast tokenizer is needed")
+            if not self.tokenizer.is_fast:
+                raise UserError(f"the tokenizer in {folder} gives no character offsets; a fast tokenizer is needed")
+            self.dim = int(self.model.config.hidden_size)
+            self.before, self.after = _special_tokens(self.tokenizer)
+            self.longest = min(_positions(self.model), MAX_LENGTH)
+        except (UserError, MemoryError, ImportError):
+            raise
+        except Exception as error:  # a damaged file ends in any kind, wherever transformers first looks into it
+            raise UserError(f"{folder} does not hold an encoder that transformers can load: {_first_line(error)}"
+                            ) from None
         self.model.eval().requires_grad_(False).to(self.device)
-        self.dim = int(self.model.config.hidden_size)
-        self.before, self.after = _special_tokens(self.tokenizer)
-        self.longest = min(_positions(self.model), MAX_LENGTH)
         if self.longest < 2 * (len(self.before) + len(self.after)) + HEADING_SHARE:
             raise UserError(f"the encoder in {folder} reads {self.longest} tokens at once; that is too few")
 
@@ -188,6 +191,11 @@ class TextEncoder:
             output: Floats = self.model(input_ids=self.torch.from_numpy(ids).to(self.device),
                                         **masked).last_hidden_state.float().cpu().numpy()
         return output
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
 
 
 def _bucket(lengths: Sequence[int], window: _Window) -> int:

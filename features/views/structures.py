@@ -30,7 +30,7 @@ from pydantic import Field
 
 from features import crystal
 from features.errors import RowError
-from features.params import Section
+from features.params import LONGEST_S, Section
 from features.view import FeatureView, column, rowwise
 
 Floats = NDArray[np.float64]
@@ -76,7 +76,7 @@ class TensorizeParams(Section):
     """Nearest images for graph networks, none farther than √reach; more where several are equally far."""
     max_sites: int = Field(default=300, ge=1, le=2000)
     """Crystals with more atoms are rejected: the pairs grow with the square."""
-    timeout_s: float = Field(default=120.0, gt=0, json_schema_extra={"runtime": True})
+    timeout_s: float = Field(default=120.0, gt=0, le=LONGEST_S, json_schema_extra={"runtime": True})
     """Longest time for one crystal."""
 
 

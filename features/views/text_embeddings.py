@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 
 from features import sentences, text_encoder
 from features.errors import RowError, UserError
-from features.params import RUNTIME
+from features.params import LONGEST_S, RUNTIME
 from features.text_encoder.weights import EncoderParams, identity, on_cpu, weights_digest
 from features.view import Batch, FeatureView, Reject, column, rows_to_table
 
@@ -44,7 +44,7 @@ class EmbedParams(EncoderParams):
     """Vector of a text: mean over its tokens, or over the first special tokens ([CLS]) of its windows."""
     levels: tuple[Level, ...] = Field(default=("document", "sentence"), min_length=1, strict=False)
     """Which vectors are stored. Training needs `sentence`, `similar` and `find` need `document`."""
-    timeout_s: float = Field(default=300.0, gt=0, json_schema_extra={**RUNTIME})
+    timeout_s: float = Field(default=300.0, gt=0, le=LONGEST_S, json_schema_extra={**RUNTIME})
     """Longest time for one text, on a GPU for one batch; enforced by executors that have worker processes."""
 
     @field_validator("levels")

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from features import sentences
 from features.errors import RowError
-from features.params import RUNTIME, Section
+from features.params import LONGEST_S, RUNTIME, Section
 from features.view import FeatureView, column, rowwise
 from features.words.tokenizer import columns, tokenize
 
@@ -31,7 +31,7 @@ SCHEMA = pa.schema([
 class TokenizeParams(Section):
     """Section `tokenize`: the vocabulary has no choices."""
 
-    timeout_s: float = Field(default=60.0, gt=0, json_schema_extra={**RUNTIME})
+    timeout_s: float = Field(default=60.0, gt=0, le=LONGEST_S, json_schema_extra={**RUNTIME})
     """Longest time for one text; enforced by executors that have worker processes."""
 
 

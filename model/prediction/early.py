@@ -15,7 +15,8 @@ from model.header import read_header
 def begin(path: Path) -> None:
     """Start the server for a model, if there is one: whoever loads the model says what is wrong with it."""
     config = read_header(path)
-    stages = config.get("identity", {}).get("tables", ()) if isinstance(config, dict) else ()
-    if stages:
+    identity = config.get("identity") if isinstance(config, dict) else None
+    stages = identity.get("tables") if isinstance(identity, dict) else None
+    if isinstance(stages, dict) and stages:
         describes = ("features.describer.engine", "robocrys") if "describe" in stages else ()
         fork_server((*describes, "model.prediction.recipe"))

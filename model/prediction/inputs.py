@@ -7,6 +7,7 @@ way as a file's.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from features.cif.blocks import structure_blocks
 from features.crystal_files import TABLES, TAKEN, crystal_files, decode, read_text, shown
 from features.errors import RowError, UserError
 from features.formats import format_of
+from features.reading import FILE_BYTES, read_at_most
 from features.view import row_errors
 
 if TYPE_CHECKING:
@@ -66,8 +68,13 @@ class _Table:
         named = structure_columns(self.columns)
         ids = self.columns.ids() if ID in self.columns.series else [""] * len(self)
         for row, material_id in enumerate(ids):
-            column, text = structure_of(self.columns, named, row)
-            yield Given(material_id or self.columns.place(row), text, f".{column}")
+            name = shown(material_id or self.columns.place(row))
+            try:
+                column, text = structure_of(self.columns, named, row)
+            except RowError as error:
+                yield Given.without(name, error)
+            else:
+                yield Given(name, text, f".{column}")
 
 
 class Inputs:
@@ -79,7 +86,7 @@ class Inputs:
 
     def __init__(self, crystals: Any, every_block: bool = False) -> None:
         self.every_block = every_block
-        self._seen: set[tuple[Path | str, str | None]] = set()
+        self._seen: set[tuple[str, str | None]] = set()
         single = isinstance(crystals, str | Path) or _is_structure(crystals)
         if not single and not isinstance(crystals, Iterable):
             raise UserError(f"a {type(crystals).__name__} is no crystal; {EXPECTED}, or several of these")
@@ -112,15 +119,15 @@ class Inputs:
             yield from self._path(Path(one))
 
     def _path(self, path: Path) -> Iterator[Any]:
-        if path.is_dir():
+        if os.path.isdir(path):
             files = [_File(file, None) for file in crystal_files(path)]
             if not files:
                 why = f"{shown(path)} is a folder without crystal files ({TAKEN})"
-                yield Given.without(str(path), RowError("empty_folder", why))
+                yield Given.without(shown(str(path)), RowError("empty_folder", why))
         else:
             files = [_File(*_file_and_block(path))]
         for file in files:
-            key = (STANDARD_INPUT if str(file.path) == STANDARD_INPUT else file.path.resolve(), file.block)
+            key = (STANDARD_INPUT if str(file.path) == STANDARD_INPUT else os.path.realpath(file.path), file.block)
             if key in self._seen:
                 continue
             self._seen.add(key)
@@ -129,14 +136,14 @@ class Inputs:
     def _table(self, path: Path) -> Iterator[_Table | Given]:
         from features.columns import read_columns, structure_columns
 
-        if not path.exists():
-            yield Given.without(str(path), RowError("missing", f"{shown(path)}: there is no such file"))
+        if not os.path.lexists(path):
+            yield Given.without(shown(str(path)), RowError("missing", f"{shown(path)}: there is no such file"))
             return
         try:
             table = read_columns(path)
             structure_columns(table)
         except UserError as error:
-            yield Given.without(str(path), RowError("unreadable", str(error)))
+            yield Given.without(shown(str(path)), RowError("unreadable", str(error)))
         else:
             yield _Table(table)
 
@@ -146,7 +153,7 @@ class Inputs:
                 crystals = _crystals(file, self.every_block)
         except RowError as error:
             name = str(file.path) if file.block is None else f"{file.path}#{file.block}"
-            yield Given.without(name, error)
+            yield Given.without(shown(name), error)
         else:
             yield from (Given(name, text, file.path.name) for name, text in crystals)
 
@@ -164,7 +171,7 @@ def _crystals(one: _File, every_block: bool) -> list[tuple[str, str]]:
     file, block = one.path, one.block
     text = _read(file)
     if block is None and not (every_block and format_of(file.name, text) == "cif"):
-        return [(str(file), text)]
+        return [(shown(str(file)), text)]
     if format_of(file.name, text) != "cif":
         raise RowError("no_block", f"{shown(file)} is no CIF, and only a CIF has blocks")
     blocks = structure_blocks(text)
@@ -172,15 +179,15 @@ def _crystals(one: _File, every_block: bool) -> list[tuple[str, str]]:
         or [name for name in blocks if name.lower() == block.lower()]
     if not chosen:
         raise RowError("no_block", f"{shown(file)} has no block '{block}' with sites; there are: {', '.join(blocks)}")
-    return [(f"{file}#{name}", blocks[name]) for name in chosen]
+    return [(shown(f"{file}#{name}"), blocks[name]) for name in chosen]
 
 
 def _file_and_block(path: Path) -> tuple[Path, str | None]:
     """The file that is there, and what stands behind it as the name of a block, which may hold a `#` too."""
     written = str(path)
-    ends = [] if path.exists() else [at for at, character in enumerate(written) if character == "#"]
+    ends = [] if os.path.exists(path) else [at for at, character in enumerate(written) if character == "#"]
     for end in reversed(ends):
-        if written[:end] == STANDARD_INPUT or Path(written[:end]).exists():
+        if written[:end] == STANDARD_INPUT or os.path.exists(written[:end]):
             return Path(written[:end]), written[end + 1:]
     return path, None
 
@@ -188,8 +195,10 @@ def _file_and_block(path: Path) -> tuple[Path, str | None]:
 def _read(path: Path) -> str:
     if str(path) != STANDARD_INPUT:
         return read_text(path)
+    if sys.stdin is None:
+        raise RowError("unreadable", "standard input is closed")
     try:
-        return decode(sys.stdin.buffer.read())
+        return decode(read_at_most(sys.stdin.buffer, FILE_BYTES))
     except RowError as error:
         raise RowError(error.kind, f"standard input: {error}") from None
 

@@ -32,7 +32,7 @@ from model.prediction import recipe as features_of
 from model.prediction.asked import LEFT_OUT, Asked
 from model.prediction.inputs import Inputs
 from model.prediction.recipe import Made, Recipe
-from model.prediction.workers import TIMEOUT_S, Workers, cores
+from model.prediction.workers import TIMEOUT_S, WORKER_BYTES, Workers, cores
 from model.records import Predicted
 from model.uncertainty import CONFIDENCE
 
@@ -141,7 +141,7 @@ class Predictor:
             made = (features_of.make(self.recipe, one) for one in given)
             yield from (answer.predicted for answer in self.answers(made, asked))
             return
-        with Workers(self.recipe, cores(), timeout_s) as workers:
+        with Workers(self.recipe, cores(), timeout_s, WORKER_BYTES) as workers:
             yield from (answer.predicted for answer in self.answers(workers.map(given), asked, inputs.total))
 
     def answers(self, made: Iterable[Made], asked: Asked, total: int | None = None,

@@ -56,7 +56,7 @@ class Recipe:
         content = read_header(path)
         try:
             return cls.of(Identity.from_dict(content["identity"]), TrainParams.model_validate(content["train"]))
-        except (ValueError, LookupError, TypeError, UserError):
+        except (ValueError, LookupError, TypeError, AttributeError, UserError):
             return None
 
     @property

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,7 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from features.printing import print_table
+from features.progress import say
 from features.store.files import beside
+from features.terminal import no_formula
 from features.view import column
 from model.records import Predicted
 
@@ -128,6 +132,14 @@ class Writer(Protocol):
         """There are no more."""
 
 
+@contextlib.contextmanager
+def _put(place: AbstractContextManager[Path]) -> Iterator[None]:
+    """Put what was written beside its place there, unless its last part cannot be written: then nothing stays."""
+    with contextlib.ExitStack() as stack:
+        stack.push(place.__exit__)
+        yield
+
+
 class JsonWriter:
     """One JSON array on standard output, an object a line."""
 
@@ -144,7 +156,8 @@ class JsonWriter:
 
 
 class CsvWriter:
-    """CSV in a file or, for None, on standard output, a row as it comes. Lists are JSON in their cells.
+    """CSV in a file or, for None, on standard output, a row as it comes. Lists are JSON in their cells, and a text that
+    a spreadsheet would take for a formula has an apostrophe in front.
 
     A file is written beside its place and put there by `close`; what an error breaks off is put there too, since rows
     that are there are whole.
@@ -159,13 +172,13 @@ class CsvWriter:
         self._rows.writerow(SCHEMA.names)
 
     def write(self, one: Predicted) -> None:
-        self._rows.writerow(cells(self.of, one))
+        self._rows.writerow([no_formula(cell) for cell in cells(self.of, one)])
         self._file.flush()
 
     def close(self) -> None:
         if self._place is not None:
-            self._file.close()
-            self._place.__exit__(None, None, None)
+            with _put(self._place):
+                self._file.close()
 
 
 class ParquetWriter:
@@ -192,9 +205,9 @@ class ParquetWriter:
         self._rows = []
 
     def close(self) -> None:
-        self._flush()
-        self._file.close()
-        self._place.__exit__(None, None, None)
+        with _put(self._place):
+            self._flush()
+            self._file.close()
 
 
 class TableWriter:
@@ -205,7 +218,7 @@ class TableWriter:
         self._waiting: list[Predicted] = []
         self._widths: list[int] | None = None
         for caution in cautions:
-            _tell(f"CAUTION. {caution}")
+            say(f"CAUTION. {caution}")
 
     def write(self, one: Predicted) -> None:
         if one.error is None:
@@ -214,9 +227,9 @@ class TableWriter:
                 self._show()
         for message in one.warnings if one.error is None else [one.error]:
             if message not in self.cautions:
-                _tell(f"{one.name}: {message}")
+                say(f"{one.name}: {message}")
         for message in one.flags.values():
-            _tell(f"{one.name}: {message}")
+            say(f"{one.name}: {message}")
 
     def close(self) -> None:
         if self._waiting:
@@ -267,7 +280,3 @@ def _number(value: float | None) -> str:
 
 def _signed(value: float | None) -> str:
     return "–" if value is None else f"{value:+.3g}"
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -26,6 +26,8 @@ TIMEOUT_S = 300.0
 AHEAD = 4
 """Crystals for each process that are out or wait to be asked for: no process idles, and the memory stays bounded."""
 GB = 1_000_000_000
+WORKER_BYTES = 6 * GB
+"""Address space of a process that describes: a gigabyte of libraries, and what the largest crystals need."""
 
 
 def cores() -> int:

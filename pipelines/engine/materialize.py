@@ -24,8 +24,8 @@ from features.store.rowstore import Lost, RowStore
 from features.view import Batch, FeatureView, Reject, Rowwise
 from pipelines.executors import Executor, Job
 
-TRANSIENT = ("timeout", "crash")
-"""Rejects that say something of the machine as well: the next run tries them again."""
+TRANSIENT = ("timeout", "crash", "memory", "over_bound")
+"""Rejects that say something of the machine, or of bounds that may be set higher: the next run tries them again."""
 ROUNDS = 3
 """How often a run computes what it finds damaged, before it takes the disk for broken."""
 SEGMENT_ROWS = 256
@@ -168,8 +168,9 @@ def _report(view: FeatureView[Any], work: Work, tried: set[int], seconds: float,
 def _tell_damage(view: FeatureView[Any], store: RowStore, todo: int) -> None:
     """One line on the segments that were found damaged since the last one."""
     if store.damaged:
-        say(f"{view.name}: {len(store.damaged)} damaged segments of {store.top} are dropped; the rows in them that are "
-            f"wanted are among the {todo} to compute")
+        what = "1 damaged segment is" if len(store.damaged) == 1 else f"{len(store.damaged)} damaged segments are"
+        say(f"{view.name}: {what} dropped from {store.top}; the wanted rows that lay there are among the {todo} to "
+            "compute")
         store.damaged.clear()
 
 
@@ -202,6 +203,7 @@ def _compute(view: FeatureView[Any], params: Section, store: RowStore, work: Wor
 def job_of(view: FeatureView[Any], params: Section) -> Job:
     """What executors need to know of a view."""
     return Job(compute=functools.partial(_call, view.compute, params), timeout_s=view.timeout_s(params),
+               memory_bytes=view.memory_bytes(params),
                one_by_one=view.parallel(params) and not isinstance(view.compute, Rowwise),
                preload=view.preload, gpu=view.gpu(params), libraries=view.versions(), digest=view.digest(params),
                find_digest=functools.partial(view.digest, params))

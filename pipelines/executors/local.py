@@ -11,6 +11,7 @@ import concurrent.futures
 import contextlib
 import functools
 import pickle
+import resource
 import signal
 import threading
 from collections import deque
@@ -34,6 +35,7 @@ from pipelines.executors.scatter import (
     rejected,
 )
 
+GB = 1_000_000_000
 NO_UNIT = -1
 NOTES = 1024
 """Batches for each worker that may be out at once; a pool's `in_flight`, for each thread that uses it, is far below."""
@@ -79,7 +81,7 @@ class Processes(Executor):
         context = fork_server(job.preload)
         notes = context.RawArray("q", NOTES * self.workers)
         with Pebble(max_workers=self.workers, context=context, initializer=_ready,
-                    initargs=[job.preload, notes]) as processes:
+                    initargs=[job.preload, notes, job.memory_bytes]) as processes:
             try:
                 yield ProcessPool(job, self.workers, processes, notes)
             finally:
@@ -131,13 +133,15 @@ _notes: Any = None
 """The parent's notes."""
 
 
-def _ready(preload: Sequence[str], notes: Any) -> None:
+def _ready(preload: Sequence[str], notes: Any, memory_bytes: int | None) -> None:
     """First thing in a worker."""
     global _notes
     _notes = notes
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # it ends the process; a parent may have had it ignored or blocked
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
     ready(preload)
+    if memory_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
 
 
 def _work(job: Job, units: pa.Table, place: int) -> Batch:
@@ -154,6 +158,10 @@ def _work(job: Job, units: pa.Table, place: int) -> Batch:
         return _one_by_one(job.compute, units, begin) if job.one_by_one else attempt(job.compute, units)
     except BatchError:
         raise
+    except MemoryError as error:
+        if job.memory_bytes is None:
+            raise _portable(error) from None
+        raise BatchError("memory", f"needs more than {job.memory_bytes / GB:g} GB of memory", _unit(place)) from None
     except ENVIRONMENT as error:
         raise _portable(error) from None
     except BaseException as error:  # the end of an interpreter, a panic in Rust: a row's doing as well
@@ -162,6 +170,11 @@ def _work(job: Job, units: pa.Table, place: int) -> Batch:
         signal.setitimer(signal.ITIMER_REAL, 0)
         _notes[place] = NO_UNIT  # what happens from now on, while the result travels, is no unit's doing
         begins.reset(token)
+
+
+def _unit(place: int) -> int | None:
+    """Index of the unit in work; None before the first."""
+    return None if _notes[place] == NO_UNIT else int(_notes[place])
 
 
 def _one_by_one(compute: Compute, units: pa.Table, begin: Callable[[int], None]) -> Batch:

@@ -31,6 +31,8 @@ class Job:
     timeout_s: float | None = None
     """Longest time for one unit, where `compute` calls `features.view.begins` or `one_by_one` is set; else for a batch.
     Only worker processes can be ended when it is over."""
+    memory_bytes: int | None = None
+    """Most memory of a worker process; a unit that needs more fails."""
     one_by_one: bool = False
     """Whether a worker process gives `compute` its units one at a time: for one that does not say when it begins one,
     and gains nothing from having several."""

@@ -6,8 +6,6 @@ from pathlib import Path
 
 from features import catalog
 from features.params import read_params
-from features.paths import Paths
-from features.store.files import remove_drafts
 from pipelines.engine.at_work import nobody_at_work
 from pipelines.repair import dvc, outputs
 
@@ -26,5 +24,4 @@ def repair(root: Path, quick: bool = False, by: str | None = None) -> list[str]:
         mended += outputs.mend_damage(root)
     if mended:
         catalog.refresh(root)
-    remove_drafts(Paths(root).data)
     return mended

@@ -14,7 +14,7 @@ import yaml
 from features.errors import UserError
 from features.paths import Paths
 from features.store import versions
-from features.store.files import write_text
+from features.store.files import DRAFT, write_text
 from pipelines import commands
 from pipelines.engine.at_work import is_alive
 from pipelines.engine.dvc_lock import parsed
@@ -124,6 +124,9 @@ def _objects(folder: Path) -> Iterator[str]:
     damaged = []
     for path in sorted(folder.glob("*/*")):
         if not path.is_file():
+            continue
+        if path.name.endswith(DRAFT):
+            path.unlink()
             continue
         if path.name.endswith(".dir"):
             broken = not _is_listing(path)

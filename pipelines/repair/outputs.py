@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,12 +14,20 @@ from features.store.files import remove_drafts
 from pipelines import commands
 from pipelines.engine.dvc_lock import outputs
 
+BY_DVC = re.compile(r"\.[A-Za-z0-9]{22}\.tmp")
+"""Name of a draft of DVC's, or of a file with which it tries what links a file system has, beside the outputs."""
+
 
 def mend_leftovers(root: Path) -> Iterator[str]:
     """Put back tables that were moved aside by a process that was killed, and remove half-written ones."""
     paths = Paths(root)
-    for folder in (paths.features, paths.features / "rejects", paths.results, paths.model):
-        remove_drafts(folder)
+    for top in (paths.features, paths.results, paths.model):
+        for folder in (top, *(path for path in top.rglob("*") if path.is_dir())):
+            remove_drafts(folder)
+    remove_drafts(paths.data)
+    for left in root.glob(".*.tmp"):
+        if BY_DVC.fullmatch(left.name):
+            left.unlink()
     for old in sorted(paths.features.glob(".*.old")):
         table = paths.table(old.name[1:].removesuffix(".old"))
         if not table.exists():

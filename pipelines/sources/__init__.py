@@ -19,10 +19,15 @@ from pathlib import Path
 import pyarrow as pa
 
 from features.errors import UserError
+from features.progress import say
+from features.reading import MB
 from features.views.materials import SOURCE_SCHEMA
 from pipelines.params import IngestParams
 
 BATCH = 4096
+TEXT_BYTES = 2000 * MB
+"""Most text of all crystals together. It is in memory while `ingest` runs, and Arrow counts the bytes of a column of
+text in 31 bits."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,7 @@ def ready(params: IngestParams, root: Path) -> bool:
 
 def _units(entries: Iterable[Entry]) -> Iterable[dict[str, str | None]]:
     seen: dict[str, int] = {}
+    size = 0
     for number, entry in enumerate(entries, start=1):
         error = entry.error
         if entry.material_id in seen:
@@ -83,6 +89,11 @@ def _units(entries: Iterable[Entry]) -> Iterable[dict[str, str | None]]:
                          "used")
         else:
             seen[entry.material_id] = number
+        size += len(entry.structure.encode())
+        if size > TEXT_BYTES:
+            raise UserError(f"the first {number} crystals of the source have {size // MB:,} MB of text, and "
+                            f"{TEXT_BYTES // MB:,} MB is what one project holds; leave out what is no part of a "
+                            "crystal, such as lists of reflections, or make several projects")
         properties = {name: value for name, value in entry.properties.items() if value is not None}
         yield {
             "material_id": entry.material_id,
@@ -96,6 +107,18 @@ def _units(entries: Iterable[Entry]) -> Iterable[dict[str, str | None]]:
             "last_updated": entry.last_updated,
             "error": error,
         }
+    _say_alike(seen)
+
+
+def _say_alike(ids: Iterable[str]) -> None:
+    """A line on ids that differ in capitals alone. All joins here tell them apart, and no id becomes a file's name, so
+    both are rows; but a disk of macOS or Windows keeps one of two such files, and that should surprise nobody.
+    """
+    first: dict[str, str] = {}
+    alike = [(first[folded], one) for one in ids if first.setdefault(folded := one.casefold(), one) != one]
+    if alike:
+        say("ingest: ids that differ in capitals alone, which some disks and programs do not tell apart: "
+            f"{len(alike)}, the first are {alike[0][0]} and {alike[0][1]}")
 
 
 def rank(material_id: str) -> str:

@@ -13,9 +13,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from features.columns import ID, numeric_properties, read_columns
-from features.crystal_files import TAKEN, crystal_files, id_of, read_text, stem_of
+from features.crystal_files import TAKEN, crystal_files, id_of, read_text, shown, stem_of
 from features.errors import RowError, UserError
 from features.progress import say
+from features.reading import MB
 from pipelines.params import IngestParams
 from pipelines.sources import Entry
 from pipelines.sources.own import own_crystal, parts
@@ -24,17 +25,17 @@ from pipelines.sources.own import own_crystal, parts
 def read(params: IngestParams, root: Path) -> Iterator[Entry]:
     """Entries of a folder, in the order of their paths."""
     folder = root / params.path
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise UserError(f"ingest.path: {folder} is not a folder")
     files = crystal_files(folder)
     if not files:
         raise UserError(f"ingest.path: {folder} holds no crystal file ({TAKEN})")
-    properties = _properties(folder / "properties.csv")
+    properties = _properties(folder / "properties.csv", params.table_mb * MB)
     first: dict[str, Path] = {}
     blocks: dict[str, list[str]] = {}
     for path in files:
         try:
-            crystals, error = parts(id_of(path), path.name, read_text(path), params.blocks), None
+            crystals, error = parts(id_of(path), path.name, read_text(path, params.file_mb * MB), params.blocks), None
         except RowError as reason:
             crystals, error = [(id_of(path), "")], f"{reason.kind}: {reason}"
         if len(crystals) > 1:
@@ -49,7 +50,7 @@ def read(params: IngestParams, root: Path) -> Iterator[Entry]:
 
 
 def _duplicate(path: Path, earlier: Path, folder: Path) -> str:
-    one, other = (os.fsencode(p.relative_to(folder)).decode("utf-8", "replace") for p in (path, earlier))
+    one, other = (shown(str(p.relative_to(folder))) for p in (path, earlier))
     if path.parent == earlier.parent and (stem_of(path).lower(), stem_of(earlier).lower()) == ("poscar", "contcar"):
         return f"duplicate: {other} of the same folder holds the relaxed crystal and is taken, not {one}"
     return f"duplicate: {one} has the same id as {other}, which is taken"
@@ -67,10 +68,10 @@ def _without_structure(properties: Mapping[str, Mapping[str, float | None]],
         yield own_crystal("folder", material_id, "", "", values, f"no_structure: properties.csv names it, but {why}")
 
 
-def _properties(path: Path) -> dict[str, Mapping[str, float | None]]:
-    if not path.exists():
+def _properties(path: Path, most: int) -> dict[str, Mapping[str, float | None]]:
+    if not os.path.lexists(path):
         return {}
-    table = read_columns(path)
+    table = read_columns(path, most)
     ids = table.ids()
     numeric = numeric_properties(table, (ID,))
     found: dict[str, Mapping[str, float | None]] = {}

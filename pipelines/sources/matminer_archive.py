@@ -30,6 +30,9 @@ SHA256 = "1a6bdfb198b36d836bab4fbcdffb2dc4fda8a740c3dc08cbb21ea43b817fec86"
 LICENSE = "CC-BY-4.0"
 MOST = 200 * 10**6
 """Bytes of a data set, unpacked: ten times that of the largest."""
+NO_SERVER = ("NewConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "NameResolutionError",
+             "ProxyError", "SSLError", "Connection refused", "Network is unreachable", "Temporary failure in name")
+"""Of what pip writes when nobody answers."""
 MP_DOI = "10.1063/1.4812323"
 
 
@@ -139,7 +142,18 @@ def fetch(root: Path) -> Path:
                    "--require-hashes", "--dest", draft, "--requirement", str(requirement)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-            raise UserError(f"pip could not fetch {ARCHIVE} from PyPI: {lines[-1] if lines else done.stderr[-300:]}")
+            raise UserError(_why_not(done.stderr, target))
         shutil.move(Path(draft) / ARCHIVE, target)
     return target
+
+
+def _why_not(said: str, target: Path) -> str:
+    """Why pip has not fetched the archive, and what to do. Where no server answers, pip's last line is that no version
+    was found, as if there were none."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    if any(sign in said for sign in NO_SERVER) or "No matching distribution" in said:
+        return (f"no network, or no package registry that has matminer 0.4.0: pip could not fetch {ARCHIVE}. Connect, "
+                "or name a registry that answers (PIP_INDEX_URL), and run again; or copy the archive from another "
+                f"machine to {target}")
+    errors = [line for line in lines if line.startswith("ERROR")]
+    return f"pip could not fetch {ARCHIVE} from PyPI: {(errors or lines or ['it says nothing'])[-1]}"

@@ -6,12 +6,14 @@ and Parquet pymatgen's dict itself.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from features.columns import ID, STRUCTURES, numeric_properties, read_columns, structure_columns, structure_of
-from features.errors import UserError
+from features.errors import RowError, UserError
 from features.progress import say
+from features.reading import MB
 from pipelines.params import IngestParams
 from pipelines.sources import Entry
 from pipelines.sources.own import own_crystal, parts
@@ -20,9 +22,9 @@ from pipelines.sources.own import own_crystal, parts
 def read(params: IngestParams, root: Path) -> Iterator[Entry]:
     """Entries of a file, in its order."""
     path = root / params.path
-    if not path.is_file():
+    if not os.path.exists(path):
         raise UserError(f"ingest.path: {path} is not a file")
-    table = read_columns(path)
+    table = read_columns(path, params.table_mb * MB)
     ids = table.ids()
     columns = structure_columns(table)
     if len(columns) > 1:
@@ -31,7 +33,11 @@ def read(params: IngestParams, root: Path) -> Iterator[Entry]:
     properties = numeric_properties(table, (ID, *STRUCTURES))
     ambiguous = 0
     for row, (material_id, values) in enumerate(zip(ids, properties, strict=True)):
-        column, text = structure_of(table, columns, row)
+        try:
+            column, text = structure_of(table, columns, row, params.file_mb * MB)
+        except RowError as reason:
+            yield own_crystal("table", material_id, "", "", values, f"{reason.kind}: {reason}")
+            continue
         crystals = parts(material_id, f".{column}", text, params.blocks)
         if len(crystals) > 1 and any(value is not None for value in values.values()):
             ambiguous, values = ambiguous + 1, {}

@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from features.errors import UserError
@@ -153,20 +154,18 @@ def test_a_typo_in_a_late_section_is_found_first(project: Path) -> None:
 def test_a_full_disk_leaves_the_old_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import errno
 
-    import pyarrow.parquet as pq
-
     root = make_project(tmp_path, only=["mp-30", "mp-149"])
     stages.run("ingest", root, "serial")
     before = {path.name: path.read_bytes() for path in tables.files(root, "materials")}
     set_params(root, ingest={"limit": 1})
-    real = pq.write_table
+    real = tables.write_parquet
 
-    def full(table: object, path: Path, **options: object) -> None:
-        real(table, path, **options)
+    def full(table: pa.Table, path: Path) -> None:
+        real(table, path)
         if "part-00003" in str(path):
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(pq, "write_table", full)
+    monkeypatch.setattr(tables, "write_parquet", full)
     with pytest.raises(OSError, match="No space left"):
         stages.run("ingest", root, "serial")
     assert {path.name: path.read_bytes() for path in tables.files(root, "materials")} == before

@@ -12,10 +12,12 @@ import torch
 from features.errors import UserError
 from features.paths import Paths
 from features.store import tables
+from features.store.sums import SUMS, Damaged
 from model import background, checkpoint
 from model.background import NAME, SIZE, TEXT, Background, sample
 from model.forward import load_splits
 from model.nets import encoders
+from tests.damage import republish
 
 
 def test_it_is_of_training_crystals_with_a_text(told: Path) -> None:
@@ -62,9 +64,17 @@ def test_a_background_that_is_not_the_models(told: Path, tmp_path: Path) -> None
     trained = replace(checkpoint.load(told), folder=tmp_path / "model")
     path = trained.folder / f"{NAME}.parquet"
     assert Background.of(trained).rows.equals(Background.of(checkpoint.load(told)).rows)
-    pq.write_table(pq.read_table(path).slice(1), path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + b"x")
+    with pytest.raises(Damaged, match=r"background\.parquet is damaged \(bytes"):
+        Background.of(trained)
+    path.write_bytes(whole)
+    republish(pq.read_table(path).slice(1), path)
     with pytest.raises(UserError, match=r"background\.parquet is damaged or of another model"):
         Background.of(trained)
     path.unlink()
+    with pytest.raises(Damaged, match=r"background\.parquet is damaged \(it is missing\)"):
+        Background.of(trained)
+    path.with_name(SUMS).unlink()
     with pytest.raises(UserError, match=r"background\.parquet is missing"):
         Background.of(trained)

@@ -25,6 +25,7 @@ from model.identity import Identity
 from model.training import fit, train
 from pipelines.engine import stages
 from tests.conftest import CRYSTALS, set_params
+from tests.damage import republish
 from tests.model.small import described, no_text, predicted, small_project
 
 STAGES = ("ingest", "split", "tensorize", "describe", "embed")
@@ -66,7 +67,7 @@ def change_footers(root: Path, table: str, **changes: Any) -> None:
     for path in tables.files(root, table):
         rows = pq.read_table(path)
         footer = json.dumps({**tables.footer(path), **changes})
-        pq.write_table(rows.replace_schema_metadata({tables.FOOTER: footer.encode()}), path)
+        republish(rows.replace_schema_metadata({tables.FOOTER: footer.encode()}), path)
 
 
 OTHER = {"version": 99, "params": {"reach": 10.0}, "libraries": {"spglib": "0.0"}, "digest": "other",
@@ -122,7 +123,7 @@ def served_texts(root: Path) -> None:
         rows = pq.read_table(path)
         place = rows.schema.get_field_index("source")
         writer = pa.array(["materials_project"] * len(rows), pa.string())
-        pq.write_table(rows.set_column(place, rows.schema.field(place), writer), path)
+        republish(rows.set_column(place, rows.schema.field(place), writer), path)
 
 
 @pytest.mark.parametrize(("change", "why"), [
@@ -161,7 +162,7 @@ def test_parts_that_do_not_agree(project: Path) -> None:
     path = tables.files(project, "structures")[3]
     rows = pq.read_table(path)
     footer = json.dumps({**tables.footer(path), "version": 1})
-    pq.write_table(rows.replace_schema_metadata({tables.FOOTER: footer.encode()}), path)
+    republish(rows.replace_schema_metadata({tables.FOOTER: footer.encode()}), path)
     with pytest.raises(UserError, match="parts of table 'structures' were made in different ways"):
         evaluation.evaluate(project)
 

@@ -14,6 +14,7 @@ import pytest
 from features.errors import UserError
 from features.paths import Paths
 from features.store import tables
+from features.store.sums import Damaged
 from features.view import Batch
 from model import cards, checkpoint
 from model.evaluation import stage as evaluation
@@ -260,6 +261,12 @@ def test_a_damaged_model(trained: Path, tmp_path: Path, damage: Callable[[bytes]
     path.parent.mkdir(parents=True)
     path.write_bytes(damage(checkpoint.path_of(trained).read_bytes()))
     with pytest.raises(UserError, match=r"damaged.*train again"):
+        checkpoint.load(tmp_path)
+    shutil.copy(checkpoint.path_of(trained).with_name("sums.json"), path.parent)  # a whole folder says it first
+    with pytest.raises(Damaged, match=rf"{path} is damaged .*repair"):
+        checkpoint.load(tmp_path)
+    path.unlink()
+    with pytest.raises(Damaged, match="it is missing"):
         checkpoint.load(tmp_path)
 
 

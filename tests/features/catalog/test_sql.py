@@ -221,6 +221,20 @@ def test_duckdb_1_reads_the_catalog_file(made: Path) -> None:
     assert int.from_bytes(content[12:20], "little") == 64  # the storage version of DuckDB 1.0 and 1.1
 
 
+def test_a_folder_in_place_of_the_catalog_file_is_one_line(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = Paths(made).catalog
+    path.unlink()
+    path.mkdir()
+    catalog.refresh(made)
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "Is a directory" in said
+    assert str(path) in said
+    path.rmdir()
+    catalog.refresh(made)
+    assert path.is_file()
+
+
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), duckdb.IOException("could not lock"),
                                    TypeError("a bug")])
 def test_a_catalog_file_that_cannot_be_written_is_a_warning(

@@ -12,6 +12,7 @@ from features.errors import UserError
 from features.paths import Paths
 from features.registry import view_of
 from features.store import tables
+from tests.damage import republish
 
 
 def publish(root: Path, stage: str, keys: list[tuple[object, ...]]) -> None:
@@ -60,9 +61,19 @@ def test_a_text_that_is_gone_leaves_its_vectors_behind(root: Path) -> None:
 def test_another_version_and_another_schema(root: Path) -> None:
     (part,) = tables.files(root, "materials")
     rows = pq.read_table(part)
-    pq.write_table(rows.replace_schema_metadata({tables.FOOTER: b'{"version": 1}'}), part)
+    republish(rows.replace_schema_metadata({tables.FOOTER: b'{"version": 1}'}), part)
     with pytest.raises(UserError, match="materials: version 1 on disk"):
         validate.check(root)
-    pq.write_table(rows.drop_columns(["formula"]), part)
+    republish(rows.drop_columns(["formula"]), part)
     with pytest.raises(UserError, match="materials: columns differ"):
+        validate.check(root)
+
+
+def test_a_flipped_bit_where_no_key_lies(root: Path) -> None:
+    (part,) = tables.files(root, "materials")
+    column = pq.read_metadata(part).row_group(0).column(5)
+    content = bytearray(part.read_bytes())
+    content[column.data_page_offset + 1] ^= 4
+    part.write_bytes(content)
+    with pytest.raises(UserError, match=f"^{part} is damaged"):
         validate.check(root)

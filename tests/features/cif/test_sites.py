@@ -166,7 +166,7 @@ def test_a_group_with_hydrogen_that_is_typed_as_its_heavy_atom(label: str, eleme
 def test_a_cell_of_too_many_atoms() -> None:
     sites = [(f"Na{k}", "Na", 0.013 + 0.01 * (k % 10), 0.021 + 0.02 * (k // 10), 0.033 + 0.007 * (k % 7))
              for k in range(20)]
-    assert kind(cif(cell=(40, 40, 40, 90, 90, 90), triplets=FM3M, sites=sites)) == "too_large"
+    assert kind(cif(cell=(40, 40, 40, 90, 90, 90), triplets=FM3M, sites=sites)) == "over_bound"
 
 
 def test_cartesian_coordinates_are_not_taken_for_fractions() -> None:

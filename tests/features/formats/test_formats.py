@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import math
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +17,8 @@ from pymatgen.io.cif import CifWriter
 from pymatgen.io.vasp.inputs import Poscar
 
 from features import crystal, formats
+from features.bounds import Bounds
+from features.cif.blocks import different
 from features.errors import RowError
 from tests.conftest import CRYSTALS
 
@@ -277,3 +281,74 @@ def test_no_crystal_file() -> None:
         with pytest.raises(RowError) as error:
             formats.format_of("x.cif" if "html" in text else "", text)
         assert error.value.kind == kind
+
+
+CUBE = "data_x\n" + "".join(f"_cell_length_{name} 50\n" for name in "abc")
+SITES = "loop_\n_atom_site_label\n_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\n"
+
+
+def many(form: str, count: int) -> str:
+    """A file of so many atoms."""
+    places = [(k % 30 / 30, k // 30 % 30 / 30, k // 900 / 30) for k in range(count)]
+    if form == "cif":
+        return CUBE + SITES + "".join(f"C{k} {x:.4f} {y:.4f} {z:.4f}\n" for k, (x, y, z) in enumerate(places))
+    if form == "poscar":
+        lines = "".join(f"{x} {y} {z}\n" for x, y, z in places)
+        return f"C\n1\n50 0 0\n0 50 0\n0 0 50\nC\n{count}\nDirect\n{lines}"
+    structure = Structure(Lattice.cubic(50), ["C"] * count, places)
+    return extxyz(structure) if form == "extxyz" else str(json.dumps(structure.as_dict()))
+
+
+@pytest.mark.parametrize("form", ["cif", "poscar", "extxyz", "json"])
+def test_twenty_thousand_atoms_are_a_reject_at_once(form: str) -> None:
+    text = many(form, 20_000)
+    started = time.monotonic()
+    with pytest.raises(RowError, match="the cell holds 20000 atoms, more than 3000") as error:
+        formats.parse(text, form)
+    assert error.value.kind == "over_bound"
+    assert time.monotonic() - started < 5
+    with pytest.raises(RowError, match="more than 10"):
+        formats.parse(many(form, 11), form, bounds=Bounds(sites=10))
+
+
+def test_three_thousand_operations_are_a_reject_at_once() -> None:
+    operations = "loop_\n_space_group_symop_operation_xyz\n" + "".join(
+        f"'x+{k % 24}/24, y+{k // 24 % 24}/24, z+{k // 576}/24'\n" for k in range(3000))
+    with pytest.raises(RowError, match="the file lists 3000 symmetry operations, more than 2000") as error:
+        formats.parse(CUBE + operations + SITES + "C1 0 0 0\n", "cif")
+    assert error.value.kind == "over_bound"
+
+
+@pytest.mark.parametrize("length", ["-5.6", "0", "nan", "inf", "-inf", "1e400", "\u22125.6"])
+def test_lengths_that_no_cell_has(length: str) -> None:
+    text = CUBE.replace("_cell_length_b 50", f"_cell_length_b {length}") + SITES + "C1 0 0 0\n"
+    with pytest.raises(RowError, match="_cell_length_b is ") as error:
+        formats.parse(text, "cif")
+    assert error.value.kind == "bad_cell"
+
+
+@pytest.mark.parametrize("angles", [(130, 130, 130), (120, 30, 30), (math.nan, 90, 90), (-60, 90, 90), (0, 90, 90),
+                                    (180, 90, 90)])
+def test_angles_that_no_cell_has(angles: tuple[float, float, float]) -> None:
+    names = ("alpha", "beta", "gamma")
+    lines = "".join(f"_cell_angle_{name} {angle}\n" for name, angle in zip(names, angles, strict=True))
+    with pytest.raises(RowError) as error:
+        formats.parse(CUBE + lines + SITES + "C1 0 0 0\n", "cif")
+    assert error.value.kind == "bad_cell"
+
+
+@pytest.mark.parametrize("form", ["cif", "poscar", "extxyz", "json"])
+def test_a_character_of_value_zero_is_no_text(form: str) -> None:
+    text = many(form, 1)
+    with pytest.raises(RowError, match=r"value 0|NUL"):
+        formats.parse(text[:-3] + "\0" + text[-3:], form)
+
+
+def test_blank_lines_and_blocks_of_one_name_take_no_time() -> None:
+    started = time.monotonic()
+    with pytest.raises(RowError):
+        formats.parse("\n" * 300_000 + "#", "cif")
+    names = different(["x"] * 100_000 + ["x_2"])
+    assert names[:3] == ["x", "x_3", "x_4"]
+    assert len(set(names)) == 100_001
+    assert time.monotonic() - started < 5

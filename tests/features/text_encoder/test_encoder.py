@@ -1,3 +1,5 @@
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -330,3 +332,25 @@ def test_torchs_errors_of_the_machine_are_told_from_those_of_a_row() -> None:
             raise error
     with pytest.raises(MemoryError), weights.errors_of_torch():
         torch.empty(2**62, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(("name", "content"), [
+    ("config.json", b"[]"), ("config.json", b"null"), ("config.json", b"1"), ("config.json", b"\xff"),
+    ("config.json", b'{"model_type": "bert", "hidden_size": "text"}'), ("config.json", b'{"model_type": []}'),
+    ("config.json", b"[" * 5000), ("tokenizer.json", b"[]"), ("tokenizer.json", b"null"), ("tokenizer.json", b"\xff"),
+    ("tokenizer_config.json", b"[]"), ("tokenizer_config.json", b"1"), ("model.safetensors", b"\xff" * 20),
+    ("model.safetensors", b""),
+])
+def test_a_damaged_folder_is_one_line(small_bert: Path, tmp_path: Path, name: str, content: bytes) -> None:
+    folder = shutil.copytree(small_bert, tmp_path / "bert")
+    (folder / name).write_bytes(content)
+    with pytest.raises(UserError, match=str(folder)):
+        text_encoder.TextEncoder(folder, weights.EncoderParams(encoder=str(folder), device="cpu"))
+
+
+def test_a_pipe_in_place_of_weights_is_one_line(small_bert: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(small_bert, tmp_path / "bert")
+    (folder / "model.safetensors").unlink()
+    os.mkfifo(folder / "model.safetensors")
+    with pytest.raises(UserError, match=r"model\.safetensors cannot be read: it is a pipe"):
+        weights.weights_digest(folder)

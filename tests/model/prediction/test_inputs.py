@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -75,4 +76,27 @@ def test_standard_input(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert names(asked) == expected
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"\0")))
     with pytest.raises(RowError, match="standard input: the file is not text"):
+        inputs.read_crystals(Path("-"))
+
+
+def test_one_bad_input_is_one_error(tmp_path: Path, two: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.cif")
+    (tmp_path / "zero.csv").symlink_to("/dev/zero")
+    odd = os.fsencode(tmp_path) + b"/\xff\x1b[2J.cif"
+    Path(os.fsdecode(odd)).write_text(SILICON)
+    given = [tmp_path / "pipe.cif", tmp_path / "zero.csv", "a" * 300, Path(os.fsdecode(odd)), two]
+    made = list(inputs.Inputs(given))
+    assert [one.error and one.error.partition(": ")[0] for one in made] == [
+        "unreadable", "unreadable", "unreadable", None, None]
+    assert made[0].error == "unreadable: pipe.cif: it is a pipe, and only regular files are read"
+    assert made[3].name == f"{tmp_path}/��[2J.cif"
+
+
+def test_standard_input_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "FILE_BYTES", 10)
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"x" * 11)))
+    with pytest.raises(RowError, match="standard input: it is larger than"):
+        inputs.read_crystals(Path("-"))
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(RowError, match="standard input is closed"):
         inputs.read_crystals(Path("-"))

@@ -1,6 +1,7 @@
 """Tables, files and JSON of predictions: the same numbers in each, with their units, and nothing twice."""
 
 import csv
+import errno
 import json
 import math
 from pathlib import Path
@@ -128,3 +129,27 @@ def test_an_edited_text(tmp_path: Path) -> None:
     path.write_text("NaCl is\nsalt.\n")
     assert edited(path) == "NaCl is salt."
     assert edited(None) is None
+
+
+def test_a_disk_that_is_full_at_the_end_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    one = rows.CsvWriter(OF, tmp_path / "p.csv")
+    two = rows.ParquetWriter(OF, tmp_path / "p.parquet")
+    two.write(GOOD)
+    one._file.close()
+    one._file = SimpleNamespace(close=full)
+    monkeypatch.setattr(two, "_flush", full)
+    for writer in (one, two):
+        with pytest.raises(OSError, match="No space"):
+            writer.close()  # type: ignore[attr-defined]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_is_no_formula(tmp_path: Path) -> None:
+    writer = rows.CsvWriter(OF, tmp_path / "p.csv")
+    writer.write(Predicted("=HYPERLINK(1).cif", error="empty: there is nothing"))
+    writer.close()
+    (row,) = csv.DictReader((tmp_path / "p.csv").open())
+    assert row["name"] == "'=HYPERLINK(1).cif"

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 
-from features.errors import UserError
 from features.paths import Paths
 from model import checkpoint
 from model.input.loader import Batch
@@ -21,6 +20,7 @@ from model.params import TrainParams
 from model.training import fit, train
 from model.training.resume import Resume
 from tests.conftest import set_params
+from tests.damage import flipped, seeded
 from tests.model.small import SMALL
 
 QUIET = {"atoms": 0.0, "sentences": 0.0, "drop_structure": 0.0, "drop_text": 0.0}
@@ -218,12 +218,17 @@ def test_two_processes_killed_and_resumed(project: Path, tmp_path: Path) -> None
     assert (Paths(root).model / checkpoint.MODEL).read_bytes() == expected
 
 
-def test_a_damaged_state_is_one_line(tmp_path: Path) -> None:
+def test_a_damaged_state_is_dropped_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     resume = Resume(tmp_path, {})
-    resume.path.parent.mkdir(parents=True)
-    resume.path.write_bytes(b"not a state")
-    with pytest.raises(UserError, match="damaged"):
-        resume.load(torch.device("cpu"))
+    resume.save({"epoch": 3, "weights": torch.ones(2)})
+    whole = resume.path.read_bytes()
+    generator = seeded(0)
+    for damaged in (b"", whole[:20], whole[:-1], b"not a state", *(flipped(whole, generator) for _ in range(200))):
+        resume.path.write_bytes(damaged)
+        assert resume.load(torch.device("cpu")) is None
+        assert not resume.path.exists()
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "damaged and dropped" in line
 
 
 def test_the_compiled_loops_take_as_many_threads_as_torch() -> None:

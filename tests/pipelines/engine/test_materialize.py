@@ -266,7 +266,7 @@ def test_damage_is_met_while_merging(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(RowStore, "_merge", met)
     assert run(tmp_path, units(rows)).tried == 4
-    assert "1 damaged segments" in capsys.readouterr().err
+    assert "1 damaged segment is dropped" in capsys.readouterr().err
     assert contents(tmp_path) == before
 
 

@@ -38,7 +38,7 @@ from tests.pipelines.executors.scattered import (
     times_begun,
     toy_job,
 )
-from tests.pipelines.toy import UNITS, units
+from tests.pipelines.toy import SCHEMA, UNITS, ToyParams, units
 
 
 def numbered(count: int, what: str = "good") -> list[pa.Table]:
@@ -284,3 +284,22 @@ def test_the_environment_of_this_process_stays_as_it_was(monkeypatch: pytest.Mon
     with Processes(1).pool(toy_job()):
         assert {name: os.environ.get(name) for name in processes.THREADS[:3:2]} == {
             "OMP_NUM_THREADS": "3", "MKL_NUM_THREADS": None}
+
+
+@rowwise(SCHEMA)
+def hungry(unit: dict[str, Any], params: ToyParams) -> dict[str, Any]:
+    if unit["what"] == "bad":
+        bytearray(1_000_000_000)
+    return {"material_id": unit["material_id"], "copy": 0, "value": params.factor}
+
+
+def test_too_much_memory_costs_one_row() -> None:
+    job = Job(compute=functools.partial(_hungry, params=ToyParams()), memory_bytes=700_000_000)
+    table = units([(f"m{k}", k, "bad" if k == 2 else "good") for k in range(4)])
+    ((_, result),) = Processes(1).map(job, [table])
+    assert result.rejects == {2: Reject("m2", "memory", "needs more than 0.7 GB of memory")}
+    assert sorted(result.rows["material_id"].to_pylist()) == ["m0", "m1", "m3"]
+
+
+def _hungry(table: pa.Table, params: ToyParams) -> Batch:
+    return hungry(table, params)

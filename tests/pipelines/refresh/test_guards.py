@@ -6,7 +6,7 @@ import pytest
 
 from features.catalog.diff import TableChange
 from features.errors import UserError
-from pipelines.refresh.guards import RefreshParams, check, params_of
+from pipelines.refresh.guards import Metrics, RefreshParams, check, params_of
 
 
 def lost(removed: int, of: int, table: str = "materials") -> list[TableChange]:
@@ -35,7 +35,7 @@ def test_what_has_gone_too_far_stops_it(changes: list[TableChange], metrics: dic
     ([], {"test.mae": (None, 0.3)}),
     ([], {"baseline.mean_mae": (0.1, 0.9)}),
 ])
-def test_what_is_usual_passes(changes: list[TableChange], metrics: dict[str, tuple[float | None, float | None]]) -> None:
+def test_what_is_usual_passes(changes: list[TableChange], metrics: Metrics) -> None:
     check(RefreshParams(), changes, metrics)
 
 

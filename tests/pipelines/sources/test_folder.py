@@ -13,7 +13,9 @@ import pytest
 from pymatgen.core import Structure
 from pymatgen.io.vasp.inputs import Poscar
 
+from features import crystal_files
 from features.errors import UserError
+from pipelines import sources
 from pipelines.params import IngestParams
 from pipelines.sources import read_units
 from tests.conftest import CRYSTALS, make_project
@@ -193,3 +195,57 @@ def test_columns_of_words_are_left_out_and_points_beside_commas_are_not_guessed(
         rows(project)
     (folder / "properties.csv").write_text("material_id;k_vrh;g_vrh\nmp-30;1.5;1,5\nmp-149;3;2,5\nmp-22862;4;1\n")
     assert json.loads(rows(project)["mp-30"]["properties"]) == {"k_vrh": 1.5, "g_vrh": 1.5}
+
+
+def test_one_bad_file_costs_one_reject(project: Path, folder: Path) -> None:
+    os.mkfifo(folder / "pipe.cif")
+    (folder / "zero.cif").symlink_to("/dev/zero")
+    (folder / "loop.cif").symlink_to(folder / "loop.cif")
+    (folder / "folder.cif").symlink_to(folder)
+    (folder / "bomb.cif.gz").write_bytes(gzip.compress(bytes(3_000_000)))
+    (folder / "large.cif").write_bytes(NACL.encode() + b"#" * 1_000_001)
+    found = rows(project, file_mb=1)
+    assert {i: found[i]["error"] for i in ("pipe", "zero", "loop", "folder", "bomb", "large")} == {
+        "pipe": "unreadable: pipe.cif: it is a pipe, and only regular files are read",
+        "zero": "unreadable: zero.cif: it is a device, and only regular files are read",
+        "loop": "unreadable: loop.cif: Too many levels of symbolic links",
+        "folder": "unreadable: folder.cif: it is a folder, and only regular files are read",
+        "bomb": "over_bound: bomb.cif.gz: unpacked it is larger than 1 MB",
+        "large": "over_bound: large.cif: it is larger than 1 MB"}
+    assert found["mp-30"]["error"] is None
+
+
+@pytest.mark.parametrize(("make", "message"), [
+    (lambda path: path.symlink_to("/dev/zero"), "properties.csv cannot be read: it is a device"),
+    (lambda path: path.write_bytes(b"material_id,x\n" + b"," * 2_000_000), "it is larger than 1 MB"),
+    (lambda path: path.symlink_to("nowhere"), "properties.csv cannot be read: there is no such file"),
+])
+def test_properties_that_are_no_table(project: Path, folder: Path, make: Any, message: str) -> None:
+    (folder / "properties.csv").unlink()
+    make(folder / "properties.csv")
+    with pytest.raises(UserError, match=message):
+        rows(project, table_mb=1)
+
+
+def test_what_no_project_holds(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "TEXT_BYTES", 2000)
+    with pytest.raises(UserError, match="make several projects"):
+        rows(project)
+    monkeypatch.setattr(crystal_files, "MOST_NAMES", 3)
+    with pytest.raises(UserError, match="more than 3 files and folders"):
+        rows(project)
+
+
+def test_ids_that_differ_in_capitals_are_two_crystals_and_a_line(project: Path, folder: Path,
+                                                                 capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "Case.cif").write_text(NACL)
+    (folder / "sub").mkdir()
+    (folder / "sub" / "case.cif").write_text(NACL)
+    found = rows(project)
+    assert (found["Case"]["error"], found["case"]["error"]) == (None, None)
+    assert "differ in capitals alone" in capsys.readouterr().err
+
+
+def test_a_name_with_controls_is_shown_without(project: Path, folder: Path) -> None:
+    (folder / "a\x1b[2J.cif").write_text(NACL)
+    assert "a�[2J" in rows(project)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pymatgen.core import Structure
 from pymatgen.io.vasp.inputs import Poscar
 
-from features import crystal, formats
+from features import columns, crystal, formats
 from features.errors import UserError
 from pipelines.params import IngestParams
 from pipelines.sources import read_units
@@ -117,3 +120,58 @@ def test_a_long_cell_is_a_cell(tmp_path: Path) -> None:
     text = NACL + "# " + "x" * 200_000 + "\n"
     path = write(pl.DataFrame({"material_id": ["x"], "cif": [text]}), tmp_path / "t.csv")
     assert rows(path)["x"]["structure"] == text
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+def test_a_gigantic_cell_is_the_reject_of_its_row(tmp_path: Path, suffix: str) -> None:
+    frame = pl.DataFrame({"material_id": ["a", "b"], "cif": [NACL, "x" * 1_000_001]})
+    found = rows(write(frame, tmp_path / f"crystals.{suffix}"), file_mb=1)
+    assert found["a"]["error"] is None
+    assert found["b"]["error"] == "over_bound: the cell in column 'cif' is larger than 1 MB"
+
+
+def test_bytes_that_are_no_text_are_the_reject_of_their_row(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"material_id": ["a", "b"], "cif": [NACL.encode(), b"\0"]})
+    assert rows(write(frame, tmp_path / "crystals.parquet"))["b"]["error"].startswith("unreadable: the file is not")
+
+
+def test_tables_that_are_larger_than_they_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = tmp_path / "crystals.parquet"
+    pq.write_table(pa.table({"material_id": ["a"], "cif": ["x" * 3_000_000]}), packed, compression="zstd",
+                   use_dictionary=False)
+    assert packed.stat().st_size < 10_000
+    with pytest.raises(UserError, match="unpacked it is larger than 1 MB"):
+        rows(packed, table_mb=1)
+    monkeypatch.setattr(columns, "CELLS", 10)
+    commas = tmp_path / "commas.csv"
+    commas.write_text("material_id,cif" + "," * 20)
+    many = tmp_path / "many.jsonl"
+    many.write_text("".join(json.dumps({"material_id": "a", f"x{k}": 1}) + "\n" for k in range(9)))
+    for path in (commas, many):
+        with pytest.raises(UserError, match="more than 10 cells"):
+            rows(path)
+
+
+@pytest.mark.parametrize(("line", "message"), [
+    ("[" * 100_000, "nested too deeply"), ('{"a":' * 900 + "1" + "}" * 900, "nested too deeply"),
+    ('{"material_id": "\\ud800"}', "no JSON .*surrogates not allowed"),
+    ('{"material_id": ' + "9" * 5000 + "}", "Exceeds the limit"), ("[1]", "a JSON object is expected"),
+])
+def test_lines_that_no_table_has(tmp_path: Path, line: str, message: str) -> None:
+    path = tmp_path / "crystals.jsonl"
+    path.write_text(line)
+    with pytest.raises(UserError, match=message):
+        rows(path)
+
+
+def test_a_damaged_table_is_one_line(tmp_path: Path) -> None:
+    """Every byte of the beginning and the end in turn."""
+    path = write(pl.DataFrame({"material_id": ["a", "b"], "cif": ["x", "y"]}), tmp_path / "crystals.parquet")
+    whole = path.read_bytes()
+    for at in range(0, len(whole), 7):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1:])
+        with contextlib.suppress(UserError):
+            rows(path)
+        path.write_bytes(whole[:at])
+        with pytest.raises(UserError, match="cannot be read"):
+            rows(path)
