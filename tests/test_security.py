@@ -127,3 +127,17 @@ def test_keys_and_passwords_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> No
     assert redacted("walnut-MYSECRET abc") == "walnut-MYSECRET abc"
     assert redacted("push to https://me:hunter2@host/x and ssh://:pw@h") == "push to https://***@host/x and ssh://***@h"
     assert redacted("see https://docs.example.org/a:b@c and a@b:c") == "see https://docs.example.org/a:b@c and a@b:c"
+
+
+def test_the_tests_that_the_page_names_are_there() -> None:
+    page = (REPO / "SECURITY.md").read_text()
+    named = re.findall(r"`(tests/[\w/]+\.py)?(?:::(test_\w+))?`", page)
+    named = [(file, test) for file, test in named if file or test]
+    assert len(named) > 20
+    missing, last = [], ""
+    for file, test in named:
+        last = file or last
+        path = REPO / last
+        if not path.is_file() or (test and f"def {test}(" not in path.read_text()):
+            missing.append(f"{last}::{test}")
+    assert missing == []
