@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from features.errors import UserError
-from features.store import tables
+from features.paths import Paths
+from features.store import sums, tables
 from model import checkpoint
 from model.evaluation import stage as evaluation
 from model.input import loader, targets
@@ -36,6 +37,7 @@ def spoiled(project: Path, to: Path, table: str, column: str, crystal: str, chan
         at = content.schema.get_field_index(column)
         pq.write_table(content.set_column(at, content.schema.field(at), pa.array(cells, content.schema.field(at).type)),
                        path)
+    sums.write(Paths(root).table(table))  # damage would be told by them; this is what a view may have made
     return root
 
 
