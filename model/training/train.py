@@ -13,6 +13,7 @@ from features.code import code_digest
 from features.errors import UserError
 from features.params import load_section
 from features.paths import Paths
+from features.progress import conclude
 from features.store.files import write_text
 from features.text_encoder.weights import pick_device
 from model import background, blend, checkpoint, neighbours
@@ -86,6 +87,9 @@ def _train(root: Path, params: TrainParams, group: Team, device: torch.device) -
     ), companions)
     for resume in resumes:
         resume.clear()
+    members = "a single member" if len(model.nets) == 1 else f"{len(model.nets)} members"
+    conclude(f"train: {members}, trained on {len(training)} crystals; validation MAE {errors['mae']:.4f}, of the "
+             f"mean predictor {errors['mean_mae']:.4f}")
 
 
 def weigh(model: Ensemble, validation: Dataset, fitted: Fitted, device: torch.device) -> None:
