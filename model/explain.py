@@ -14,8 +14,7 @@ from features import catalog
 from features.params import load_section
 from features.paths import Paths
 from features.progress import Progress, conclude
-from features.store import placement, tables
-from features.store.files import write_text
+from features.store import documents, placement, tables
 from features.text_encoder.weights import one_thread
 from model import cards, checkpoint
 from model.checkpoint import Trained
@@ -155,7 +154,7 @@ def _write(root: Path, trained: Trained, made: list[Card], found: Verdicts, meth
         publish(root, name, schema, key, content)
     folder = Paths(root).results
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / cards.METHODS_FILE, cards.as_json(trained.config.weights_sha256, methods))
+    documents.write(folder / cards.METHODS_FILE, cards.document(trained.config.weights_sha256, methods))
     pages.write_cards(folder / PAGE, trained.params.target, trained.config.unit, trained.learned_unit, made, methods,
                       effects)
     catalog.refresh(root)

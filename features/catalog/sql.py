@@ -71,6 +71,7 @@ def connect(root: Path, finder: search.Finder | None = None, timeout_s: float = 
         _create_views(connection, {name: [f"{SCHEME}{path.parent.name}/{path.name}" for path in files]
                                    for name, files in sources.items()})
     except duckdb.Error as error:  # a file is damaged
+        connection.close()
         raise UserError(f"SQL: {_in_one_line(str(error))}") from None
     if search.TABLE in sources and finder is not None:
         finder.add(connection)

@@ -53,6 +53,9 @@ def write_beside(table: pa.Table, path: Path, *, row_group_size: int = 4096) -> 
 
 def write_parquet(table: pa.Table, path: Path, *, row_group_size: int = 4096, sealed: bool = False) -> None:
     """Write a Parquet file where it is named: for a draft. The bytes depend on the table alone."""
+    if sealed:  # what was read from a sealed file bears the seal of that one
+        told = {name: value for name, value in (table.schema.metadata or {}).items() if name != seal.KEY.encode()}
+        table = table.replace_schema_metadata(told or None)
     with pq.ParquetWriter(path, table.schema, compression="zstd", compression_level=3, write_statistics=True,
                           version="2.6", store_schema=True, write_page_checksum=True) as writer:
         writer.write_table(table, row_group_size=row_group_size)

@@ -39,7 +39,10 @@ class Damaged(UserError):  # noqa: N818 (a state of a file, as callers name it)
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(f"{path} is damaged ({' '.join(why.split())}); `python -m pipelines repair` mends it")
-        self.path = path
+        self.path, self.why = path, why
+
+    def __reduce__(self) -> tuple[type[Damaged], tuple[Path, str]]:  # it travels between processes
+        return type(self), (self.path, self.why)
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ def read(path: Path) -> bytes:
 
 
 def damages(folder: Path) -> Iterator[Damaged]:
-    """All that is wrong with a published folder, each of its files read whole."""
+    """All that is wrong with a published folder, each of its files read whole. Without sums: what cannot be read."""
     try:
         names = listed(folder)
     except Damaged as damage:
@@ -120,6 +123,10 @@ def damages(folder: Path) -> Iterator[Damaged]:
             with contextlib.closing(verified(folder / name)) as file:
                 while file.read(16 * CHUNK):
                     """All of it is read, and nothing of it is kept."""
+            if names is None and name.endswith(".parquet"):
+                with parquet(folder / name) as content:
+                    for group in range(content.num_row_groups):
+                        content.read_row_group(group)
         except Damaged as damage:
             yield damage
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,8 @@ import pyarrow.compute as pc
 
 from features.errors import UserError
 from features.paths import Paths
-from features.store import placement, sums
-from features.store.files import beside, remove_drafts, sync, sync_folder, write_parquet
+from features.store import placement, sums, swap
+from features.store.files import beside, remove_drafts, write_parquet
 from features.store.sums import Damaged, parquet
 from features.view import Reject, column
 
@@ -40,50 +39,16 @@ def publish(folder: Path, schema: pa.Schema, key: Sequence[str], parts: Iterator
     leaves table and rejects as they were. A reader never sees a half-written table; between the two renames that change
     the tables there is an instant without one. A run killed in it, or before the rejects follow, is mended by the next.
     """
-    restore(folder)
-    draft, old = _beside(folder, "new"), _beside(folder, "old")
-    for leftover in (draft, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    draft.mkdir(parents=True)
     digest = hashlib.sha256()
-    swapped = False
-    try:
+    with swap.whole(folder, rejects.written() if rejects else None) as draft:
         for number, (rows, footer) in enumerate(zip(parts, footers, strict=True)):
             ordered = rows.cast(schema).sort_by([(name, "ascending") for name in key]).combine_chunks()
             content = json.dumps(footer, sort_keys=True, separators=(",", ":"))
             ordered = ordered.replace_schema_metadata({FOOTER: content.encode()})
             path = draft / f"part-{number:05d}.parquet"
             write_parquet(ordered, path)
-            sync(path)
             digest.update(hashlib.sha256(path.read_bytes()).digest())
-        sums.write(draft)
-        with rejects.written() if rejects else contextlib.nullcontext():
-            if folder.exists():
-                folder.rename(old)
-            draft.rename(folder)
-            swapped = True
-            sync_folder(folder.parent)
-    except BaseException:
-        if swapped:  # the rejects could not follow
-            folder.rename(draft)
-        restore(folder)
-        raise
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-        if folder.exists():  # else the old one is all there is, and the next run puts it back
-            shutil.rmtree(old, ignore_errors=True)
     return digest.hexdigest()
-
-
-def restore(folder: Path) -> None:
-    """Put a table back that a run had moved aside when it was killed."""
-    old = _beside(folder, "old")
-    if old.exists() and not folder.exists():
-        old.rename(folder)
-
-
-def _beside(folder: Path, what: str) -> Path:
-    return folder.with_name(f".{folder.name}.{what}")
 
 
 @dataclass(frozen=True)
@@ -195,8 +160,7 @@ def damages(root: Path, name: str) -> list[Damaged]:
     """All that is wrong with the files of a table, each of them read whole."""
     found = list(sums.damages(Paths(root).table(name)))
     try:
-        for part in files(root, name):
-            rows(part)
+        files(root, name)
     except Damaged as damage:
         found += [damage] if all(damage.path != other.path for other in found) else []
     return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from features.errors import UserError
 from features.params import load_section
 from features.paths import Paths
 from features.progress import conclude, say
+from features.store import documents
 from features.store.files import write_text
 from features.view import column
 from model import checkpoint, coverage
@@ -84,7 +84,7 @@ def evaluate(root: Path) -> None:
     metrics = {**measure(trained, splits["test"], predictions["test"], params), "intervals": intervals}
     folder = Paths(root).results
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "metrics.json", json.dumps(metrics, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    documents.write(folder / "metrics.json", metrics)
     rows = _rows(trained, splits, predictions, crystals)
     publish(root, "predictions", PREDICTIONS, ("material_id",), rows)
     _write_parity(folder / "parity.csv", rows)

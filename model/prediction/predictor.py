@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,8 @@ import torch
 from features.errors import RowError, UserError
 from features.progress import Progress
 from features.sentences import REGIONS
+from features.store import documents
+from features.store.sums import Damaged
 from features.text_encoder.weights import one_thread
 from features.view import row_errors
 from model import cautions
@@ -258,10 +259,10 @@ def _text(words: dict[str, Any]) -> Text:
 
 
 def _test_cautions(trained: Trained) -> list[str]:
-    """Those of the test, if the results beside the model are its own."""
+    """Those of the test, if the results beside the model are its own; that these are damaged, if they are."""
     path: Path = trained.folder.parent / "results" / "metrics.json"
     try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return []
-    return cautions.stored(metrics, trained.config.weights_sha256) if isinstance(metrics, dict) else []
+        metrics = documents.read(path)
+    except Damaged as damage:
+        return [f"What the test said of the model is not known: {damage}."]
+    return [] if metrics is None else cautions.stored(metrics, trained.config.weights_sha256)

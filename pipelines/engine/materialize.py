@@ -19,7 +19,7 @@ from features.errors import UserError
 from features.params import Section
 from features.paths import Paths
 from features.progress import Progress, say
-from features.store import placement, tables
+from features.store import placement, swap, tables
 from features.store.rowstore import Lost, RowStore
 from features.view import Batch, FeatureView, Reject, Rowwise
 from pipelines.executors import Executor, Job
@@ -124,7 +124,7 @@ def materialize(view: FeatureView[Any], params: Section, root: Path, units: pa.T
     started = time.monotonic()
     store = store_of(view, root)
     with store.locked():
-        tables.restore(Paths(root).table(view.name))
+        swap.restore(Paths(root).table(view.name))
         params = view.resolve(params)
         work = survey(view, params, root, units, store)
         todo = work.missing(retry_rejected)

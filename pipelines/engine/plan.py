@@ -30,6 +30,8 @@ class Step:
     compute: int | None
     reasons: tuple[str, ...]
     """Why it would run; empty if it is up to date."""
+    changes: bool = True
+    """Whether its table may come out with other bytes: changed code alone runs a stage again and computes nothing."""
 
 
 def plan(root: Path) -> list[Step]:
@@ -41,7 +43,8 @@ def plan(root: Path) -> list[Step]:
         steps.append(_view_step(root, stage, steps, told))  # it looks at those before it
     if told is not None:
         for stage in stages.MODEL_STAGES:
-            steps.append(_model_step(root, stage, [step.stage for step in steps if step.reasons], told))
+            changing = [step.stage for step in steps if step.reasons and step.changes]
+            steps.append(_model_step(root, stage, changing, told))
     return steps
 
 
@@ -57,13 +60,15 @@ def _view_step(root: Path, stage: str, before: list[Step], told: dict[str, Any] 
     _, params, units = stages.prepare(stage, root)
     work = survey(view, params, root, units)
     todo = len(work.missing(retry_rejected=False))
-    stale = [step.stage for step in before if step.reasons and registry.view_of(step.stage).name in view.inputs]
+    stale = [step.stage for step in before if step.reasons and step.changes
+             and registry.view_of(step.stage).name in view.inputs]
     reasons = list(_table_reasons(view, params, root, work, todo))
+    changes = bool(reasons or stale)
     given = {why.split(" ")[0] for why in reasons}  # a table knows the default of what params.yaml does not name
     reasons += [why for why in _dvc_reasons(root, stage, told or {}) if why.split(" ")[0] not in given]
     if stale:
         reasons.append(f"after {', '.join(stale)}, whose changes cannot be known before and are not counted here")
-    return Step(stage, len(units), len(units) - todo, todo, tuple(reasons))
+    return Step(stage, len(units), len(units) - todo, todo, tuple(reasons), changes)
 
 
 def _table_reasons(view: FeatureView[Any], params: Section, root: Path, work: Work, todo: int) -> Iterator[str]:

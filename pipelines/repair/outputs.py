@@ -9,7 +9,7 @@ from pathlib import Path
 
 from features.errors import UserError
 from features.paths import Paths
-from features.store import sums, tables, versions
+from features.store import sums, swap, versions
 from features.store.files import remove_drafts
 from pipelines import commands
 from pipelines.engine.dvc_lock import outputs
@@ -28,13 +28,11 @@ def mend_leftovers(root: Path) -> Iterator[str]:
     for left in root.glob(".*.tmp"):
         if BY_DVC.fullmatch(left.name):
             left.unlink()
-    for old in sorted(paths.features.glob(".*.old")):
-        table = paths.table(old.name[1:].removesuffix(".old"))
-        if not table.exists():
-            tables.restore(table)
-            yield f"{table} is back in its place"
-    for left in [*paths.features.glob(".*.old"), *paths.features.glob(".*.new")]:
-        shutil.rmtree(left)
+    for left in [*swap.leftovers(paths.features), *swap.leftovers(paths.data)]:
+        if swap.restore(swap.place_of(left)):
+            yield f"{swap.place_of(left)} is back in its place"
+        else:
+            shutil.rmtree(left)
 
 
 def mend_name(root: Path) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Every file that is published is what was written, or the reader is told which one is not."""
 
 import contextlib
+import pickle
 import re
 import shutil
 import threading
@@ -77,7 +78,7 @@ def test_no_flipped_bit_reaches_sql(project: Path, table: str) -> None:
     whole = path.read_bytes()
     generator = seeded(2)
     said = []
-    for _ in range(30):
+    for _ in range(12):
         path.write_bytes(flipped(whole, generator))
         try:
             assert catalog.query(project, query).equals(expected)
@@ -158,6 +159,12 @@ def test_a_table_of_the_last_version_is_read_as_it_is(project: Path) -> None:
     assert catalog.query(project, "select count(*) as n from toys")["n"].to_pylist() == [len(expected)]
 
 
+def test_damage_found_by_another_process_is_told_here() -> None:
+    damage = Damaged(Path("a/b.parquet"), "it is missing")
+    travelled = pickle.loads(pickle.dumps(damage))  # noqa: S301 (our own bytes)
+    assert (str(travelled), travelled.path) == (str(damage), damage.path)
+
+
 def test_sums_depend_on_the_files_alone(project: Path, tmp_path: Path) -> None:
     folder = Paths(project).table("toys")
     before = (folder / sums.SUMS).read_bytes()
@@ -230,6 +237,8 @@ def test_a_damaged_download_is_dropped(tmp_path: Path, capsys: pytest.CaptureFix
     write_beside(table, path)
     whole = path.read_bytes()
     assert read_stored(path, ["mark"]).equals(table.select(["mark"]))
+    write_beside(read_stored(path), path)
+    assert path.read_bytes() == whole
     generator = seeded(5)
     dropped = 0
     for damaged in (whole[:100], b"", *(flipped(whole, generator) for _ in range(FLIPS))):

@@ -278,16 +278,25 @@ def test_a_damaged_checkpoint_is_pulled_again(tmp_path: Path, server: Database) 
     assert not list((tmp_path / "data").rglob("*.tmp"))
 
 
-def test_a_damage_that_only_reading_the_structures_shows(tmp_path: Path, server: Database) -> None:
+def test_a_damage_inside_the_structures_is_mended_in_one_run(tmp_path: Path, server: Database,
+                                                             monkeypatch: pytest.MonkeyPatch) -> None:
     clean = units(tmp_path, params(server))
     folder = tmp_path / "data/.downloads/materials_project/structures"
     path = max(folder.iterdir(), key=lambda path: path.stat().st_size)
-    content = bytearray(path.read_bytes())
-    column = pq.ParquetFile(path).metadata.row_group(0).column(2)
-    content[column.dictionary_page_offset:column.dictionary_page_offset + 400] = b"x" * 400
-    path.write_bytes(content)
-    with pytest.raises(UserError, match="was damaged or removed; run again"):  # not a table without these crystals
-        units(tmp_path, params(server))
+
+    def damage() -> None:
+        content = bytearray(path.read_bytes())
+        column = pq.ParquetFile(path).metadata.row_group(0).column(2)  # the structures, which are read last
+        content[column.dictionary_page_offset + 20] ^= 1
+        path.write_bytes(content)
+
+    damage()
+    assert units(tmp_path, params(server)) == clean
+    read = Pull.with_structures
+    with monkeypatch.context() as patch:
+        patch.setattr(Pull, "with_structures", lambda *arguments: (damage(), read(*arguments))[1])
+        with pytest.raises(UserError, match="was damaged or removed; run again"):  # not a table without these crystals
+            units(tmp_path, params(server))
     assert units(tmp_path, params(server)) == clean
 
 
