@@ -21,7 +21,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 def test_no_flipped_bit_is_believed(tmp_path: Path) -> None:
     path = tmp_path / "metrics.json"
     documents.write(path, CONTENT)
-    sound, rng = path.read_bytes(), random.Random(0)  # noqa: S311
+    sound, rng = path.read_bytes(), random.Random(0)  # noqa: S311 (made here)
     read = documents.read(path)
     for _ in range(400):
         content = bytearray(sound)
