@@ -19,7 +19,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup browser repro experiments test lint bench audit
+.PHONY: help setup browser repro experiments test faults lint bench audit
 .DEFAULT_GOAL := help
 
 help: ## Show the targets
@@ -63,6 +63,9 @@ browser: setup
 # a test process has one thread, so that two of them do not wait for each other's
 test: browser ## Run the tests, two at a time
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+faults: setup ## Kill, damage, poison and starve it, and count what it does not survive: under 30 minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults
 
 lint: setup ## ruff, who may import whom, mypy
 	$(BIN)/ruff check .

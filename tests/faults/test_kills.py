@@ -1,9 +1,13 @@
-"""A run that is killed at any moment: before each single operation on the disk, in a process that really dies."""
+"""A run that is killed at any moment, before each of Python's own operations on the disk: a process that really dies.
+
+`python -m tests.faults kills` has the same at every write of every library.
+"""
 
 import errno
 import os
 import shutil
-from collections.abc import Callable
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,50 +20,14 @@ from features.store import tables
 from features.store.rowstore import RowStore
 from pipelines.engine.materialize import materialize
 from pipelines.executors import Serial
+from tests.faults.disk import Control, roomy
+from tests.faults.forks import KILLED, OK, in_a_fork
+from tests.faults.scenes import AFTER, BEFORE
 from tests.pipelines.toy import ToyParams, toy_view, units
-
-KILLED, FAILED = 77, 78
-ON_FILES = ("rename", "replace", "unlink", "remove", "rmdir", "mkdir", "link", "open", "fsync")
-"""Functions of `os` through which all of a run's changes of the disk go, but for the writing of Parquet files."""
-BEFORE = units([(f"m{k}", k, "bad" if k % 7 == 0 else "good") for k in range(12)])
-AFTER = units([(f"m{k}", k + 100 * (k == 5), "bug" if k % 9 == 0 else "good") for k in range(2, 18)])
 
 
 def run(root: Path, table: Any) -> None:
     materialize(toy_view(), ToyParams(copies=2), root, table, Serial())
-
-
-def in_a_child(work: Callable[[], None], kill_at: int) -> int:
-    """Do it in a forked process that dies before its `kill_at`th operation on the disk. How it ended."""
-    child = os.fork()
-    if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    count = 0
-
-    def counted(function: Any, changes: Callable[..., bool] = lambda *_, **__: True) -> Any:
-        def call(*arguments: Any, **options: Any) -> Any:
-            nonlocal count
-            if changes(*arguments, **options):
-                count += 1
-                if count == kill_at:
-                    os._exit(KILLED)  # no `finally`, nothing flushed
-            return function(*arguments, **options)
-        return call
-
-    try:
-        for name in ON_FILES:
-            writes = _opens_to_write if name == "open" else (lambda *_, **__: True)
-            setattr(os, name, counted(getattr(os, name), writes))
-        for name in ("__init__", "write_table", "close"):  # a file begun, half-written, and without its end
-            setattr(pq.ParquetWriter, name, counted(getattr(pq.ParquetWriter, name)))
-        work()
-    except BaseException:
-        os._exit(FAILED)
-    os._exit(0)
-
-
-def _opens_to_write(_path: Any, flags: int, *_: Any, **__: Any) -> bool:
-    return bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
 
 
 def table_of(root: Path) -> dict[str, bytes] | None:
@@ -87,12 +55,19 @@ def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("features.store.placement.MIN_PARTS", 2)
 
 
+@pytest.fixture
+def in_memory() -> Iterator[Path]:
+    """A folder in which flushing to the disk costs nothing, if there is one."""
+    with tempfile.TemporaryDirectory(dir=roomy()) as folder:
+        yield Path(folder)
+
+
 @pytest.mark.parametrize("first", [True, False], ids=["first run", "later run"])
-def test_killed_before_any_operation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: bool) -> None:
+def test_killed_before_any_operation(in_memory: Path, monkeypatch: pytest.MonkeyPatch, first: bool) -> None:
     merges: list[int] = []
     merge = RowStore._merge
     monkeypatch.setattr(RowStore, "_merge", lambda store, segments: merges.append(1) or merge(store, segments))
-    clean, base = tmp_path / "clean", tmp_path / "base"
+    clean, base = in_memory / "clean", in_memory / "base"
     base.mkdir()
     if not first:
         run(base, BEFORE)
@@ -101,9 +76,11 @@ def test_killed_before_any_operation(tmp_path: Path, monkeypatch: pytest.MonkeyP
     old, new = (table_of(base), rejects_of(base)), (table_of(clean), rejects_of(clean))
     states = []
     for kill_at in range(1, 10_000):
-        root = Path(shutil.copytree(base, tmp_path / "root"))
-        ended = in_a_child(lambda root=root: run(root, AFTER), kill_at)  # type: ignore[misc]
-        assert ended in (0, KILLED)
+        root = Path(shutil.copytree(base, in_memory / "root"))
+        control = Control(in_memory / "control", root)
+        control.at(kill_at)
+        ended = in_a_fork(lambda root=root: run(root, AFTER), control).code
+        assert ended in (OK, KILLED)
         states.append((_which(table_of(root), old[0], new[0]), _which(rejects_of(root), old[1], new[1])))
         for segment in Paths(root).rowstore("toys").rglob("r*-*.parquet"):
             pq.read_table(segment)  # whole
@@ -111,7 +88,7 @@ def test_killed_before_any_operation(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert (table_of(root), rejects_of(root)) == new, kill_at
         assert litter(root) == [], kill_at
         shutil.rmtree(root)
-        if not ended:
+        if ended == OK:
             break
     assert kill_at > 60
     # what a reader sees, in this order; for an instant, between two renames, there is no table
