@@ -19,7 +19,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup browser repro experiments test faults lint bench
+.PHONY: help setup browser repro experiments test faults lint bench audit
 .DEFAULT_GOAL := help
 
 help: ## Show the targets
@@ -74,3 +74,6 @@ lint: setup ## ruff, who may import whom, mypy
 
 bench: setup ## Run the benchmarks, each printing a ratio
 	$(BIN)/python -m benchmarks
+
+audit: setup ## Are vulnerabilities known of the pinned packages? Needs a network: asks pypi.org
+	@$(BIN)/python .ci/audit.py

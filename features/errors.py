@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import functools
 import sys
+import traceback
 from collections.abc import Callable
 
+from features.redaction import redacted
 from features.terminal import printable
 
 LONGEST = 2000
@@ -26,6 +29,20 @@ class RowError(Exception):
         self.kind = kind
 
 
+def _redacted(run: Callable[[Callable[[], None]], None]) -> Callable[[Callable[[], None]], None]:
+    """The same, but the traceback of a bug, which may quote anything, is printed without secrets."""
+    @functools.wraps(run)
+    def outer(app: Callable[[], None]) -> None:
+        try:
+            run(app)
+        except Exception:
+            print(printable(redacted(traceback.format_exc())), end="", file=sys.stderr)
+            sys.exit(1)
+
+    return outer
+
+
+@_redacted
 def run_cli(app: Callable[[], None]) -> None:
     """Run a command-line application: a user's mistake becomes one line and exit code 2, a bug keeps its traceback."""
     try:
@@ -64,6 +81,6 @@ def of_the_machine(error: OSError) -> str:
 
 
 def _stop(message: str) -> None:
-    line = printable(" ".join(message.split()))
+    line = printable(redacted(" ".join(message.split())))
     print(f"error: {line if len(line) <= LONGEST else f'{line[:LONGEST]}…'}", file=sys.stderr)
     sys.exit(2)

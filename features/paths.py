@@ -77,6 +77,11 @@ class Paths:
         return self.data / ".runs"
 
     @property
+    def logs(self) -> Path:
+        """What the last runs said, a file each."""
+        return self.data / ".logs"
+
+    @property
     def lock(self) -> Path:
         return self.root / "dvc.lock"
 

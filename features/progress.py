@@ -1,8 +1,15 @@
-"""Progress: a bar on a terminal, plain lines elsewhere."""
+"""What a terminal shows while something runs: a bar, or plain lines where there is no terminal.
+
+All lines go through one logger of Python's `logging`. Standard error shows those that the user wants: every one with
+`--verbose` (or `CPF_VERBOSE=1`), the summary at the end alone with `--quiet` (or `CPF_QUIET=1`). Whatever it shows, all
+lines go to the log of the run (`features.runlog`), where there is one.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -12,13 +19,68 @@ from typing import Self
 
 from tqdm import tqdm
 
+from features.errors import UserError
+from features.redaction import redacted
 from features.terminal import printable
 
 LINE_EVERY_S = 15.0
 WATCH_EVERY_S = 2.0
+SUMMARY = 25
+"""Level of the line that says what a run did, between those of `logging.INFO` and `logging.WARNING`."""
+VERBOSE, QUIET = "CPF_VERBOSE", "CPF_QUIET"
+"""Environment variables, which reach the processes that a command starts."""
 
 Watcher = Callable[[int, int], None]
 _watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
+
+
+class _Terminal(logging.Handler):
+    """Standard error, whatever it is at the time: plain lines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(printable(redacted(record.getMessage())), file=sys.stderr, flush=True)
+
+
+LOGGER = logging.getLogger("multimodal_cpf")
+LOGGER.propagate = False
+LOGGER.setLevel(logging.DEBUG)
+_terminal = _Terminal()
+LOGGER.handlers = [_terminal]
+logging.addLevelName(SUMMARY, "SUMMARY")
+
+
+def show(verbose: bool = False, quiet: bool = False) -> None:
+    """Show more or less from now on, here and in the processes that this one starts."""
+    if verbose and quiet:
+        raise UserError("--verbose and --quiet exclude each other")
+    _terminal.setLevel(_level(verbose, quiet))
+    for name, on in ((VERBOSE, verbose), (QUIET, quiet)):
+        if on:
+            os.environ[name] = "1"
+        else:
+            os.environ.pop(name, None)
+
+
+def _level(verbose: bool, quiet: bool) -> int:
+    return logging.DEBUG if verbose else SUMMARY if quiet else logging.INFO
+
+
+_terminal.setLevel(_level(os.environ.get(VERBOSE) == "1", os.environ.get(QUIET) == "1"))
+
+
+def say(line: str) -> None:
+    """One plain line for the user, at once."""
+    LOGGER.info(line)
+
+
+def detail(line: str, row: str | None = None) -> None:
+    """What only `--verbose` shows; `row` is the id of the crystal that it speaks of."""
+    LOGGER.debug(line, extra={"row": row})
+
+
+def conclude(line: str) -> None:
+    """What a run did, in one line, which `--quiet` shows too."""
+    LOGGER.log(SUMMARY, line)
 
 
 @contextlib.contextmanager
@@ -39,7 +101,7 @@ class Progress:
         self.done = 0
         self._started = self._last = time.monotonic()
         self._told = float("-inf")
-        shown = sys.stderr.isatty() and total and not quiet
+        shown = sys.stderr.isatty() and total and not quiet and _terminal.level == logging.INFO
         self._bar = tqdm(total=total, desc=stage, unit=f" {unit}") if shown else None
 
     def __enter__(self) -> Self:
@@ -54,6 +116,8 @@ class Progress:
         """`count` more are done; `note` says how it goes."""
         self.done += count
         self._tell()
+        if not self.quiet:
+            detail(f"{self.stage}: {self.done} of {self.total} {self.unit}{'; ' if note else ''}{note}")
         if self._bar is not None:
             self._bar.set_postfix_str(note, refresh=False)
             self._bar.update(count)
@@ -71,8 +135,3 @@ class Progress:
         if watcher is not None and (now - self._told >= WATCH_EVERY_S or self.done >= self.total):
             self._told = now
             watcher(self.done, self.total)
-
-
-def say(line: str) -> None:
-    """One plain line for the user, at once."""
-    print(printable(line), file=sys.stderr, flush=True)

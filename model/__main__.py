@@ -13,7 +13,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from features import runlog
 from features.errors import run_cli
+from features.options import Quiet, Verbose
 from features.paths import Paths
 from features.store import versions
 
@@ -38,27 +40,30 @@ def check(root: Root = Path()) -> None:
 
 
 @app.command()
-def train(root: Root = Path()) -> None:
+def train(root: Root = Path(), _verbose: Verbose = False, _quiet: Quiet = False) -> None:
     """Train with the section `train` of params.yaml."""
     from model.training import train as stage
 
-    stage.train(root)
+    with runlog.logged(root, "train"):
+        stage.train(root)
 
 
 @app.command()
-def evaluate(root: Root = Path()) -> None:
+def evaluate(root: Root = Path(), _verbose: Verbose = False, _quiet: Quiet = False) -> None:
     """Test the trained model: metrics, controls, predictions, plots."""
     from model.evaluation import stage
 
-    stage.evaluate(root)
+    with runlog.logged(root, "evaluate"):
+        stage.evaluate(root)
 
 
 @app.command()
-def explain(root: Root = Path()) -> None:
+def explain(root: Root = Path(), _verbose: Verbose = False, _quiet: Quiet = False) -> None:
     """Explain test predictions, and test the methods that do."""
     from model.explain import explain_stage
 
-    explain_stage(root)
+    with runlog.logged(root, "explain"):
+        explain_stage(root)
 
 
 @app.command()
@@ -79,6 +84,8 @@ def predict(
     without: Annotated[list[str] | None, typer.Option(
         help="What if: predict without global, semi-global or local sentences, or without text; repeatable.")] = None,
     timeout: Annotated[float, typer.Option(help="Longest time for the features of one crystal, s.")] = 300.0,
+    _verbose: Verbose = False,
+    _quiet: Quiet = False,
 ) -> None:
     """Predict the trained property for crystals. If one cannot be used, the others are predicted: exit code 2."""
     from model.header import MODEL

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
+from features.progress import say
+from features.store import documents
+from features.store.sums import Damaged
 from features.text_encoder.weights import one_thread
 from model.checkpoint import Trained
 from model.explanation import attention
@@ -70,10 +73,9 @@ def methods(explainer: Explainer, verdicts: Verdicts | None) -> list[Method]:
                        else Method(name, SAYS[name].format(**words), None, UNTESTED) for name in METHODS)]
 
 
-def as_json(weights_sha256: str, found: Sequence[Method]) -> str:
+def document(weights_sha256: str, found: Sequence[Method]) -> dict[str, Any]:
     """The methods as predictions read them, with the digest of the model that they were tested on."""
-    return json.dumps({"weights_sha256": weights_sha256, "methods": [asdict(one) for one in found]}, indent=2,
-                      ensure_ascii=False) + "\n"
+    return {"weights_sha256": weights_sha256, "methods": [asdict(one) for one in found]}
 
 
 def methods_beside(trained: Trained) -> Path:
@@ -82,11 +84,13 @@ def methods_beside(trained: Trained) -> Path:
 
 
 def stored_methods(explainer: Explainer, path: Path) -> list[Method]:
-    """Those of that file if it is of this model, else the methods as nobody has tested them."""
+    """Those of that file if it is of this model, else the methods as nobody has tested them. A damaged one is said."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["weights_sha256"] == explainer.game.trained.config.weights_sha256:
+        content = documents.read(path)
+        if content is not None and content.get("weights_sha256") == explainer.game.trained.config.weights_sha256:
             return [Method(**one) for one in content["methods"]]
-    except (OSError, ValueError, LookupError, TypeError):
+    except Damaged as damage:
+        say(f"{damage}; until then no method of explanation counts as tested")
+    except (LookupError, TypeError):  # of another version
         return methods(explainer, None)
     return methods(explainer, None)

@@ -20,8 +20,8 @@ from safetensors.torch import save as to_bytes
 from features.errors import UserError
 from features.params import parse_section
 from features.paths import Paths
-from features.store import sums
-from features.store.files import beside, write_beside
+from features.store import sums, swap
+from features.store.files import write_parquet
 from features.text_encoder.weights import pick_device
 from model.cautions import of_model
 from model.coverage import Coverage
@@ -123,24 +123,23 @@ def path_of(root: Path) -> Path:
     return Paths(root).model / MODEL
 
 
-def save(root: Path, net: Ensemble, config: Config, companions: Mapping[str, pa.Table] | None = None) -> None:
-    """Write the model whole, beside its place and renamed into it, after the tables that belong to it; at last the sums
-    of all files in its folder."""
-    (Paths(root).model / sums.SUMS).unlink(missing_ok=True)  # those of the files that are about to go
+def save(root: Path, net: Ensemble, config: Config, companions: Mapping[str, pa.Table] | None = None,
+         texts: Mapping[str, str] | None = None) -> None:
+    """Write the folder of the model whole, and put it into its place: the model, the tables that belong to it, and
+    further `texts` by the names of their files."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
-    digests = {name: _write_companion(path_of(root).with_name(f"{name}.parquet"), table)
-               for name, table in (companions or {}).items()}
-    config = replace(config, companions=digests, weights_sha256=_digest(weights))
-    content = asdict(replace(config, config_sha256=_config_digest(config)))
-    with beside(path_of(root)) as draft:
-        draft.write_bytes(to_bytes(weights, {CONFIG: json.dumps(content, sort_keys=True, ensure_ascii=False)}))
-    (Paths(root).model / "config.json").unlink(missing_ok=True)  # of format 1, which had two files
-    sums.write(Paths(root).model)
-
-
-def _write_companion(path: Path, table: pa.Table) -> str:
-    write_beside(table, path)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with swap.whole(Paths(root).model) as draft:
+        digests = {}
+        for name, table in (companions or {}).items():
+            path = draft / f"{name}.parquet"
+            write_parquet(table, path, sealed=True)
+            digests[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        for name, text in (texts or {}).items():
+            (draft / name).write_text(text, encoding="utf-8", newline="")
+        config = replace(config, companions=digests, weights_sha256=_digest(weights))
+        content = asdict(replace(config, config_sha256=_config_digest(config)))
+        header = {CONFIG: json.dumps(content, sort_keys=True, ensure_ascii=False)}
+        (draft / MODEL).write_bytes(to_bytes(weights, header))
 
 
 def load(root: Path, device: str | None = None) -> Trained:

@@ -13,9 +13,8 @@ import pyarrow.compute as pc
 from features import catalog
 from features.params import load_section
 from features.paths import Paths
-from features.progress import Progress, say
-from features.store import placement, tables
-from features.store.files import write_text
+from features.progress import Progress, conclude
+from features.store import documents, placement, tables
 from features.text_encoder.weights import one_thread
 from model import cards, checkpoint
 from model.checkpoint import Trained
@@ -53,7 +52,7 @@ def explain_stage(root: Path) -> None:
     trained = checkpoint.load(root)
     if not trained.params.with_text:
         _write(root, trained, [], Verdicts([]), [], [])
-        say("explain: the model was trained without text, so there is nothing to explain")
+        conclude("explain: the model was trained without text, so there is nothing to explain")
         return
     require_same(trained.identity, root, trained.params)
     splits = load_splits(root, trained.params)
@@ -63,7 +62,7 @@ def explain_stage(root: Path) -> None:
     ids = _short(root, [test.ids[index] for index in told])[:max(params.crystals, params.tested, params.aggregated)]
     if not ids:
         _write(root, trained, [], Verdicts([]), [], [])
-        say(f"explain: no test crystal has a text of at most {LONGEST} sentences, so there is nothing to explain")
+        conclude(f"explain: no test crystal has a text of at most {LONGEST} sentences, so there is nothing to explain")
         return
     predictor = Predictor.of(trained, makes_features=False)
     explainer = Explainer(predictor.game)
@@ -74,7 +73,7 @@ def explain_stage(root: Path) -> None:
     effects = _aggregated(root, explainer, ids[:params.aggregated], known)
     _write(root, trained, made, found, cards.methods(explainer, found), effects)
     believed = [method for method in METHODS if known[method]]
-    say(f"explain: {len(made)} test crystals; methods that passed their tests: {', '.join(believed) or 'none'}")
+    conclude(f"explain: {len(made)} test crystals; methods that passed their tests: {', '.join(believed) or 'none'}")
 
 
 def _short(root: Path, ids: Sequence[str]) -> list[str]:
@@ -155,7 +154,7 @@ def _write(root: Path, trained: Trained, made: list[Card], found: Verdicts, meth
         publish(root, name, schema, key, content)
     folder = Paths(root).results
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / cards.METHODS_FILE, cards.as_json(trained.config.weights_sha256, methods))
+    documents.write(folder / cards.METHODS_FILE, cards.document(trained.config.weights_sha256, methods))
     pages.write_cards(folder / PAGE, trained.params.target, trained.config.unit, trained.learned_unit, made, methods,
                       effects)
     catalog.refresh(root)

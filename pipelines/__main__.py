@@ -11,9 +11,11 @@ from typing import Annotated
 
 import typer
 
+from features import registry
 from features.errors import UserError, run_cli
+from features.options import Quiet, Verbose
 from features.printing import print_table
-from features.progress import say
+from features.progress import conclude, say
 from pipelines import executors
 from pipelines.engine import runs, stages
 from pipelines.executors import EXECUTORS
@@ -51,7 +53,8 @@ def _prefect_server() -> bool:
 
 def _command(stage: str) -> Callable[..., None]:
     def command(root: Root = Path(), executor: ExecutorName = None, workers: Workers = None,
-                retry: Retry = False, address: Address = None) -> None:
+                retry: Retry = False, address: Address = None, _verbose: Verbose = False,
+                _quiet: Quiet = False) -> None:
         executors.check(executor or "processes", workers, address)  # before a source is asked for anything
         if _prefect_server():
             from pipelines import flows  # its import takes seconds
@@ -59,14 +62,14 @@ def _command(stage: str) -> Callable[..., None]:
             report = flows.run_stage(stage, root, executor, workers, retry, address)
         else:
             report = stages.run(stage, root, executor, workers, retry, address)
-        say(str(report))
+        conclude(str(report))
 
     command.__doc__ = f"Make the table of stage '{stage}'."
     return command
 
 
 def _model_command(stage: str) -> Callable[..., None]:
-    def command(root: Root = Path()) -> None:
+    def command(root: Root = Path(), _verbose: Verbose = False, _quiet: Quiet = False) -> None:
         if _prefect_server():
             from pipelines import flows
 
@@ -96,19 +99,21 @@ def plan(root: Root = Path()) -> None:
 
 @app.command()
 def status(root: Root = Path(), last: Last = None) -> None:
-    """Show what the last run of each stage did."""
-    latest = runs.latest(root)
+    """Show what the last run of each stage did, and which run has made the table that is there."""
+    everything = runs.history(root)
+    order = [*stages.STAGES, *stages.MODEL_STAGES, "refresh"]
+    latest = {run.stage: run for run in everything}
     if last is None:
-        order = [*stages.STAGES, *stages.MODEL_STAGES, "refresh"]
-        shown = [latest[stage] for stage in [*order, *sorted(set(latest) - set(order))] if stage in latest]
+        shown = [(stage, latest.get(stage)) for stage in [*order, *sorted(set(latest) - set(order))]]
     else:
-        shown = runs.history(root)[-last:]
-    if not shown:
+        shown = [(run.stage, run) for run in everything[-last:]]
+    digests = {stage: runs.digest_on_disk(root, registry.view_of(stage).name) for stage in stages.STAGES}
+    rows = [(stage, *_told(run), _maker(everything, stage, digests.get(stage), run), run.note if run else "")
+            for stage, run in shown]
+    rows = [row for row, (_, run) in zip(rows, shown, strict=True) if run or row[-2]]
+    if not rows:
         raise UserError("no stage has run here yet; run `dvc repro`")
-    rows = [(run.stage, run.started[:19].replace("T", " "), run.outcome,
-             *(_count(run.counts.get(name)) for name in COUNTS),
-             "" if run.seconds is None else f"{run.seconds:.1f}", run.note) for run in shown]
-    _show(("stage", "started (UTC)", "outcome", *COUNTS, "seconds", "note"), rows)
+    _show(("stage", "started (UTC)", "outcome", *COUNTS, "seconds", "table", "note"), rows)
     from pipelines.refresh.last_good import LastGood
 
     renewal = latest.get("refresh")
@@ -117,11 +122,35 @@ def status(root: Root = Path(), last: Last = None) -> None:
             "goes on, `python -m pipelines put-back` goes back")
 
 
-COUNTS = ("wanted", "reused", "computed", "rejected")
+COUNTS = ("wanted", "computed", "reused", "rejected")
 
 
-def _count(value: int | None) -> str:
-    return "" if value is None else f"{value:,}"
+def _told(run: runs.Run | None) -> tuple[str, ...]:
+    """When a run began, how it ended, its counts and seconds."""
+    if run is None:
+        return ("",) * (3 + len(COUNTS))
+    counts = [run.counts.get(name) for name in COUNTS]
+    wanted, *parts = (count if isinstance(count, int) else 0 for count in counts)
+    if wanted != sum(parts):  # older versions counted rejects among the computed and the reused ones, too
+        counts[1:3] = None, None
+    return (run.started[:19].replace("T", " "), run.outcome, *map(_count, counts),
+            "" if run.seconds is None else f"{run.seconds:.1f}")
+
+
+def _maker(everything: list[runs.Run], stage: str, digest: str | None, run: runs.Run | None) -> str:
+    """Which run has made a stage's table of this digest; nothing where there is none, as for stages of the model."""
+    if digest is None:
+        return ""
+    maker = runs.made_by(everything, stage, digest)
+    if maker is None:
+        return "of no run that is recorded here"
+    if run is None or maker.counts["digest"] != run.counts.get("digest"):
+        return f"of the run of {maker.started[:19].replace('T', ' ')}"
+    return "of this run"
+
+
+def _count(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else ""
 
 
 def _show(names: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
@@ -135,7 +164,8 @@ def refresh(root: Root = Path(),
             tag: Annotated[bool, typer.Option(help="Commit, and tag the commit data-VERSION.")] = False,
             push: Annotated[bool, typer.Option(help="Push the data to the DVC remote.")] = False,
             accept: Annotated[bool, typer.Option(help="Publish even if many crystals are gone or the model is much "
-                                                      "worse.")] = False) -> None:
+                                                      "worse.")] = False,
+            _verbose: Verbose = False, _quiet: Quiet = False) -> None:
     """Bring everything up to date, or leave the last good version: what the deployment refresh/nightly runs."""
     for kind in (signal.SIGTERM, signal.SIGHUP):  # from systemd, timeout, a closed terminal: like Ctrl-C
         signal.signal(kind, signal.default_int_handler)
@@ -173,7 +203,7 @@ def repair(root: Root = Path(),
 
 
 @app.command("put-back")
-def put_back(root: Root = Path()) -> None:
+def put_back(root: Root = Path(), _verbose: Verbose = False, _quiet: Quiet = False) -> None:
     """Put the last good version back after a refresh was killed; the next refresh does without."""
     from pipelines.refresh import renew
 
@@ -181,7 +211,7 @@ def put_back(root: Root = Path()) -> None:
 
 
 @app.command("move-database")
-def move_database(root: Root = Path()) -> None:
+def move_database(root: Root = Path(), _verbose: Verbose = False, _quiet: Quiet = False) -> None:
     """Pin the version of its database that the Materials Project has now, and say what it changes."""
     from pipelines.sources.materials_project.move import move
 

@@ -29,7 +29,7 @@ class Nightly:
 
     def shell(self, line: str, code: int = 0) -> str:
         """Run a line as a user types it; what it printed."""
-        done = subprocess.run(["bash", "-c", line], cwd=self.root, env=self.env, capture_output=True, text=True,  # noqa: S607
+        done = subprocess.run(["bash", "-c", line], cwd=self.root, env=self.env, capture_output=True, text=True,  # noqa: S607 (bash of PATH)
                               check=False, timeout=600)
         assert done.returncode == code, done.stdout[-5000:] + done.stderr[-5000:]
         return done.stdout + done.stderr
@@ -52,9 +52,9 @@ class Nightly:
         return [artifact["data"] for artifact in sorted(artifacts, key=lambda artifact: artifact["created"])]
 
     def _ask(self, path: str, body: dict[str, Any]) -> Any:
-        request = urllib.request.Request(f"{self.env['PREFECT_API_URL']}/{path}", json.dumps(body).encode(),  # noqa: S310
+        request = urllib.request.Request(f"{self.env['PREFECT_API_URL']}/{path}", json.dumps(body).encode(),  # noqa: S310 (the test's own server)
                                          {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 (the test's own server)
             return json.load(answer)
 
 
@@ -77,7 +77,7 @@ def as_the_readme_says(root: Path, home: Path, **env: str) -> Iterator[Nightly]:
             command = line.split("#")[0].rstrip()
             if command.endswith("&"):
                 with (home / f"{command.split()[1]}.log").open("wb") as log:
-                    started.append(subprocess.Popen(["bash", "-c", command[:-1]], cwd=root, env=project.env, stdout=log,  # noqa: S607
+                    started.append(subprocess.Popen(["bash", "-c", command[:-1]], cwd=root, env=project.env, stdout=log,  # noqa: S607 (bash of PATH)
                                                     stderr=log))
             else:
                 project.shell(line)

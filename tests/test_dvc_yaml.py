@@ -35,6 +35,7 @@ EXCUSED = {
     "features.terminal": "what a terminal may be shown",
     "features.paths": "where things lie; the places are in dvc.yaml",
     "features.progress": "progress bars",
+    "features.redaction": "what no message shows",
     "features.code": "a digest of code",
     "features.libraries": "versions, which are in each fingerprint",
     "features.differences": "words for messages",

@@ -104,7 +104,7 @@ def mutants(originals: Sequence[Original], count: int, seed: int) -> Iterator[Mu
     """As many as wanted, each kind equally often; each follows from the seed, its index and the list of originals."""
     for index in range(count):
         mutation = MUTATIONS[index % len(MUTATIONS)]
-        rng = random.Random(f"{seed}:{index}")  # noqa: S311
+        rng = random.Random(f"{seed}:{index}")  # noqa: S311 (no secret)
         for _ in range(300):
             original, other = rng.choice(originals), rng.choice(originals)
             if not original.understood and mutation.allows in (CHANGE, DAMAGE):

@@ -98,7 +98,7 @@ def _rows(old: list[Path], new: list[Path]) -> dict[str, list[str]]:
         names = [f"{len(parameters)}/{path.name}" for path in files]
         served.update(zip(names, files, strict=True))
         parameters.append([SCHEME + name for name in names])
-        return f"select {named} as material_id, bit_xor(hash(t)) as mark from read_parquet(?) t group by 1"  # noqa: S608
+        return f"select {named} as material_id, bit_xor(hash(t)) as mark from read_parquet(?) t group by 1"  # noqa: S608 (names are quoted)
 
     query = f"""
         with old as ({marks(old)}), new as ({marks(new)})
@@ -118,7 +118,7 @@ def _name(files: list[Path]) -> str:
         return "t.material_id"
     words = [field.name for field in schemas[0] if pa.types.is_string(field.type)
              and all(field.name in schema.names for schema in schemas)]
-    quoted = (f't."{name}"' for name in words)
+    quoted = ('t."{}"'.format(name.replace('"', '""')) for name in words)
     return f"concat_ws(' ', {', '.join(quoted)})" if words else "'row'"
 
 

@@ -211,7 +211,7 @@ def _create_views(connection: duckdb.DuckDBPyConnection, sources: Mapping[str, l
     for name, files in sources.items():
         listed = ", ".join(map(_quote, files))
         # `name` is an identifier (see `_sources`) and the paths are quoted
-        connection.execute(f"CREATE VIEW \"{name}\" AS SELECT * FROM read_parquet([{listed}], union_by_name = true)")  # noqa: S608
+        connection.execute(f"CREATE VIEW \"{name}\" AS SELECT * FROM read_parquet([{listed}], union_by_name = true)")  # noqa: S608 (see above)
     if search.TABLE in sources:
         search.add_similar(connection)
 

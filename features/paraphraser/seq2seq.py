@@ -71,8 +71,9 @@ class _Model:
         self.device = torch.device(pick_device(params.device))
         place = params.folder()
         try:
-            self.tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True)
-            self.model = AutoModelForSeq2SeqLM.from_pretrained(place, local_files_only=True)
+            self.tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True, trust_remote_code=False)
+            self.model = AutoModelForSeq2SeqLM.from_pretrained(place, local_files_only=True, trust_remote_code=False,
+                                                               weights_only=True)
         except (OSError, ValueError, KeyError) as error:
             raise UserError(f"{place} does not hold a text-to-text model that transformers can load: {error}") from None
         self.model.eval().requires_grad_(False).to(self.device)

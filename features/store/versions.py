@@ -28,6 +28,8 @@ from features.paths import Paths
 from features.store.files import sync_folder, write_text
 
 ID = re.compile(r"[0-9a-f]{16}")
+APART = ("experiments",)
+"""Tables that no stage makes and that belong to no version: readers see those of the work tree."""
 BLOCK = 1 << 20
 _read_here: dict[Path, tuple[str, int]] = {}
 """By project: the version that this process reads, and the handle of its lock."""
@@ -176,9 +178,10 @@ def _manifest(version: str, outputs: dict[str, str]) -> str:
 def outputs(root: Path) -> list[Path]:
     """Whole tables, rejects, model and results of the work tree, as far as they are there."""
     paths = Paths(root)
-    places = [*paths.features.glob("*"), paths.model, *paths.results.glob("*")]
-    return sorted(place for place in places if place.exists() and not place.name.startswith(".")
-                  and (place.is_file() or any(place.iterdir())))
+    apart = {paths.table(name) for name in APART}
+    places = [place for place in paths.features.glob("*") if place not in apart]
+    return sorted(place for place in [*places, paths.model, *paths.results.glob("*")]
+                  if place.exists() and not place.name.startswith(".") and (place.is_file() or any(place.iterdir())))
 
 
 def _files(place: Path) -> Iterator[Path]:
@@ -211,6 +214,9 @@ def _link_all(root: Path, folder: Path) -> None:
                 target = draft / path.relative_to(root)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 link(path, target)
+        Paths(draft).features.mkdir(parents=True, exist_ok=True)
+        for name in APART:  # a link that leads nowhere is no table
+            Paths(draft).table(name).symlink_to(Path("../../../../features") / name)
         for extra in (Paths(root).lock, Paths(root).params):  # they are edited in place: copied
             if extra.exists():
                 shutil.copy2(extra, draft / extra.name)

@@ -97,8 +97,9 @@ class TextEncoder:
         self.dtype = pick_precision(params.precision, str(self.device))
         self.normalise = params.matscibert()
         try:
-            self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            self.model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=self.dtype)
+            self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            self.model = AutoModel.from_pretrained(folder, local_files_only=True, trust_remote_code=False,
+                                                   weights_only=True, dtype=self.dtype)
             if not self.tokenizer.is_fast:
                 raise UserError(f"the tokenizer in {folder} gives no character offsets; a fast tokenizer is needed")
             self.dim = int(self.model.config.hidden_size)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +16,8 @@ from features import catalog
 from features.errors import UserError
 from features.params import load_section
 from features.paths import Paths
-from features.progress import say
+from features.progress import conclude, say
+from features.store import documents
 from features.store.files import write_text
 from features.view import column
 from model import checkpoint, coverage
@@ -74,12 +74,17 @@ def evaluate(root: Path) -> None:
     if len(splits["test"]) < 2:
         raise UserError("the test split has only one crystal, too few to test on: take more (ingest.limit)")
     predictions = {name: predict_all(trained, split) for name, split in splits.items()}
+    for name, split in splits.items():
+        wrong = np.flatnonzero(~np.isfinite(predictions[name]["fused"]))
+        if len(wrong):
+            raise UserError(f"the prediction for {split.ids[wrong[0]]} is not a number ({len(wrong)} such crystals of "
+                            f"the split {name}); train again with another train.seed or a lower train.learning_rate")
     crystals = {name: coverage.read_crystals(root, split.ids) for name, split in splits.items()}
     intervals = covered(trained, splits["test"], predictions["test"], crystals["test"], crystals["train"])
     metrics = {**measure(trained, splits["test"], predictions["test"], params), "intervals": intervals}
     folder = Paths(root).results
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "metrics.json", json.dumps(metrics, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    documents.write(folder / "metrics.json", metrics)
     rows = _rows(trained, splits, predictions, crystals)
     publish(root, "predictions", PREDICTIONS, ("material_id",), rows)
     _write_parity(folder / "parity.csv", rows)
@@ -96,8 +101,8 @@ def evaluate(root: Path) -> None:
         ("mae_own_structure_branch", "its own structure branch"), ("mae_own_text_branch", "its own text branch"),
         ("mae_shuffled_text", "shuffled text"), ("mae_no_text", "no text")) if key in test)
     within = "" if test["mae_low"] is None else f"[{test['mae_low']:.4f}, {test['mae_high']:.4f}] "
-    say(f"evaluate: test MAE {test['mae']:.4f} {within}{metrics['unit']}, "
-        f"{others}mean predictor {base['mean_mae']:.4f}")
+    conclude(f"evaluate: test MAE {test['mae']:.4f} {within}{metrics['unit']}, "
+             f"{others}mean predictor {base['mean_mae']:.4f}")
     beyond = intervals["by"]["support"].get("outside", {"crystals": 0})["crystals"]
     held = "have no ends for" if intervals["coverage"] is None else f"hold {intervals['coverage']:.1%} of"
     say(f"evaluate: intervals of {CONFIDENCE:.0%} {held} {intervals['crystals']} test "

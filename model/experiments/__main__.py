@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from features import runlog
 from features.errors import UserError, run_cli
+from features.options import Quiet, Verbose
 from features.printing import print_table
-from features.progress import say
+from features.progress import conclude, say
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False,
                   help="Does the text help? Arms, controls, folds and seeds, each run once and kept.")
@@ -49,14 +51,17 @@ def run(
     minutes: Annotated[float | None, typer.Option(min=0, envvar="EXPERIMENTS_MINUTES",
                                                   help="Begin no further cell after so many minutes.")] = None,
     only: Only = None,
+    _verbose: Verbose = False,
+    _quiet: Quiet = False,
 ) -> None:
     """Run the cells that have no result yet; what is finished is never run again."""
     from model.experiments.matrix import FILE, read
     from model.experiments.run import bench
     from model.experiments.run import run as run_cells
 
-    done = run_cells(bench(root, read(matrix or FILE)), workers, minutes, only or ())
-    say(f"experiments: {done.finished} cells finished, {done.left} left")
+    with runlog.logged(root, "experiments"):
+        done = run_cells(bench(root, read(matrix or FILE)), workers, minutes, only or ())
+        conclude(f"experiments: {done.finished} cells finished, {done.left} left")
     if done.failed:
         raise UserError(f"{done.failed} cells could not be run, for the reasons above")
 

@@ -111,7 +111,7 @@ def arithmetic(device: str = "cpu") -> str:
 def commit_of(folder: Path) -> str:
     """Short name of the commit of the code, + where files of `features/` or `model/` differ from it."""
     def git(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True,  # noqa: S607
+        return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True,  # noqa: S607 (git of PATH)
                               check=True).stdout.strip()
 
     try:

@@ -30,6 +30,7 @@ from features.sentences import REGIONS
 from features.store import tables
 from features.store.sums import parquet
 from model.input.batch import ATOM_VECTORS, ATOMS, Crystals, Ints, StructureBatch, TextBatch, Texts, ragged
+from model.input.finite import require_rows
 from model.input.targets import read_further, read_targets, require_apart
 from model.input.words import COLUMNS, WordBatch, Words
 from model.params import LoaderParams
@@ -348,7 +349,11 @@ def _crystals(root: Path, ids: pa.Array, reads: Sequence[str], parts: Ints | Non
     if set(ATOM_VECTORS) & set(reads):
         vectors = tables.read(root, "chgnet_atoms", ["material_id", *ATOM_VECTORS], ids.to_pylist())
         table = table.append_column(ATOM_VECTORS[0], _in_order(vectors, ids)[ATOM_VECTORS[0]])
-    return Crystals.from_table(table)
+    crystals = Crystals.from_table(table)
+    for stage, of_it in (("chgnet", True), ("tensorize", False)):
+        values = {name: numbers for name, numbers in crystals.values.items() if (name in ATOM_VECTORS) == of_it}
+        require_rows(stage, values, crystals.starts, lambda row: str(ids[row]))
+    return crystals
 
 
 def _in_order(table: pa.Table, ids: pa.Array) -> pa.Table:
@@ -363,13 +368,24 @@ def _texts(root: Path, ids: pa.Array, dim: int) -> Texts:
     vectors, starts = ragged(table["sentence_vectors"].combine_chunks().flatten())
     regions, first = ragged(table["regions"])
     numbers = pc.index_in(pa.array(regions), value_set=pa.array(REGIONS)).to_numpy().astype(np.int64)
+    require_rows("embed", {"sentence_vectors": vectors}, {"sentence_vectors": starts},
+                 lambda row: _named(table, int(np.searchsorted(first - first[0], row, side="right")) - 1))
     flat = vectors[starts[0]:starts[-1]].reshape(-1, dim)
     return Texts(flat, numbers[first[0]:first[-1]], first - first[0])
 
 
 def _words(root: Path, ids: pa.Array) -> Words:
     """The same as tokens."""
-    return Words.from_table(_texts_in_order(root, "text_tokens", COLUMNS, ids))
+    table = _texts_in_order(root, "text_tokens", COLUMNS, ids)
+    words = Words.from_table(table)
+    require_rows("tokenize", {"token_values": words.values}, {"token_values": words.starts},
+                 lambda row: _named(table, row))
+    return words
+
+
+def _named(table: pa.Table, row: int) -> str:
+    """A text, as its crystal and variant."""
+    return f"{table['material_id'][row]}, variant {table['variant'][row]},"
 
 
 def _texts_in_order(root: Path, name: str, columns: Sequence[str], ids: pa.Array) -> pa.Table:

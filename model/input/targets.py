@@ -13,6 +13,7 @@ from features.errors import UserError
 from features.store import tables
 from features.views import materials
 from features.views.materials import PROPERTIES
+from model.input.finite import require_targets
 
 
 def transform(values: NDArray[np.float64], name: str) -> NDArray[np.float64]:
@@ -28,8 +29,8 @@ def untransform(values: NDArray[np.float64], name: str) -> NDArray[np.float64]:
 def read_targets(root: Path, target: str, transform_name: str, also: bool = False) -> dict[str, float]:
     """Transformed target of every crystal that has one. A value of 0 is a value.
 
-    Raises `UserError` where no crystal has one, or one is not positive whose logarithm is asked for; `also`: the error
-    speaks of `train.also`.
+    Raises `UserError` where no crystal has one, one is not finite, or one is not positive whose logarithm is asked for;
+    `also`: the error speaks of `train.also`.
     """
     if target in PROPERTIES:
         table = tables.read(root, "materials", ["material_id", target])
@@ -44,6 +45,7 @@ def read_targets(root: Path, target: str, transform_name: str, also: bool = Fals
         have += sorted({name for row in others for name, _ in row or ()})
         raise UserError(f"train.{'also' if also else 'target'}: no crystal has '{target}'; there is "
                         f"{', '.join(have) or 'no property at all'}")
+    require_targets(target, labels)
     if transform_name == "log10":
         wrong = [i for i, v in labels.items() if v <= 0]
         if wrong:

@@ -225,12 +225,14 @@ def joint_loss(prediction: Prediction, target: Tensor, has_text: Tensor, weights
 
     def mean(branch: int, first: Tensor, weight: Tensor, counts: Sequence[int]) -> Tensor:
         every = [first] if prediction.further is None else [first, *prediction.further[branch].unbind(1)]
+        if branch == 0 and needs_text:  # else nobody's prediction, which is no number, stays none even at a weight of 0
+            every = [values.where(has_text, 0.0) for values in every]
         means = [((values - goal).abs() * (weight * there)).sum() / max(count, 1) for values, goal, there, count in
                  zip(every, target.nan_to_num().unbind(1), known.unbind(1), counts, strict=True)]
         return means[0] + weights.also / max(len(means) - 1, 1) * sum(means[1:])
 
     if needs_text:
-        loss = weights.fused * mean(0, prediction.fused.where(has_text, 0.0), weight * has_text, with_text)
+        loss = weights.fused * mean(0, prediction.fused, weight * has_text, with_text)
     else:
         loss = weights.fused * mean(0, prediction.fused, weight, labelled)
     if weights.structure > 0:

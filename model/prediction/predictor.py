@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,8 @@ import torch
 from features.errors import RowError, UserError
 from features.progress import Progress
 from features.sentences import REGIONS
+from features.store import documents
+from features.store.sums import Damaged
 from features.text_encoder.weights import one_thread
 from features.view import row_errors
 from model import cautions
@@ -25,6 +26,7 @@ from model.explanation.game import Game
 from model.identity import require_reproducible
 from model.input import targets
 from model.input.batch import Crystals, StructureBatch, Text, TextBatch, collate_texts
+from model.input.finite import wrong
 from model.input.words import WordBatch, collate_words
 from model.neighbours import Neighbourhood, vectors
 from model.prediction import recipe as features_of
@@ -185,8 +187,9 @@ class Predictor:
                 made = features_of.without_text(self.recipe, made, f"no text ({error.kind}: {error})")
         texts = collate_words(made.words) if self.trained.params.text == "words" else \
             collate_texts([_text(made.words) if made.words else None], self.trained.config.text_dim)
-        device = self.trained.device
-        return made, Crystals.from_table(columns).batch().to(device), texts.to(device)
+        crystals, device = Crystals.from_table(columns), self.trained.device
+        _require_finite(crystals, texts)
+        return made, crystals.batch().to(device), texts.to(device)
 
     @torch.no_grad()
     def _said(self, made: Made, structure: StructureBatch, text: TextBatch | WordBatch, asked: Asked) -> Answer:
@@ -194,6 +197,8 @@ class Predictor:
         prediction = trained.net(structure, text)
         fused, by_structure, by_text = (trained.natural(z).numpy() for z in (
             prediction.fused, prediction.structure, prediction.text))
+        if not math.isfinite(fused[0]):
+            raise RowError("number", "what the model predicts for it is not a number")
         low, high = trained.calibration.interval(fused, trained.spread(prediction), asked.confidence)
         learned = {"value": fused[0]}
         if len(trained.calibration.scores) >= cautions.FEW:
@@ -229,6 +234,16 @@ class Predictor:
         return {SAID.get(name, name): value for name, value in shares.items()}
 
 
+def _require_finite(crystals: Crystals, texts: TextBatch | WordBatch) -> None:
+    """Raise `RowError` if a feature of the crystal is not a number."""
+    found = wrong(crystals.values, crystals.starts)
+    if found is not None:
+        raise RowError("number", f"its {found.column} holds {found.value}, which is no number")
+    numbers = texts.values if isinstance(texts, WordBatch) else texts.vectors
+    if bool(numbers.isinf().any()) or (isinstance(texts, TextBatch) and bool(numbers.isnan().any())):
+        raise RowError("number", "its text, as the model reads it, holds infinity or NaN")
+
+
 def _compared(own: Predicted, changed: Answer, change: str) -> Answer:
     """The changed prediction, with its difference from the crystal's own."""
     new = changed.predicted
@@ -244,10 +259,10 @@ def _text(words: dict[str, Any]) -> Text:
 
 
 def _test_cautions(trained: Trained) -> list[str]:
-    """Those of the test, if the results beside the model are its own."""
+    """Those of the test, if the results beside the model are its own; that these are damaged, if they are."""
     path: Path = trained.folder.parent / "results" / "metrics.json"
     try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return []
-    return cautions.stored(metrics, trained.config.weights_sha256) if isinstance(metrics, dict) else []
+        metrics = documents.read(path)
+    except Damaged as damage:
+        return [f"What the test said of the model is not known: {damage}."]
+    return [] if metrics is None else cautions.stored(metrics, trained.config.weights_sha256)

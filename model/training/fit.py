@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from features.progress import Progress, say
 from model.forward import predict
 from model.input.batch import Ints
 from model.input.loader import Batch, Dataset
-from model.nets.network import MultimodalNet, draw_hidden, joint_loss
+from model.nets.network import MultimodalNet, Prediction, draw_hidden, joint_loss
 from model.nets.trees import TextTrees
 from model.params import TrainParams
 from model.training.parallel import ALONE, Team
@@ -153,6 +153,8 @@ class _Run:
                 prediction = self.net(structure, text, hidden)
             loss = joint_loss(prediction, goal, text.mask.any(dim=1), self.params.loss, batch.weight.to(self.device),
                               labelled, with_text, crystals, self.net.without_text is None)
+            if not torch.isfinite(loss):
+                self._stop(batch, prediction, epoch)
             loss.backward()
             total += loss.detach() * crystals
         self.group.sum_gradients(self.net)
@@ -163,6 +165,17 @@ class _Run:
         if self.averaged is not None:
             self.averaged.update_parameters(self.net)
         return total
+
+    def _stop(self, batch: Batch, prediction: Prediction, epoch: int) -> NoReturn:
+        """Say whose loss is not a number: the first crystal whose predictions are none, or the first of the batch."""
+        finite = torch.stack([prediction.structure, prediction.fused]).isfinite().all(dim=0).cpu().numpy()
+        whose = [self.training.ids[row] for row in batch.row[~finite]] or [self.training.ids[batch.row[0]]]
+        if all(bool(weight.isfinite().all()) for weight in self.net.parameters()):
+            why = f"{whose[0]}" if len(whose) == 1 else f"{whose[0]} and {len(whose) - 1} more of its batch"
+        else:
+            why = f"{whose[0]} and of every other crystal, since weights of the network are no numbers any more,"
+        raise UserError(f"training diverged in epoch {epoch + 1}: the loss of {why} is not a number; lower "
+                        f"train.learning_rate ({self.params.learning_rate:g})")
 
     def state(self) -> dict[str, Any]:
         """All of it, for `Resume`; every process of the team must ask at the same step."""

@@ -59,7 +59,7 @@ def fit_all(root: Path, params: TrainParams, splits: dict[str, Dataset], device:
                 for future in as_completed(running):
                     number = running[future]
                     done[number] = _said(params, number, future.result().unpacked(networks[number]))
-            except UserError:
+            except Exception:
                 pool.shutdown(wait=False, cancel_futures=True)  # of networks that have not begun
                 raise
     except BrokenProcessPool:

@@ -12,8 +12,7 @@ import torch
 from features.code import code_digest
 from features.errors import UserError
 from features.params import load_section
-from features.paths import Paths
-from features.store.files import write_text
+from features.progress import conclude
 from features.text_encoder.weights import pick_device
 from model import background, blend, checkpoint, neighbours
 from model.checkpoint import Config
@@ -63,7 +62,6 @@ def _train(root: Path, params: TrainParams, group: Team, device: torch.device) -
     curves = [[{name: value for name, value in epoch.items() if name != "seconds"} for epoch in one.history]
               for one in fitted]
     of = [kind for kind, _ in params.networks()]
-    _write_curve(Paths(root).model / "learning_curve.csv", mean_curve(of, curves))
     told = [one for one, texts in zip(training.ids, training.n_texts, strict=True) if texts]
     companions = {neighbours.NAME: neighbours.table(root, model, params, training, device)}
     if params.with_text:
@@ -83,9 +81,12 @@ def _train(root: Path, params: TrainParams, group: Team, device: torch.device) -
         split_sizes={name: len(split) for name, split in splits.items()},
         parameters=sum(p.numel() for p in model.parameters()),
         history=curves,
-    ), companions)
+    ), companions, {"learning_curve.csv": _as_csv(mean_curve(of, curves))})
     for resume in resumes:
         resume.clear()
+    members = "a single member" if len(model.nets) == 1 else f"{len(model.nets)} members"
+    conclude(f"train: {members}, trained on {len(training)} crystals; validation MAE {errors['mae']:.4f}, of the "
+             f"mean predictor {errors['mean_mae']:.4f}")
 
 
 def weigh(model: Ensemble, validation: Dataset, fitted: Fitted, device: torch.device) -> None:
@@ -116,10 +117,10 @@ def validated(model: Ensemble, validation: Dataset, fitted: Fitted,
         "mae": float(np.abs(predicted - true).mean()), "mean_mae": float(np.abs(fitted.mean - true).mean())}
 
 
-def _write_curve(path: Path, curve: Curve) -> None:
+def _as_csv(curve: Curve) -> str:
     """The learning curve for `dvc plots`; pages read the one in the model's file."""
     table = io.StringIO()
     writer = csv.DictWriter(table, list(curve[0]))
     writer.writeheader()
     writer.writerows(curve)
-    write_text(path, table.getvalue())
+    return table.getvalue()

@@ -43,6 +43,10 @@ def read(dataset: Dataset) -> Floats:
     facts, result = TextFacts(), np.zeros((len(dataset), SIZE))
     for batch in dataset.batches(dataset.plan(EVALUATION_BATCH)):
         result[batch.row] = facts(batch.text).numpy()
+    wrong = np.flatnonzero(~np.isfinite(result).all(axis=1))
+    if len(wrong):
+        raise UserError(f"what trees are told of the text of {dataset.ids[wrong[0]]} is no number ({len(wrong)} such "
+                        "crystals): a number of the text is out of all bounds")
     return result
 
 

@@ -35,19 +35,28 @@ SEGMENT_S = 10.0
 
 @dataclass(frozen=True)
 class Report:
-    """What a run did, in units of work."""
+    """What a run did, in units of work: wanted = computed + reused + rejected, always."""
 
     view: str
     wanted: int
     reused: int
+    """Those whose rows were there already."""
     computed: int
+    """Those whose rows this run has computed."""
     rejected: int
+    """Those without rows, whichever run has found out why."""
     seconds: float
     digest: str
+    tried: int
+    """Those that this run has worked on: the computed ones, and those that it has rejected."""
+
+    def __post_init__(self) -> None:
+        if self.wanted != self.computed + self.reused + self.rejected:
+            raise AssertionError(f"the summary does not balance: {self}")
 
     def __str__(self) -> str:
-        return (f"{self.view}: {self.wanted} wanted = {self.wanted - self.rejected} rows + {self.rejected} rejects; "
-                f"{self.reused} reused, {self.computed} computed in {self.seconds:.1f} s")
+        return (f"{self.view}: {self.wanted} wanted = {self.computed} computed + {self.reused} reused + "
+                f"{self.rejected} rejected, in {self.seconds:.1f} s")
 
 
 @dataclass(frozen=True)
@@ -119,25 +128,24 @@ def materialize(view: FeatureView[Any], params: Section, root: Path, units: pa.T
         params = view.resolve(params)
         work = survey(view, params, root, units, store)
         todo = work.missing(retry_rejected)
-        computed: set[int] = set()
+        tried: set[int] = set()
         for _ in range(ROUNDS):
             _tell_damage(view, store, len(todo))
-            computed.update(todo)
+            tried.update(todo)
             _compute(view, params, store, work, todo, executor)
             with contextlib.suppress(Lost):
                 store.compact()
-                rejected, digest = _finish(view, params, Paths(root), store, work)
+                work, digest = _finish(view, params, Paths(root), store, work)
                 _tell_damage(view, store, 0)
-                return Report(view.name, len(units), len(units) - len(computed), len(computed), rejected,
-                              time.monotonic() - started, digest)
+                return _report(view, work, tried, time.monotonic() - started, digest)
             work = work.renewed(store)
             todo = work.lost()
     raise UserError(f"{view.name}: stored rows were damaged again and again while this run read them, so that nothing "
                     f"is published; check the disk of {store.top}")
 
 
-def _finish(view: FeatureView[Any], params: Section, paths: Paths, store: RowStore, work: Work) -> tuple[int, str]:
-    """Publish what the store has, once it has all. Returns the number of rejects and the digest of the table."""
+def _finish(view: FeatureView[Any], params: Section, paths: Paths, store: RowStore, work: Work) -> tuple[Work, str]:
+    """Publish what the store has, once it has all. Returns the work with all of it, and the digest of the table."""
     work = work.renewed(store)
     lost = work.lost()
     if lost and store.damaged:
@@ -147,7 +155,14 @@ def _finish(view: FeatureView[Any], params: Section, paths: Paths, store: RowSto
     rejected = [work.rejects[mark] for mark in work.fingerprints if mark not in work.rows]
     if rejected and len(rejected) == len(work.units):
         raise UserError(f"{view.name}: nothing is published, since {_all_rejected(rejected)}")
-    return len(rejected), _publish(view, params, paths, store, work, work.rows, rejected)
+    return work, _publish(view, params, paths, store, work, work.rows, rejected)
+
+
+def _report(view: FeatureView[Any], work: Work, tried: set[int], seconds: float, digest: str) -> Report:
+    are_rows = [mark in work.rows for mark in work.fingerprints]
+    computed = sum(are_rows[index] for index in tried)
+    return Report(view.name, len(are_rows), sum(are_rows) - computed, computed, are_rows.count(False), seconds, digest,
+                  len(tried))
 
 
 def _tell_damage(view: FeatureView[Any], store: RowStore, todo: int) -> None:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from features import catalog, registry
+from features import catalog, registry, runlog
 from features.errors import UserError
 from features.params import STAGES as ALL_STAGES
 from features.params import Section, load_section, read_params
-from features.view import FeatureView
+from features.progress import detail
+from features.view import Batch, FeatureView
 from pipelines import executors
 from pipelines.engine import runs
 from pipelines.engine.materialize import Report, materialize, read_units
-from pipelines.executors import Executor
+from pipelines.executors import Executor, Job, Pool
 from pipelines.params import IngestParams
 from pipelines.sources import read_units as read_source
 from pipelines.sources import ready as source_ready
@@ -39,11 +42,27 @@ def run(stage: str, root: Path, executor: str | None = None, workers: int | None
     with runs.recorded(root, stage) as record:
         view, params, units = prepare(stage, root)
         chosen = executors.make(executor or ("processes" if view.parallel(params) else "serial"), workers, address)
-        report = materialize(view, params, root, units, around(chosen), retry_rejected)
+        report = materialize(view, params, root, units, _Telling(around(chosen), stage), retry_rejected)
         catalog.refresh(root)
         record.counts = {name: getattr(report, name) for name in
                          ("wanted", "reused", "computed", "rejected", "digest")}
     return report
+
+
+class _Telling(Executor):
+    """Another executor, whose rejects are said as they come."""
+
+    def __init__(self, inner: Executor, stage: str) -> None:
+        self.inner, self.stage = inner, stage
+
+    def pool(self, job: Job) -> AbstractContextManager[Pool]:
+        return self.inner.pool(job)
+
+    def map(self, job: Job, batches: Iterable[pa.Table]) -> Iterator[tuple[int, Batch]]:
+        for index, batch in self.inner.map(job, batches):
+            for why in batch.rejects.values():
+                detail(f"{self.stage}: {why.material_id} is rejected, {why.error}: {why.message}", why.material_id)
+            yield index, batch
 
 
 def params_of(stage: str, root: Path) -> Section:
@@ -90,6 +109,6 @@ def run_model(stage: str, root: Path) -> None:
     with runs.recorded(root, stage) as record:
         handles = [] if record.lock is None else [record.lock]
         code = subprocess.run([sys.executable, "-m", "model", stage, "--root", str(root)], check=False,
-                              pass_fds=handles).returncode
+                              env={**os.environ, **runlog.environment()}, pass_fds=handles).returncode
         if code:
             raise UserError(f"python -m model {stage} ended with exit code {code}, for the reason above")

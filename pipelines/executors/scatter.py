@@ -12,6 +12,7 @@ from typing import TypeVar
 import pyarrow as pa
 
 from features.errors import RowError
+from features.progress import detail
 from features.view import ENVIRONMENT, Batch, Reject, reject, row_errors
 
 Compute = Callable[[pa.Table], Batch]
@@ -172,6 +173,8 @@ def _result(future: concurrent.futures.Future[Batch], task: _Task) -> _Result:
     count, unit = len(task.units), failure.unit
     if count == 1:
         return _Result(task, rejected(task.units, failure))
+    whose = None if unit is None else task.units["material_id"][unit].as_py()
+    detail(f"a batch of {count} failed ({failure.kind}: {failure.message}); what it leaves is tried again", whose)
     if unit is None:
         return _Result(task, None, [task.part(row, row + 1) for row in range(count)])
     culprit = task.part(unit, unit + 1)

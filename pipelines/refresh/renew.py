@@ -21,7 +21,7 @@ from features.errors import UserError
 from features.params import load_section, read_params
 from features.paths import Paths
 from features.progress import say
-from features.store import versions
+from features.store import documents, versions
 from features.store.files import write_text
 from pipelines import commands
 from pipelines.engine import runs
@@ -248,15 +248,10 @@ def _publish_version(root: Path) -> None:
 
 def _compare(root: Path, good: LastGood) -> tuple[Changes, Metrics]:
     """Differences of the tables, and metrics before and after where they measure the same."""
-    old, new = (_metrics(Paths(where).results / METRICS) for where in (good.files, root))
+    old, new = (documents.read(Paths(where).results / METRICS) or {} for where in (good.files, root))
     same = all(old.get(name) == new.get(name) for name in ("target", "transform", "unit"))
     before, now = _numbers(old) if same else {}, _numbers(new)
     return compare(good.files, root), {name: (before.get(name), now.get(name)) for name in sorted({*before, *now})}
-
-
-def _metrics(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return content
 
 
 def _numbers(content: dict[str, Any]) -> dict[str, float]:

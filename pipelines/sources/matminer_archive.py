@@ -28,6 +28,8 @@ from pipelines.sources import Entry
 ARCHIVE = "matminer-0.4.0.tar.gz"
 SHA256 = "1a6bdfb198b36d836bab4fbcdffb2dc4fda8a740c3dc08cbb21ea43b817fec86"
 LICENSE = "CC-BY-4.0"
+MOST = 200 * 10**6
+"""Bytes of a data set, unpacked: ten times that of the largest."""
 NO_SERVER = ("NewConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "NameResolutionError",
              "ProxyError", "SSLError", "Connection refused", "Network is unreachable", "Temporary failure in name")
 """Of what pip writes when nobody answers."""
@@ -82,10 +84,13 @@ def read_dataset(archive: Path, dataset: Dataset) -> Iterator[Entry]:
     import pandas as pd
 
     with tarfile.open(archive) as tar:
-        member = tar.extractfile(f"matminer-0.4.0/matminer/datasets/{dataset.file}")
-        if member is None:
-            raise UserError(f"{archive} holds no {dataset.file}; delete it to fetch it again")
-        frame = pd.read_csv(member, comment="#")
+        named = f"matminer-0.4.0/matminer/datasets/{dataset.file}"
+        member = next((one for one in tar if one.name == named), None)
+        content = tar.extractfile(member) if member is not None and member.isreg() and member.size <= MOST else None
+        if content is None:
+            raise UserError(f"{archive} holds no file {dataset.file} of at most {MOST // 10**6} MB; delete it to fetch "
+                            "it again")
+        frame = pd.read_csv(content, comment="#")
     wanted = [name for name in ("material_id", "poscar", "structure", *dataset.columns) if name in frame]
     for row in frame[wanted].to_dict("records"):
         structure, form = (row["poscar"], "poscar") if "poscar" in row else (_as_json(row["structure"]), "json")

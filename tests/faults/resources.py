@@ -298,7 +298,7 @@ def _old(root: Path, _what: str) -> list[tuple[str, str]]:
     if (after := _told(project, queries)).out != before.out:
         problems.append((LOST, f"its rows are others: {after.brief()}"))
     told = in_a_fork(lambda: print(_reused(project)))
-    if told.out.strip() != "12 reused, 0 computed":
+    if told.out.strip() != "12 stored, 0 tried":
         problems.append((LOST, f"of the toy view: {told.out.strip() or told.brief()}"))
     return problems
 
@@ -321,7 +321,7 @@ def _reused(root: Path) -> str:
 
     small_segments()
     report = materialize(toy_view(), ToyParams(copies=2), root, BEFORE, Serial())
-    return f"{report.reused} reused, {report.computed} computed"
+    return f"{report.reused + report.rejected} stored, {report.tried} tried"
 
 
 OTHERS: dict[str, Callable[[Path, str], list[tuple[str, str]]]] = {"network": _network, "two": _two, "old": _old}

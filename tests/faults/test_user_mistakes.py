@@ -185,7 +185,7 @@ def test_a_full_disk_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         run_cli(app)
     assert stopped.value.code == 2
-    assert capsys.readouterr().err.startswith("error: cannot write: No space left on device (data/x)")
+    assert capsys.readouterr().err.startswith("error: cannot write: No space left on device: data/x; ")
 
 
 @pytest.mark.slow

@@ -1,15 +1,14 @@
 """All about one prediction, and the methods as the tests of this very model left them."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from features.store import tables
+from features.store import documents, tables
 from model import cards, checkpoint
-from model.cards import UNTESTED, as_json, card, methods, methods_beside, stored_methods
+from model.cards import UNTESTED, card, document, methods, methods_beside, stored_methods
 from model.explain import _from_tables
 from model.explanation.game import Game
 from model.explanation.methods import Explainer
@@ -93,21 +92,32 @@ def test_methods_with_and_without_tests(explainer: Explainer, structures: dict[s
     assert "without the share of the boosted trees" in with_trees[2].says
 
 
-def test_stored_methods(explainer: Explainer, tmp_path: Path) -> None:
+def test_stored_methods(explainer: Explainer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, own = tmp_path / "methods.json", explainer.game.trained.config.weights_sha256
     found = methods(explainer, PASSED)
-    path.write_text(as_json(own, found))
+    documents.write(path, document(own, found))
     assert stored_methods(explainer, path) == found
     unknown = methods(explainer, None)
-    for content in (as_json("another", found), "", "[]", "null", path.read_text()[:40], path.read_text()[:-5],
-                    json.dumps({"weights_sha256": own}), json.dumps({"weights_sha256": own, "methods": [{"a": 1}]}),
-                    json.dumps({"weights_sha256": own, "methods": [1]})):
-        path.write_text(content)
+    for content in ({"weights_sha256": "another", "methods": []}, {"weights_sha256": own},
+                    {"weights_sha256": own, "methods": [{"a": 1}]}, {"weights_sha256": own, "methods": [1]}):
+        documents.write(path, content)
         assert stored_methods(explainer, path) == unknown
-    path.write_bytes(b"\xff\xfe")
-    assert stored_methods(explainer, path) == unknown
     assert stored_methods(explainer, tmp_path / "none.json") == unknown
-    assert stored_methods(explainer, tmp_path) == unknown
+    assert capsys.readouterr().err == ""
+
+
+def test_damaged_methods_are_said(explainer: Explainer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, own = tmp_path / "methods.json", explainer.game.trained.config.weights_sha256
+    documents.write(path, document(own, methods(explainer, PASSED)))
+    text = path.read_text()
+    for content in ("", "[]", "null", text[:40], text[:-5], text.replace("true", "false", 1)):
+        path.write_text(content)
+        assert stored_methods(explainer, path) == methods(explainer, None)
+        assert "methods.json is damaged" in capsys.readouterr().err
+    path.write_bytes(b"\xff\xfe")
+    stored_methods(explainer, path)
+    stored_methods(explainer, tmp_path)
+    assert capsys.readouterr().err.count("is damaged") == 2
 
 
 def test_they_are_found_beside_the_model(told: Path, explainer: Explainer) -> None:

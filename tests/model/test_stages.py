@@ -245,8 +245,9 @@ def test_the_model_remembers_how_its_tables_were_made(tmp_path: Path) -> None:
 
 
 def test_training_that_diverges_is_one_line(tmp_path: Path) -> None:
-    root = small_project(tmp_path / "p", train={"learning_rate": 1e30, "epochs": 3, "warmup_steps": 0})
-    with pytest.raises(UserError, match=r"lower train\.learning_rate"):
+    root = small_project(tmp_path / "p", train={"learning_rate": 100.0, "weight_decay": 1.0, "epochs": 12,
+                                                "warmup_steps": 0})  # each step makes the weights some 99 times larger
+    with pytest.raises(UserError, match=r"training diverged in epoch \d+: .*lower train\.learning_rate \(100\)"):
         train.train(root)
 
 

@@ -43,7 +43,7 @@ def test_similar_is_the_cosine_of_descriptions(made: Path) -> None:
 
 def test_find_embeds_the_query(made: Path) -> None:
     text = catalog.query(made, "select text from descriptions where material_id = 'mp-48'").to_pylist()[0]["text"]
-    found = catalog.query(made, f"select material_id, similarity from find('{text}', 4)").to_pylist()  # noqa: S608
+    found = catalog.query(made, f"select material_id, similarity from find('{text}', 4)").to_pylist()  # noqa: S608 (texts of ours)
     assert len(found) == 4
     assert found[0]["material_id"] == "mp-48"
     assert found[0]["similarity"] == pytest.approx(1.0, abs=1e-5)

@@ -205,7 +205,7 @@ def test_errors_of_the_machine_go_through(anatase: Any, error: type[Exception],
 def test_an_error_in_our_own_code_is_a_bug_whatever_its_kind() -> None:
     code = compile("def ours(facts):\n    return facts['no such fact']\n", "ours.py", "exec")
     space: dict[str, Any] = {"__name__": "features.describer.sites"}
-    exec(code, space)  # noqa: S102  # a function of that module
+    exec(code, space)  # noqa: S102 (a function of that module)
     with pytest.raises(KeyError):
         Pieces().unless_it_fails("site", lambda: space["ours"]({}), None)
     assert Pieces().unless_it_fails("site", lambda: int("elsewhere"), 7) == 7

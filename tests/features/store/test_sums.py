@@ -72,7 +72,7 @@ def test_no_flipped_bit_of_a_table_is_believed(project: Path) -> None:
 
 @pytest.mark.parametrize("table", ["toys", "rejects"])
 def test_no_flipped_bit_reaches_sql(project: Path, table: str) -> None:
-    query = f"select * from {table} order by material_id"  # noqa: S608
+    query = f"select * from {table} order by material_id"  # noqa: S608 (names of ours)
     expected = catalog.query(project, query)
     path = Paths(project).rejects("toys") if table == "rejects" else tables.files(project, "toys")[3]
     whole = path.read_bytes()

@@ -120,6 +120,19 @@ def test_the_catalog_file_names_the_published_version(tmp_path: Path) -> None:
         assert version in str(connection.execute("select sql from duckdb_views() where view_name = 'one'").fetchall())
 
 
+def test_tables_apart_are_those_of_the_work_tree(tmp_path: Path) -> None:
+    """Experiments are no stage: a version neither holds them back nor is named by them."""
+    make(tmp_path, 1, "one")
+    version, _ = versions.publish(tmp_path)
+    for number in (3, 4):
+        make(tmp_path, number, "experiments")
+        rows = catalog.query(tmp_path, "select distinct number from experiments").to_pylist()
+        assert rows == [{"number": number}]
+    assert versions.publish(tmp_path) == (version, False)
+    assert tables.names(versions.current(tmp_path)) == ["experiments", "one"]
+    assert versions.is_sound(tmp_path, version)
+
+
 def test_drafts_and_hidden_files_are_not_published(tmp_path: Path) -> None:
     make(tmp_path, 1, "one")
     (Paths(tmp_path).features / ".one.new").mkdir()

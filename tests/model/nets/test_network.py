@@ -159,6 +159,20 @@ def test_joint_loss_of_further_targets_counts_who_has_them() -> None:
     assert bool(torch.isfinite(target.grad).all())
 
 
+def test_what_nobody_predicts_is_no_part_of_a_loss() -> None:
+    """Of a network of text alone and a crystal without one: neither the target nor a further one."""
+    nan = torch.nan
+    fused = torch.tensor([1.0, nan], requires_grad=True)
+    further = torch.tensor([[[2.0], [nan]]]).repeat(3, 1, 1)
+    prediction = Prediction(fused, torch.zeros(2), torch.zeros(2), None, further=further)
+    loss = joint_loss(prediction, torch.zeros(2, 2), torch.tensor([True, False]),
+                      LossWeights(fused=1.0, structure=0.0, text=0.0, also=0.5), needs_text=True)
+    assert float(loss) == pytest.approx(1.0 + 0.5 * 2.0)
+    loss.backward()
+    assert fused.grad is not None
+    assert fused.grad.tolist() == [1.0, 0.0]
+
+
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_further_targets_widen_the_heads_and_nothing_else(fusion: str) -> None:
     """What predicts in another branch's place does so of every target."""

@@ -1,11 +1,9 @@
 """What is said of a crystal: value, interval, neighbours, warnings, and what another description would change."""
 
-import json
 import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,7 +12,7 @@ from pymatgen.core import Lattice, Structure
 
 from features.errors import UserError
 from features.paths import Paths
-from features.store import tables
+from features.store import documents, tables
 from features.view import Batch
 from model import checkpoint, inference, neighbours
 from model.input import loader
@@ -167,20 +165,22 @@ def test_cautions_of_another_models_test_are_not_repeated(trained: Path, tmp_pat
                                                           monkeypatch: pytest.MonkeyPatch) -> None:
     described(monkeypatch, no_text)
     shutil.copytree(Paths(trained).model, Paths(tmp_path).model)
-    metrics: dict[str, Any] = json.loads((Paths(trained).results / "metrics.json").read_text())
+    metrics = documents.read(Paths(trained).results / "metrics.json")
+    assert metrics is not None
     Paths(tmp_path).results.mkdir()
     place = Paths(tmp_path).results / "metrics.json"
-    place.write_text(json.dumps(metrics))
+    documents.write(place, metrics)
     tested = [one for one in metrics["cautions"] if "tested the model" in one]
     assert set(tested) <= set(inference.load(Paths(tmp_path).model).cautions)
-    place.write_text(json.dumps(metrics | {"weights_sha256": "of another"}))
+    documents.write(place, metrics | {"weights_sha256": "of another"})
     assert not set(tested) & set(inference.load(Paths(tmp_path).model).cautions)
-    place.write_text("not JSON")
-    assert inference.load(Paths(tmp_path).model).cautions
+    place.write_text(place.read_text().replace("test", "tests", 1))
+    said = inference.load(Paths(tmp_path).model).cautions
+    assert "metrics.json is damaged" in said[-1]
 
 
 def test_a_damaged_companion_is_refused(trained: Path, tmp_path: Path) -> None:
     shutil.copytree(Paths(trained).model, Paths(tmp_path).model)
     (Paths(tmp_path).model / f"{neighbours.NAME}.parquet").unlink()
-    with pytest.raises(UserError, match="it belongs to the model"):
+    with pytest.raises(UserError, match="it is missing"):
         inference.load(Paths(tmp_path).model).predict(SILICON)

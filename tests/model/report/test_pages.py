@@ -61,7 +61,10 @@ def test_the_same_data_are_the_same_bytes(cards: list[Card], tmp_path: Path) -> 
 
 def test_what_comes_from_files_is_never_markup(cards: list[Card], tmp_path: Path) -> None:
     card = cards[0]
-    bad = replace(card, predicted=replace(card.predicted, name=EVIL, formula=EVIL, warnings=(EVIL,), text=EVIL))
+    near = replace(card.predicted.near_by_structure[0], material_id=EVIL, formula=EVIL, space_group=EVIL)
+    bad = replace(card, predicted=replace(
+        card.predicted, name=EVIL, formula=EVIL, space_group=EVIL, warnings=(EVIL,), text=EVIL, flags={EVIL: EVIL},
+        trained_on=EVIL, near_by_structure=(near,), near_by_text=(near,)))
     pages.write_cards(tmp_path / "cards.html", EVIL, EVIL, EVIL, [bad], [Method(EVIL, EVIL, None, EVIL)])
     run_page(tmp_path / "run.html", name=EVIL)
     for kind in ("cards", "run"):

@@ -85,6 +85,29 @@ def test_an_endless_upload_is_cut_off(server: Server) -> None:
     assert bomb["error"] == "too_large: unpacked the file is larger than 5 MB"
 
 
+def test_a_head_without_end_is_cut_off(server: Server) -> None:
+    address = server[1]
+    begin = f"GET / HTTP/1.1\r\nHost: {address[7:]}\r\n".encode()
+    for endless in (b"a" * 65536, b"X-A: " + b"a" * 65000 + b"\r\n", b"X: y\r\n" * 10_000):
+        answer = talk(address, begin, *[endless] * 200)
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 400 ")
+    assert httpx.get(address, timeout=60).status_code == 200
+
+
+def test_many_connections_keep_nobody_out_for_long(server: Server) -> None:
+    """More than are taken at once: who comes then is told so, and is answered when they are gone."""
+    address = server[1]
+    host, port = address.removeprefix("http://").split(":")
+    crowd = [socket.create_connection((host, int(port)), timeout=60) for _ in range(command.MOST_CONNECTIONS + 20)]
+    assert httpx.get(address, timeout=60).status_code == 503
+    for wire in crowd:
+        wire.close()
+    began = time.monotonic()
+    while httpx.get(address, timeout=60).status_code == 503:
+        assert time.monotonic() - began < 20
+        time.sleep(0.05)
+
+
 def test_another_host_is_not_answered(server: Server) -> None:
     port = server[1].split(":")[2]
     for host in ("evil.example", f"evil.example:{port}", "127.0.0.1"):

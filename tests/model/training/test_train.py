@@ -69,6 +69,23 @@ def test_a_run_killed_and_resumed_gives_the_same_weights(project: Path, tmp_path
     assert (Paths(root).model / "learning_curve.csv").read_bytes() == curve
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_seed_and_threads_decide_every_byte(project: Path, tmp_path: Path, threads: int) -> None:
+    root = Path(shutil.copytree(project, tmp_path / "p"))
+    changes: dict[str, Any] = {"epochs": 2, "members": {"fused": 1, "structure": 2 - threads}}  # one: in this process
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        made = []
+        for seed in (0, 1, 0):
+            torch.rand(seed + 1)  # what the process has drawn before does not count
+            made.append(trained(root, seed=seed, **changes))
+    finally:
+        torch.set_num_threads(before)
+    assert made[0] == made[2]
+    assert made[0] != made[1]
+
+
 def test_another_run_does_not_take_the_state(tmp_path: Path) -> None:
     one, other = (Resume(tmp_path, {"train": {"seed": seed}}) for seed in (0, 1))
     one.save({"epoch": 3, "weights": torch.ones(2)})

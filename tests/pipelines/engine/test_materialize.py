@@ -73,8 +73,8 @@ def test_only_what_is_new_is_computed(tmp_path_factory: pytest.TempPathFactory, 
     new = {name for name, row in after.items() if before.get(name) != row}
     planned = survey(toy_view(), ToyParams(), root, as_units(after)).missing(retry_rejected=False)
     report = run(root, as_units(after))
-    assert report.computed == len(planned) == len(new)
-    assert run(root, as_units(after)).computed == 0
+    assert report.tried == len(planned) == len(new)
+    assert run(root, as_units(after)).tried == 0
 
 
 def test_one_changed_crystal_changes_one_part_file(tmp_path: Path) -> None:
@@ -91,9 +91,9 @@ def test_flipping_a_parameter_back_computes_nothing(tmp_path: Path) -> None:
     rows = units({f"m{k}": k for k in range(20)})
     run(tmp_path, rows)
     before = contents(tmp_path)
-    assert run(tmp_path, rows, ToyParams(factor=3.0)).computed == 20
+    assert run(tmp_path, rows, ToyParams(factor=3.0)).tried == 20
     assert contents(tmp_path) != before
-    assert run(tmp_path, rows).computed == 0
+    assert run(tmp_path, rows).tried == 0
     assert contents(tmp_path) == before
 
 
@@ -101,14 +101,14 @@ def test_a_runtime_parameter_changes_nothing(tmp_path: Path) -> None:
     rows = units({"a": 1})
     run(tmp_path, rows)
     before = contents(tmp_path)
-    assert run(tmp_path, rows, ToyParams(timeout_s=9.0)).computed == 0
+    assert run(tmp_path, rows, ToyParams(timeout_s=9.0)).tried == 0
     assert contents(tmp_path) == before
 
 
 def test_another_version_of_the_view_computes_again(tmp_path: Path) -> None:
     rows = units({"a": 1})
     run(tmp_path, rows)
-    assert run(tmp_path, rows, version=2).computed == 1
+    assert run(tmp_path, rows, version=2).tried == 1
     assert tables.footer(tables.files(tmp_path, "toys")[0])["version"] == 2
 
 
@@ -117,7 +117,7 @@ def test_the_row_store_may_be_deleted(tmp_path: Path) -> None:
     run(tmp_path, rows)
     before = contents(tmp_path)
     shutil.rmtree(Paths(tmp_path).rowstore("toys"))
-    assert run(tmp_path, rows).computed == 20
+    assert run(tmp_path, rows).tried == 20
     assert contents(tmp_path) == before
 
 
@@ -125,16 +125,32 @@ def test_equal_entries_under_one_id_are_told_apart(tmp_path: Path) -> None:
     """Two units with one id, one of them bad: the row belongs to the good one."""
     report = run(tmp_path, units([("a", 1, "good"), ("a", 1, "bad"), ("b", 2, "good")]))
     assert (report.wanted, report.rejected) == (3, 1)
-    assert run(tmp_path, units([("a", 1, "good"), ("a", 1, "bad"), ("b", 2, "good")])).computed == 0
+    assert run(tmp_path, units([("a", 1, "good"), ("a", 1, "bad"), ("b", 2, "good")])).tried == 0
 
 
 def test_rejects_are_remembered_until_retried(tmp_path: Path) -> None:
     rows = units([("a", 1, "good"), ("b", 2, "bad")])
     run(tmp_path, rows)
-    assert run(tmp_path, rows).computed == 0
-    assert run(tmp_path, rows, retry=True).computed == 1
+    assert run(tmp_path, rows).tried == 0
+    assert run(tmp_path, rows, retry=True).tried == 1
     reject = pq.read_table(Paths(tmp_path).rejects("toys")).to_pylist()
     assert reject == [{"view": "toys", "material_id": "b", "error": "bad", "message": "2 is bad"}]
+
+
+def test_a_summary_balances_whatever_was_done(tmp_path: Path) -> None:
+    """Rejects of this run and of earlier ones, rows that are new, that were there, and that two units share."""
+    def counts(report: Report) -> tuple[int, ...]:
+        assert str(report).startswith(f"toys: {report.wanted} wanted = {report.computed} computed + {report.reused} "
+                                      f"reused + {report.rejected} rejected, in ")
+        return report.wanted, report.computed, report.reused, report.rejected, report.tried
+
+    few = [("a", 1, "good"), ("b", 2, "bad"), ("c", 3, "good")]
+    assert counts(run(tmp_path, units(few))) == (3, 2, 0, 1, 3)
+    assert counts(run(tmp_path, units(few))) == (3, 0, 2, 1, 0)
+    assert counts(run(tmp_path, units([*few, ("d", 4, "bug"), ("e", 5, "good"), ("e", 5, "good")]))) == (6, 1, 3, 2, 2)
+    assert counts(run(tmp_path, units(few), retry=True)) == (3, 0, 2, 1, 1)
+    with pytest.raises(AssertionError, match="does not balance"):
+        Report("toys", wanted=3, reused=1, computed=1, rejected=0, seconds=0.0, digest="", tried=1)
 
 
 def test_all_rejected_is_an_error_with_the_reasons_and_publishes_nothing(tmp_path: Path) -> None:
@@ -161,14 +177,14 @@ def test_an_error_of_the_machine_stops_the_run_and_keeps_the_table(tmp_path: Pat
         with pytest.raises(type(failure)):
             run(tmp_path, units({"a": 1, "b": 2}), compute=fails)
     assert contents(tmp_path) == before
-    assert run(tmp_path, units({"a": 1, "b": 2})).computed == 1
+    assert run(tmp_path, units({"a": 1, "b": 2})).tried == 1
 
 
 @pytest.mark.slow
 def test_a_timeout_is_tried_again_by_the_next_run(tmp_path: Path) -> None:
     rows = units([("a", 1, "good"), ("b", 2, "hang")])
     reports = [materialize(toy_view(), ToyParams(timeout_s=0.5), tmp_path, rows, Processes(1)) for _ in range(2)]
-    assert [(r.computed, r.rejected) for r in reports] == [(2, 1), (1, 1)]
+    assert [(r.tried, r.rejected) for r in reports] == [(2, 1), (1, 1)]
 
 
 def test_a_damaged_segment_costs_its_rows(tmp_path: Path) -> None:
@@ -177,7 +193,7 @@ def test_a_damaged_segment_costs_its_rows(tmp_path: Path) -> None:
     before = contents(tmp_path)
     (segment,) = Paths(tmp_path).rowstore("toys").rglob("rows-*.parquet")
     segment.write_bytes(segment.read_bytes()[:100])
-    assert run(tmp_path, rows).computed == 2
+    assert run(tmp_path, rows).tried == 2
     assert contents(tmp_path) == before
 
 
@@ -191,7 +207,7 @@ def test_damage_inside_a_segment_is_not_taken_for_rows(tmp_path: Path) -> None:
     start = column.dictionary_page_offset or column.data_page_offset
     damaged[start + 20:start + column.total_compressed_size] = b"x" * (column.total_compressed_size - 20)
     segment.write_bytes(damaged)
-    assert run(tmp_path, rows).computed == 200
+    assert run(tmp_path, rows).tried == 200
     assert contents(tmp_path) == before
 
 
@@ -212,7 +228,7 @@ def test_merging_segments_changes_no_byte(tmp_path_factory: pytest.TempPathFacto
             everything |= rows
             run(many, as_units(everything), params)
         assert len(list(Paths(many).rowstore("toys").rglob("rows-*.parquet"))) <= 3 * 6
-        assert run(many, as_units(everything), params).computed == 0
+        assert run(many, as_units(everything), params).tried == 0
     run(one, as_units(everything), params)
     assert contents(many) == contents(one)
 
@@ -227,7 +243,7 @@ def test_a_kill_while_merging_leaves_rows_twice_and_changes_nothing(tmp_path: Pa
         patch.setattr(RowStore, "compact", lambda store: store._merge(store._segments("rows")))
         run(tmp_path, rows)
     before = contents(tmp_path)
-    assert run(tmp_path, rows).computed == 0
+    assert run(tmp_path, rows).tried == 0
     assert contents(tmp_path) == before
     run(tmp_path / "other", rows)
     assert contents(tmp_path / "other") == before
@@ -249,7 +265,7 @@ def test_damage_is_met_while_merging(tmp_path: Path, monkeypatch: pytest.MonkeyP
         merge(store, segments)
 
     monkeypatch.setattr(RowStore, "_merge", met)
-    assert run(tmp_path, units(rows)).computed == 4
+    assert run(tmp_path, units(rows)).tried == 4
     assert "1 damaged segment is dropped" in capsys.readouterr().err
     assert contents(tmp_path) == before
 
@@ -279,7 +295,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(KeyboardInterrupt):
         materialize(toy_view(), ToyParams(), tmp_path, rows, Dying())
     assert not tables.exists(tmp_path, "toys")
-    assert run(tmp_path, rows).computed == 40 - 3 * 4
+    assert run(tmp_path, rows).tried == 40 - 3 * 4
 
 
 def test_a_second_run_at_once_is_told_so(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """The record of what runs did."""
 
 import contextlib
+import errno
 import json
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +17,7 @@ import pytest
 
 from features.errors import UserError
 from features.paths import Paths
+from pipelines import __main__ as command
 from pipelines.engine import runs, stages
 from pipelines.engine.runs import history, latest, recorded
 from tests.conftest import make_project
@@ -125,6 +128,116 @@ def test_a_damaged_line_costs_itself(tmp_path: Path, capsys: pytest.CaptureFixtu
     path.write_text(whole + whole[:40] + "\n")
     assert [run.outcome for run in history(tmp_path)] == ["done"]
     assert "line 6 is damaged and left out" in capsys.readouterr().err
+
+
+def cut_to(root: Path, size: int) -> None:
+    """The record as it was, its last line cut to so many bytes."""
+    path = Paths(root).runs
+    *whole, last = path.read_bytes().rstrip(b"\n").split(b"\n")
+    path.write_bytes(b"\n".join([*whole, last[:size]]))
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_last_line_that_is_cut_off_is_of_no_killed_run(tmp_path: Path, fails: bool) -> None:
+    with contextlib.suppress(UserError), recorded(tmp_path, "ingest") as run:
+        run.counts = {"wanted": 3}
+        if fails:
+            raise UserError("no")
+    path, outcome = Paths(tmp_path).runs, "failed" if fails else "done"
+    whole = path.read_bytes()
+    last = whole.rstrip(b"\n").split(b"\n")[-1]
+    said = []
+    for size in range(len(last)):
+        path.write_bytes(whole)
+        cut_to(tmp_path, size)
+        said.append(latest(tmp_path)["ingest"].outcome)
+    named = last.index(outcome.encode()) + len(outcome) + 1
+    assert said == ["killed"] * 16 + ["ended"] * (named - 16) + [outcome] * (len(last) - named)
+    assert latest(tmp_path)["ingest"].note == "the end of its record is cut off"
+
+
+def test_what_follows_a_cut_line_is_read(tmp_path: Path) -> None:
+    with recorded(tmp_path, "ingest"):
+        pass
+    cut_to(tmp_path, 57)
+    with recorded(tmp_path, "split"):
+        pass
+    assert [(run.stage, run.outcome) for run in history(tmp_path)] == [("ingest", "ended"), ("split", "done")]
+
+
+ODD = [b"[1, 2]", b"3", b"null", b'"x"', b"{}", b'{"id": 3}', b'{"id": ["a"], "stage": "x"}', b"[" * 100_000,
+       b"\0" * 50,
+       b"\xff\xfe", b'{"id": "a", "stage": "x", "started": 5, "pid": 1, "host": "h"}', b"9" * 10_000,
+       b'{"id": "a", "stage": "x", "started": "s", "pid": 1, "host": "h", "counts": [1]}', b'{"id": "' + b"a" * 100_000]
+
+
+@pytest.mark.parametrize("line", ODD, ids=range(len(ODD)))
+def test_an_odd_line_costs_itself(tmp_path: Path, line: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    with recorded(tmp_path, "ingest"):
+        pass
+    path = Paths(tmp_path).runs
+    path.write_bytes(line + path.read_bytes() + line)
+    assert [run.outcome for run in history(tmp_path)] == ["done"]
+    assert "line 1 is damaged and left out" in capsys.readouterr().err
+
+
+def test_of_a_very_long_record_the_last_runs_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for stage in ("ingest", "describe", "split"):
+        with recorded(tmp_path, stage):
+            pass
+    path = Paths(tmp_path).runs
+    monkeypatch.setattr(runs, "MOST", len(path.read_bytes()) // 2)
+    path.write_bytes(path.read_bytes() + b"odd")
+    assert [run.stage for run in history(tmp_path)] == ["split"]
+    assert runs._count_lines(path.open("rb"), 10**6) == 12
+
+
+@pytest.mark.parametrize("said", ["a\u2028b", "caf\udce9.cif"])  # breaks a line for Python; of a name that is no UTF-8
+def test_any_reason_can_be_recorded(tmp_path: Path, said: str) -> None:
+    with pytest.raises(UserError), recorded(tmp_path, "ingest"):
+        raise UserError(said)
+    assert latest(tmp_path)["ingest"].note == " ".join(said.split())
+
+
+def test_a_record_that_cannot_be_finished_fails_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                       capsys: pytest.CaptureFixture[str]) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with recorded(tmp_path, "ingest"):
+        monkeypatch.setattr(runs, "_append", full)
+    assert "cannot be written (No space left on device): it will not say that this run of 'ingest' was done" in \
+        capsys.readouterr().err
+
+
+def test_status_says_which_run_made_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = make_project(tmp_path, only=["mp-30", "mp-149"])
+
+    def told() -> str:
+        command.status(root)
+        (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("ingest")]
+        return row
+
+    for stage in ("ingest", "split"):
+        stages.run(stage, root, "serial")
+    assert "of this run" in told()
+    first = runs.latest(root)["ingest"].started[:19].replace("T", " ")
+    with pytest.raises(UserError), recorded(root, "ingest"):
+        raise UserError("the source is away")
+    assert f"of the run of {first}" in told()
+    table = Paths(root).table("materials") / "part-00000.parquet"
+    table.write_bytes(Paths(root).table("splits").joinpath("part-00000.parquet").read_bytes())
+    assert "of no run that is recorded here" in told()
+    shutil.rmtree(table.parent)
+    assert "of " not in told()
+
+
+def test_counts_of_an_older_version_are_not_shown_as_a_sum(tmp_path: Path) -> None:
+    """It counted rejects among the computed ones, too."""
+    old, new = (runs.Run("a", "ingest", "2026-01-01T00:00:00", 1, "h", counts={
+        "wanted": 9, "reused": 2, "computed": computed, "rejected": 3}) for computed in (7, 4))
+    assert command._told(old)[2:6] == ("9", "", "", "3")
+    assert command._told(new)[2:6] == ("9", "4", "2", "3")
 
 
 def test_a_folder_that_is_no_project_gets_no_record(tmp_path: Path) -> None:

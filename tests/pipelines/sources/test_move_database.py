@@ -61,14 +61,14 @@ def test_a_move_pulls_what_changed_and_equals_a_clean_pull(tmp_path: Path, serve
     first = stages.run("ingest", root, "serial")
     server.move(NEW)
     server.asked.clear()
-    assert stages.run("ingest", root, "serial").computed == 0  # the pinned version lies here
+    assert stages.run("ingest", root, "serial").tried == 0  # the pinned version lies here
     assert server.asked == []
     moved = move(root)
     assert (moved.old, moved.new, moved.compared) == (OLD, NEW, True)
     report = stages.run("ingest", root, "serial")
     assert [i for chunk in server.structure_requests() for i in chunk] == sorted([ADDED, RESHAPED])
     # a withdrawn one is a reject that must be made; a removed one is gone
-    assert report.computed == len({ADDED, RESHAPED, REVALUED, WITHDRAWN})
+    assert report.tried == len({ADDED, RESHAPED, REVALUED, WITHDRAWN})
     assert report.wanted == first.wanted
     clean = project(tmp_path / "clean", server, database_version=NEW)
     assert stages.run("ingest", clean, "serial").digest == report.digest != first.digest

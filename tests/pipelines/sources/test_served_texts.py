@@ -49,7 +49,7 @@ def test_served_texts_keep_their_provenance_and_missing_ones_are_computed(root: 
     assert len(salt["sites"]) == 2
     assert texts_asked_for(server) == ["mp-149,mp-22862"]
     server.asked.clear()
-    assert stages.run("describe", root, "serial").computed == 0  # also what it does not describe is known
+    assert stages.run("describe", root, "serial").tried == 0  # also what it does not describe is known
     assert server.asked == []
 
 

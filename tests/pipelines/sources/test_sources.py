@@ -124,3 +124,30 @@ def test_every_set_has_a_card() -> None:
         text = (cards / f"{name}.md").read_text()
         assert dataset.doi in text
         assert matminer_archive.LICENSE in text
+
+
+@pytest.mark.parametrize("kind", ["link", "hard link", "elsewhere", "folder", "large", "missing"])
+def test_an_archive_is_read_within_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Its digest is pinned, and yet no member leads anywhere, and none is unpacked beyond a bound."""
+    dataset = matminer_archive.DATASETS["elastic"]
+    name = f"matminer-0.4.0/matminer/datasets/{dataset.file}"
+    member = tarfile.TarInfo(f"../../{name}" if kind == "elsewhere" else name)
+    content = b"material_id,poscar\n"
+    if kind in ("link", "hard link"):
+        member.type, member.linkname = (tarfile.SYMTYPE if kind == "link" else tarfile.LNKTYPE), "other"
+    elif kind == "folder":
+        member.type = tarfile.DIRTYPE
+    member.size = 0 if member.type != tarfile.REGTYPE else len(content)
+    path = tmp_path / "archive.tar.gz"
+    with tarfile.open(path, "w:gz") as tar:
+        other = tarfile.TarInfo("other")
+        other.size = len(content)
+        tar.addfile(other, io.BytesIO(content))
+        if kind != "missing":
+            tar.addfile(member, io.BytesIO(content))
+    if kind == "large":
+        monkeypatch.setattr(matminer_archive, "MOST", len(content) - 1)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match=f"holds no file {dataset.file} of at most"):
+        list(matminer_archive.read_dataset(path, dataset))
+    assert sorted(tmp_path.rglob("*")) == before
