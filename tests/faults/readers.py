@@ -25,7 +25,7 @@ TRIED, ERRORS, MIXTURES = "queries beside writers", "errors", "mixtures"
 QUERIES = 10_000
 VERSIONS = 2
 """Written at least before the readers stop."""
-HELD = 20
+HELD = 40
 """Queries through one held session, between two of `features.catalog.query`."""
 ALWAYS, ODD = ("mp-30", "mp-149", "mp-22862", "mp-127", "mp-361", "mp-984"), ("mp-938", "mp-786", "mp-169")
 QUERY = """
@@ -46,10 +46,11 @@ def run(settings: Settings, report: Report) -> None:
     queries = settings.sample.get("queries", 0) if settings.sample else QUERIES
     readers = max(1, settings.jobs)
     written = settings.folder / "written"
+    until = settings.until("readers")
     writer = _start_writer(root, written)
     seen: set[float] = set()
     try:
-        for result in spread(range(readers), lambda _: _read(root, queries // readers, written), readers):
+        for result in spread(range(readers), lambda _: _read(root, queries // readers, written, until), readers):
             report.counts[TRIED] += result["tried"]
             seen |= set(result["seen"])
             for kind, why in result["failures"]:
@@ -59,6 +60,8 @@ def run(settings: Settings, report: Report) -> None:
         os.waitpid(writer, 0)
     versions = written.read_text().splitlines()
     report.notes.append(f"{len(versions)} versions were written meanwhile, and {len(seen)} were seen")
+    if report.counts[TRIED] < queries:
+        report.notes.append(f"there was time for {report.counts[TRIED]:,} queries of {queries:,}")
     for line in versions:
         if "unexpected" in line:
             report.failed(ERRORS, "", f"the writer: {line}")
@@ -116,13 +119,15 @@ def _start_writer(root: Path, written: Path) -> int:
         os._exit(1)
 
 
-def _read(root: Path, queries: int, written: Path) -> dict[str, Any]:
+def _read(root: Path, queries: int, written: Path, until: float) -> dict[str, Any]:
     """A reader: one query through `features.catalog.query`, then some through a session that is held, and so on, until
-    there were enough, and enough versions."""
+    there were enough, and enough versions, or the time is over."""
     from features import catalog
 
     tried, seen, failures = 0, set(), []
     while tried < queries or len(written.read_text().splitlines() if written.exists() else []) < VERSIONS:
+        if tried and time.monotonic() > until:
+            break
         began = time.monotonic()
         try:
             answers = [catalog.query(root, QUERY).to_pylist()[0]]
