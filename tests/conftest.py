@@ -20,7 +20,8 @@ os.environ.pop("PREFECT_API_URL", None)
 
 LONGEST_FIRST = ("test_end_to_end.py", "test_renew.py", "test_train.py", "test_stages.py", "test_results.py",
                  "test_engine.py", "test_ray.py", "test_dask.py", "test_same_bytes.py", "test_executors.py",
-                 "test_errors_of_the_machine.py", "test_sample.py", "test_kills.py", "test_user_mistakes.py", "test_attacks.py")
+                 "test_errors_of_the_machine.py", "test_sample.py", "test_kills.py", "test_user_mistakes.py",
+                 "test_attacks.py")
 """A file runs in one process from its first test to its last, so what takes minutes must not begin last."""
 
 
