@@ -29,6 +29,8 @@ from tests.faults.settings import Settings
 
 TRIED, TRACEBACKS, LOST = "shortages tried", "tracebacks", "lost, left over or different"
 LAST_RELEASE = Path(__file__).with_name("last_release.tar.gz")
+ABORTED = (127, 134)
+"""Exit codes with which libraries of C end a process that gets no memory."""
 PATIENCE_S = 40.0
 """Longest time for a command that lacks something."""
 FEATURES, MODEL = "data/features", "data/model"
@@ -152,7 +154,7 @@ def _lacking(root: Path, what: str, work: Work, how: str, wanted: dict[str, str]
     if what == "files":
         run = partial(_with_few_files, int(how), run)
     ended = in_a_fork(run, control, patience_s=PATIENCE_S, memory=int(how) << 20 if what == "memory" else None)
-    killed = what == "memory" and ended.code < 0  # a library that aborts, as the system ends what takes too much
+    killed = what == "memory" and (ended.code < 0 or ended.code in ABORTED)  # a library that aborts, as the system ends what takes too much
     problems = [] if killed else _badly_ended(ended)
     if killed and (mended := repaired(root)) is not None and mended.code != OK:
         problems.append((LOST, f"repair: {mended.brief()}"))

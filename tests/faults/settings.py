@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 PARTS = ("kills", "damage", "inputs", "resources", "readers")
-SHARES = {"kills": 0.46, "damage": 0.16, "inputs": 0.1, "resources": 0.14, "readers": 0.14}
+SHARES = {"kills": 0.43, "damage": 0.16, "inputs": 0.08, "resources": 0.13, "readers": 0.2}
 """How the time is shared out among the parts. Two idle cores need less, but for kills, which take what there is."""
 LEAST_S = 20.0
 
