@@ -154,7 +154,8 @@ def _lacking(root: Path, what: str, work: Work, how: str, wanted: dict[str, str]
     if what == "files":
         run = partial(_with_few_files, int(how), run)
     ended = in_a_fork(run, control, patience_s=PATIENCE_S, memory=int(how) << 20 if what == "memory" else None)
-    killed = what == "memory" and (ended.code < 0 or ended.code in ABORTED)  # a library that aborts, as the system ends what takes too much
+    # a library that aborts, as the system ends what takes too much
+    killed = what == "memory" and (ended.code < 0 or ended.code in ABORTED)
     problems = [] if killed else _badly_ended(ended)
     if killed and (mended := repaired(root)) is not None and mended.code != OK:
         problems.append((LOST, f"repair: {mended.brief()}"))
