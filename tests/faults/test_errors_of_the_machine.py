@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from features import reading
 from features.crystal_files import read_text
 from features.errors import RowError, UserError
 from features.paths import Paths
@@ -111,10 +112,10 @@ def test_any_other_is_one_reject(seam: Any) -> None:
     (errno.EIO, False), (errno.EMFILE, False), (errno.ENFILE, False), (errno.ENOMEM, False), (errno.ESTALE, False)])
 def test_reading_a_file_tells_its_errors_from_those_of_the_machine(monkeypatch: pytest.MonkeyPatch, number: int,
                                                                    of_the_file: bool) -> None:
-    def fails(path: Path) -> bytes:
+    def fails(path: Path) -> Any:
         raise OSError(number, "as the system says", str(path))
 
-    monkeypatch.setattr(Path, "read_bytes", fails)
+    monkeypatch.setattr(reading, "opened", fails)
     said = "there is no such file" if number == errno.ENOENT else "as the system says"
     with pytest.raises(RowError if of_the_file else OSError, match=said):
         read_text(CRYSTALS / "mp-30.cif")
@@ -128,7 +129,7 @@ def test_a_damaged_archive_is_the_files(tmp_path: Path) -> None:
 
 
 def test_too_many_open_files_reject_no_crystal_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(path: Path) -> str:
+    def fails(path: Path, *_most: int) -> str:
         raise OSError(errno.EMFILE, "Too many open files", str(path))
 
     root = make_project(tmp_path, only=["mp-30"])
