@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import resource
 import shutil
 import signal
@@ -42,6 +43,8 @@ def main() -> int:
         return _run(options, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        if disk.preloaded():
+            shutil.rmtree(Path(os.environ[disk.PRELOAD]).parent, ignore_errors=True)
 
 
 def _run(options: argparse.Namespace, folder: Path) -> int:
