@@ -70,8 +70,9 @@ def dvc_status(root: Path) -> dict[str, Any]:
     if done.returncode and ("is busy" in done.stderr or "Unable to acquire lock" in done.stderr):
         raise UserError("DVC is at work here (`python -m pipelines status` says on what); try again when it is done")
     if done.returncode and any(words in done.stderr for words in DAMAGED):
-        raise UserError("a file of DVC is damaged, perhaps by a kill; `python -m pipelines repair` mends it "
-                        f"({_reason(done.stderr.splitlines(), done.returncode)})")
+        named = [name for name in ("dvc.lock", "rwlock") if name in done.stderr]
+        raise UserError(f"{named[0] if named else 'the cache of runs'} is damaged, a file of DVC, perhaps by a kill; "
+                        "`python -m pipelines repair` mends it")
     if done.returncode:
         raise UserError(f"dvc status: {_reason(done.stderr.splitlines(), done.returncode)}")
     content: dict[str, Any] = json.loads(done.stdout or "{}")

@@ -13,6 +13,7 @@ import functools
 import hashlib
 import json
 import os
+import stat
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -80,6 +81,8 @@ def listed(folder: Path) -> list[str] | None:
         content = (folder / SUMS).read_bytes()
     except FileNotFoundError:
         return None
+    except IsADirectoryError:
+        raise Damaged(folder / SUMS, "it is a folder") from None
     return sorted(_parsed(folder / SUMS, content))
 
 
@@ -98,6 +101,9 @@ def verified(path: Path) -> Verified:
         raise Damaged(path, "it is missing") from None
     finally:
         os.close(folder)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise Damaged(path, "it is no file")
     file = Verified(path, descriptor, sums)
     if sums is None:
         file.check_seal()
@@ -264,6 +270,8 @@ def _sums_in(folder: int, path: Path) -> Sums | None:
             content = file.read()
     except FileNotFoundError:
         return None
+    except IsADirectoryError:
+        raise Damaged(path.with_name(SUMS), "it is a folder") from None
     sums = _parsed(path.with_name(SUMS), content).get(path.name)
     if sums is None:
         raise Damaged(path, f"it is not one of the files in {SUMS}")

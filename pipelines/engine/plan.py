@@ -17,7 +17,7 @@ from features.store import tables
 from features.view import FeatureView
 from pipelines import commands
 from pipelines.engine import dvc_lock, stages
-from pipelines.engine.materialize import Work, part_digests, survey
+from pipelines.engine.materialize import Work, part_digests, store_of, survey
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,13 @@ def _view_step(root: Path, stage: str, before: list[Step], told: dict[str, Any] 
     if absent := view.absent(stages.params_of(stage, root)):
         return Step(stage, None, None, None, (f"after it has fetched {absent}",))
     _, params, units = stages.prepare(stage, root)
-    work = survey(view, params, root, units)
+    store = store_of(view, root)
+    work = survey(view, params, root, units, store)
     todo = len(work.missing(retry_rejected=False))
     stale = [step.stage for step in before if step.reasons and step.changes
              and registry.view_of(step.stage).name in view.inputs]
-    reasons = list(_table_reasons(view, params, root, work, todo))
+    reasons = [f"damaged segments in {store.folder}: {len(store.damaged)}"] if store.damaged else []
+    reasons += _table_reasons(view, params, root, work, todo, bool(store.damaged))
     changes = bool(reasons or stale)
     given = {why.split(" ")[0] for why in reasons}  # a table knows the default of what params.yaml does not name
     reasons += [why for why in _dvc_reasons(root, stage, told or {}) if why.split(" ")[0] not in given]
@@ -71,8 +73,10 @@ def _view_step(root: Path, stage: str, before: list[Step], told: dict[str, Any] 
     return Step(stage, len(units), len(units) - todo, todo, tuple(reasons), changes)
 
 
-def _table_reasons(view: FeatureView[Any], params: Section, root: Path, work: Work, todo: int) -> Iterator[str]:
-    """How the published table differs from what a run would publish."""
+def _table_reasons(view: FeatureView[Any], params: Section, root: Path, work: Work, todo: int,
+                   damaged: bool) -> Iterator[str]:
+    """How the published table differs from what a run would publish. Of damaged segments nobody knows what was in them,
+    so that inputs which seem changed may only be lost."""
     if not tables.exists(root, view.name):
         yield "there is no table yet"
         return
@@ -90,7 +94,7 @@ def _table_reasons(view: FeatureView[Any], params: Section, root: Path, work: Wo
     if changed and made == part_digests(work, work.rows | set(work.fingerprints) - set(work.rejects)):
         yield f"{changed} finished rows are no longer in data/.rowstore"
         changed = 0
-    came["changed"] = changed
+    came["changed"] = 0 if damaged else changed
     shown = [f"{count} {kind}" for kind, count in came.items() if count]
     if shown:
         yield f"inputs: {', '.join(shown)}"

@@ -72,8 +72,18 @@ def _lock(root: Path, path: Path) -> Iterator[str]:
 
 
 def _is_whole(lock: bytes) -> bool:
-    """DVC ends the file with a line; one that was cut off may still be YAML."""
-    return lock.endswith(b"\n") and parsed(lock) is not None
+    """Whether DVC can read it. It ends the file with a line; one that was cut off may still be YAML."""
+    from dvc.schema import COMPILED_LOCKFILE_SCHEMA as SCHEMA
+    from voluptuous import Invalid
+
+    content = parsed(lock)
+    if content is None or not lock.endswith(b"\n"):
+        return False
+    try:
+        SCHEMA(content)
+    except Invalid:
+        return False
+    return True
 
 
 def _kept(root: Path, path: Path) -> Iterator[tuple[str, bytes | None]]:

@@ -14,7 +14,7 @@ from features.store.files import remove_drafts
 from pipelines import commands
 from pipelines.engine.dvc_lock import outputs
 
-BY_DVC = re.compile(r"\.[A-Za-z0-9]{22}\.tmp")
+BY_DVC = re.compile(r"\.[A-Za-z0-9_-]{22}\.tmp")
 """Name of a draft of DVC's, or of a file with which it tries what links a file system has, beside the outputs."""
 
 

@@ -120,7 +120,8 @@ def test_a_lock_is_taken_from_the_published_version_then_from_git(root: Path) ->
 
 
 @pytest.mark.parametrize("content", [b"", b"stages:\n", b"[]", b"schema: '2.0'\nstages: {a: null}\n", b"\x00",
-                                     b"\xff\xfe", LOCK.encode()[:20]])
+                                     b"\xff\xfe", LOCK.encode()[:20], LOCK.replace("cmd", "cmf").encode(),
+                                     LOCK.replace("2.0", "2.1").encode(), (LOCK + "    outt: []\n").encode()])
 def test_a_lock_that_nobody_has_is_removed(root: Path, content: bytes) -> None:
     shutil.rmtree(Paths(root).versions)
     Paths(root).published.unlink()
