@@ -25,11 +25,12 @@ from pathlib import Path
 
 from features.errors import UserError
 from features.paths import Paths
+from features.store import swap
 from features.store.files import sync_folder, write_text
 
 ID = re.compile(r"[0-9a-f]{16}")
 APART = ("experiments",)
-"""Tables that no stage makes and that belong to no version: readers see those of the work tree."""
+"""Tables that no stage makes and that belong to no version: whoever makes them calls `show_apart`."""
 BLOCK = 1 << 20
 _read_here: dict[Path, tuple[str, int]] = {}
 """By project: the version that this process reads, and the handle of its lock."""
@@ -100,8 +101,26 @@ def publish(root: Path) -> tuple[str, bool]:
             _link_all(root, paths.version(version))
         if version != before:
             write_text(paths.published, _manifest(version, outputs))
+        _show_apart(root, version)
         _remove_all_but(paths.versions, {version, before})
     return version, version != before
+
+
+def show_apart(root: Path) -> None:
+    """Show readers those tables of the work tree that belong to no version, beside the published one."""
+    version = _readable(root)
+    if version is not None and Paths(root).version(version).is_dir():
+        with _alone(Paths(root).versions):
+            _show_apart(root, version)
+
+
+def _show_apart(root: Path, version: str) -> None:
+    for name in APART:
+        source = Paths(root).table(name)
+        if source.is_dir():
+            with swap.whole(Paths(Paths(root).version(version)).table(name)) as draft:
+                for path in _files(source):
+                    link(path, draft / path.name)
 
 
 def _readable(root: Path) -> str | None:
@@ -214,9 +233,6 @@ def _link_all(root: Path, folder: Path) -> None:
                 target = draft / path.relative_to(root)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 link(path, target)
-        Paths(draft).features.mkdir(parents=True, exist_ok=True)
-        for name in APART:  # a link that leads nowhere is no table
-            Paths(draft).table(name).symlink_to(Path("../../../../features") / name)
         for extra in (Paths(root).lock, Paths(root).params):  # they are edited in place: copied
             if extra.exists():
                 shutil.copy2(extra, draft / extra.name)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from features.paths import Paths
-from features.store import tables
+from features.store import tables, versions
 from features.view import column, rows_to_table
 from model.experiments.summary import KEY, Row
 
@@ -43,3 +43,4 @@ def publish(root: Path, rows: Sequence[Row]) -> None:
         content.append(plain | dict(zip(("minus_dedicated", "minus_low", "minus_high"), less, strict=True)))
     tables.publish(Paths(root).table(TABLE), SCHEMA, KEY, iter([rows_to_table(content, SCHEMA)]),
                    iter([{"view": TABLE, "version": 1, "parts": 1}]))
+    versions.show_apart(root)

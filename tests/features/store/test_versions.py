@@ -126,6 +126,7 @@ def test_tables_apart_are_those_of_the_work_tree(tmp_path: Path) -> None:
     version, _ = versions.publish(tmp_path)
     for number in (3, 4):
         make(tmp_path, number, "experiments")
+        versions.show_apart(tmp_path)
         rows = catalog.query(tmp_path, "select distinct number from experiments").to_pylist()
         assert rows == [{"number": number}]
     assert versions.publish(tmp_path) == (version, False)
