@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from features import progress
 
 CRYSTALS = Path(__file__).parent / "crystals"
 
@@ -29,6 +32,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first, so that no process is left alone with one at the end."""
     place = {name: number for number, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: place.get(item.path.name, len(place)))
+
+
+@pytest.fixture(autouse=True)
+def _usual_lines() -> Iterator[None]:
+    """What a command was told of `--quiet` holds for its process; the next test is another one."""
+    yield
+    progress.show()
 
 
 @pytest.fixture(scope="session")

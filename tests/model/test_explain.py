@@ -9,7 +9,7 @@ import pytest
 
 from features import catalog
 from features.paths import Paths
-from features.store import tables
+from features.store import documents, tables
 from model import checkpoint
 from model.evaluation import stage as evaluation
 from model.explain import PAGE, explain_stage
@@ -123,6 +123,6 @@ def test_without_text_there_is_nothing_to_explain(told: Path, tmp_path: Path, pa
     for name, (schema, _) in TABLES.items():
         assert len(tables.read(root, name)) == 0
         assert tables.read(root, name).schema.remove_metadata() == schema.remove_metadata()
-    content = json.loads((Paths(root).results / "methods.json").read_text())
+    content = documents.read(Paths(root).results / "methods.json")
     assert content == {"weights_sha256": checkpoint.load(root).config.weights_sha256, "methods": []}
     assert (Paths(root).results / PAGE).stat().st_size > 0

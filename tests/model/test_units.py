@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from features.__main__ import app
@@ -50,9 +51,10 @@ def test_from_the_parameters_to_every_label(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_all_that_decides_a_row_reaches_it(tmp_path: Path) -> None:
-    (tmp_path / "params.yaml").write_text("ingest: {contradictions: keep, timeout_s: 7.0, units: {hardness: GPa}}")
-    assert stages.params_of("ingest", tmp_path).model_dump() == {
-        "contradictions": "keep", "timeout_s": 7.0, "units": {"hardness": "GPa"}}
+    bounds = {"max_sites": 4000, "max_operations": 100, "memory_mb": 1000}
+    written = {"contradictions": "keep", "timeout_s": 7.0, "units": {"hardness": "GPa"}, **bounds}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"ingest": written}))
+    assert stages.params_of("ingest", tmp_path).model_dump() == written
 
 
 def test_a_unit_decides_no_row() -> None:

@@ -137,7 +137,8 @@ def test_several_processes_give_the_same_bytes(finished: Bench, tmp_path: Path) 
 def test_time_that_is_up_and_cells_that_cannot_be_run(copied: Bench) -> None:
     shutil.rmtree(Results(copied.root).folder)
     assert run(copied, minutes=0).finished == 0
-    arms = {"dedicated": {"kind": "network", "train": {"fusion": "structure_only", "learning_rate": 1e30}},
+    diverging = {"learning_rate": 100.0, "weight_decay": 1.0, "epochs": 12, "warmup_steps": 0}
+    arms = {"dedicated": {"kind": "network", "train": {"fusion": "structure_only", **diverging}},
             "ridge_words": {"kind": "ridge_words", "seeds": 1}}
     bad = replace(copied, matrix=matrix(folds=3, arms=arms, mixtures={}))
     done = run(bad, only=["seed=0", "fold=0"])
