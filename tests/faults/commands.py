@@ -104,17 +104,30 @@ def init(root: Path) -> None:
         raise RuntimeError(f"dvc init: {ended.brief()}")
 
 
-def repaired(root: Path) -> Ended | None:
+def repaired(root: Path, *options: str) -> Ended | None:
     """What `python -m pipelines repair` says; None where there is no such command."""
     from pipelines.__main__ import app
 
     names = {one.name or (one.callback.__name__ if one.callback else "") for one in app.registered_commands}
-    return ran(root, "pipelines", "repair") if "repair" in names else None
+    return ran(root, "pipelines", "repair", *options) if "repair" in names else None
 
 
 def copy(base: Path, root: Path) -> Path:
-    """A copy of a project in a place that is then free of what was there, with what DVC keeps beside it."""
-    for one in (root, beside(root)):
-        shutil.rmtree(one, ignore_errors=True)
-    shutil.copytree(base, root, symlinks=True)
+    """A copy of a project in a place that is then free of what was there, with what DVC keeps beside it.
+
+    Two names of one file, as a table and its published version have them, are two names of one file again.
+    """
+    copies: dict[int, str] = {}
+
+    def one(source: str, target: str) -> str:
+        node = os.stat(source).st_ino
+        if node in copies:
+            os.link(copies[node], target)
+        else:
+            copies[node] = str(shutil.copy2(source, target))
+        return target
+
+    for place in (root, beside(root)):
+        shutil.rmtree(place, ignore_errors=True)
+    shutil.copytree(base, root, symlinks=True, copy_function=one)
     return root

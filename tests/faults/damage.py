@@ -1,7 +1,7 @@
 """Damage: bytes flipped, files cut, emptied, removed or replaced; then each command that reads them.
 
 The right answer is that of the undamaged project. Anything else must be said in a line that names the file, and is
-*silent* if it is not.
+*silent* if it is not. After a share of them, `pipelines repair` and `make repro` must bring back every byte.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import sys
-from collections.abc import Callable, Iterator
+import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.conftest import make_project
+from tests.faults.answers import MADE, answer, is_named, names, repro, rows
 from tests.faults.commands import command, copy, dvc, repaired
 from tests.faults.disk import Control
 from tests.faults.forks import HUNG, OK, Ended, in_a_fork, spread
@@ -24,8 +25,8 @@ from tests.faults.scenes import FEW, contents, dvc_project, must, tiny_model
 from tests.faults.settings import Settings
 
 TRIED, SILENT, TRACEBACKS, UNNAMED = "damages tried", "silent", "tracebacks", "errors that name no file"
+MENDED, LEFT = "repaired and made again", "not as before"
 HOW = ("flipped", "cut in half", "cut by a byte", "emptied", "removed", "a folder")
-CRYSTAL = "data/input/mp-30.cif"
 
 
 @dataclass(frozen=True)
@@ -64,67 +65,12 @@ KINDS = [
     Kind("refresh", "data/.refresh/report.json", ("status", "plan", "split"), 4),
     Kind("training", "data/.training/*.pt", ("train",), 16),
     Kind("published", "data/.published/**/*", (*ALL, "rejects", "status"), 40),
+    Kind("published-name", "data/published.json", (*ALL, "status", "plan", "publish", "repro"), 12),
+    Kind("cache", ".dvc/cache/files/md5/*/*", ("checkout", "from-cache"), 40),
     Kind("dvc.lock", "dvc.lock", ("plan", "status", "split", "repro"), 12, says_nothing=("removed",)),
     Kind("run-cache", ".dvc/cache/runs/*/*/*", ("repro",), 4),
     Kind("rwlock", ".dvc/tmp/rwlock", ("repro", "plan"), 4),
 ]
-
-
-def _sql(root: Path) -> None:
-    from features import catalog
-
-    for name in ("materials", "splits", "structures", "predictions"):
-        if not (root / "data" / "features" / name).is_dir():
-            continue
-        print(name, catalog.query(root, f"select * from {name} order by all").to_pylist())
-
-
-def _predict(root: Path) -> None:
-    from model import checkpoint
-    from tests.model.small import predicted
-
-    for one in predicted(checkpoint.load(root), [root / CRYSTAL]):
-        print(one)
-
-
-def _makes(*arguments: str, places: tuple[str, ...] = ("data/features", "data/model")) -> Callable[[Path], None]:
-    def work(root: Path) -> None:
-        command(root, *arguments)
-
-    work.places = places  # type: ignore[attr-defined]
-    return work
-
-
-def _repro(root: Path) -> None:
-    """`make repro`, which mends DVC's own files first."""
-    ended = repaired(root)
-    if ended is not None:
-        print(ended.err, file=sys.stderr)
-        if ended.code != OK:
-            sys.exit(ended.code)
-    dvc(root, "repro")
-
-
-_repro.places = ("data/features", "data/model")  # type: ignore[attr-defined]
-READERS: dict[str, Callable[[Path], None]] = {
-    "list": lambda root: command(root, "features", "list", "--format", "json"),
-    "describe": lambda root: command(root, "features", "describe", "materials", "--format", "json"),
-    "validate": lambda root: command(root, "features", "validate"),
-    "rejects": lambda root: command(root, "features", "rejects", "--format", "json"),
-    "sql": _sql,
-    "sql-rejects": lambda root: command(root, "features", "sql", "select * from rejects order by all"),
-    "plan": lambda root: command(root, "pipelines", "plan"),
-    "status": lambda root: command(root, "pipelines", "status"),
-    "ingest": _makes("pipelines", "ingest", "--executor", "serial",
-                     places=("data/features/materials", "data/features/rejects")),
-    "split": _makes("pipelines", "split", "--executor", "serial", places=("data/features/splits",)),
-    "tensorize": _makes("pipelines", "tensorize", "--executor", "serial", places=("data/features/structures",)),
-    "train": _makes("model", "train", places=("data/model",)),
-    "evaluate": _makes("model", "evaluate", places=("data/features/predictions", "data/results")),
-    "predict": _predict,
-    "repro": _repro,
-}
-"""What reads, by name. Of what writes, the files below `places` are the answer; of what prints, the output."""
 
 
 @dataclass(frozen=True)
@@ -137,34 +83,48 @@ class Case:
     number: int
     """Seed of what is flipped, and which of the files."""
 
+    @property
+    def mended(self) -> bool:
+        """Whether it is repaired afterwards: every fourth, since that takes seconds."""
+        return self.number % 4 == 0
+
     def __str__(self) -> str:
         return f"{self.kind.name}:{self.how}:{self.reader}:{self.number}"
 
 
 def run(settings: Settings, report: Report) -> None:
     """All kinds, all ways, all readers; of flips one reader each."""
-    for name in (TRIED, SILENT, TRACEBACKS, UNNAMED):
+    for name in (TRIED, SILENT, TRACEBACKS, UNNAMED, MENDED, LEFT):
         report.counts[name] = 0
     base = settings.folder / "base"
     project(base, with_model=not settings.sample)
     cases = [case for case in _cases(base) if settings.chosen(str(case))]
     random.Random(settings.seed).shuffle(cases)  # so that a run that is short of time has tried some of each
     if settings.sample:
-        cheap = [case for case in cases if case.reader not in ("evaluate", "train", "tensorize", "plan", "repro")]
-        cases = cheap[:settings.sample["damage"]]
+        cases = _sample(cases, settings.sample["damage"])
     answers: dict[str, Any] = {}
     for reader in sorted({case.reader for case in cases}):
         root = copy(base, settings.folder / "undamaged")
-        answers[reader] = _answer(root, reader)[1]
+        answers[reader] = answer(root, reader)[1]
     known = {kind.name for kind in KINDS if any(base.glob(kind.pattern))}
     report.notes += [f"{kind.name}: there are no such files" for kind in KINDS if kind.name not in known]
     for result in spread(cases, lambda case: _tried(base, case, answers[case.reader]), settings.jobs,
                          settings.until("damage")):
         report.counts[TRIED] += 1
+        report.counts[MENDED] += result["mended"] and result["kind"] in ("", LEFT)
         if result["kind"]:
             report.failed(result["kind"], result["case"], result["why"])
     if report.counts[TRIED] < len(cases):
         report.notes.append(f"there was time for {report.counts[TRIED]:,} damages of {len(cases):,}")
+
+
+def _sample(cases: list[Case], count: int) -> list[Case]:
+    """The first of the cheap ones, and one of a table and one of DVC's cache that are repaired afterwards."""
+    mended = [next(case for case in cases if case.mended and case.how == "flipped" and case.kind.name == kind)
+              for kind in ("parts", "cache")]
+    cheap = [case for case in cases if not case.mended and case.reader not in (
+        "evaluate", "train", "tensorize", "plan", "repro", "checkout", "from-cache")]
+    return mended + cheap[:count - len(mended)]
 
 
 def project(root: Path, with_model: bool) -> None:
@@ -210,67 +170,88 @@ def _cases(base: Path) -> Iterator[Case]:
                 yield Case(kind, how, reader, number)
 
 
-def _damaged(root: Path, case: Case) -> Path:
-    """Do the damage; the file."""
+def _damaged(root: Path, case: Case) -> tuple[Path, frozenset[str]]:
+    """Do the damage; the file, and what it may be called."""
     chance = random.Random(f"{case.kind.name} {case.how} {case.number}")
     files = sorted(path for path in root.glob(case.kind.pattern) if path.is_file())
     stage_table = {"ingest": "/materials/", "split": "/splits/", "tensorize": "/structures/"}.get(case.reader, "")
     fitting = [path for path in files if stage_table in str(path)] if case.kind.name == "segments" else []
     path = chance.choice(fitting or files)
-    content = path.read_bytes()
-    path.unlink()
+    called = names(root, path)
     if case.how == "flipped":
-        damaged = bytearray(content)
-        low, high = (int(part * len(content)) for part in case.kind.within)
-        for _ in range(chance.choice((1, 1, 1, 3))):
-            if damaged:
-                damaged[chance.randrange(low, max(low + 1, high))] ^= 1 << chance.randrange(8)
-        path.write_bytes(damaged)
-    elif case.how == "cut in half":
-        path.write_bytes(content[:len(content) // 2])
-    elif case.how == "cut by a byte":
-        path.write_bytes(content[:-1])
-    elif case.how == "emptied":
-        path.write_bytes(b"")
-    elif case.how == "a folder":
+        _flip(path, chance, case.kind.within)
+        return path, called
+    content, mode = path.read_bytes(), path.stat().st_mode
+    path.unlink()
+    if case.how == "a folder":
         path.mkdir()
         (path / "something").write_text("in the way")
-    return path
+    elif case.how != "removed":
+        path.write_bytes({"cut in half": content[:len(content) // 2], "cut by a byte": content[:-1],
+                          "emptied": b""}[case.how])
+        path.chmod(mode)  # DVC believes its cache as long as an object is read-only
+    return path, called
 
 
-def _answer(root: Path, reader: str) -> tuple[Ended, Any]:
-    """How a reader ends, and its answer."""
-    work = READERS[reader]
-    ended = in_a_fork(lambda: work(root))
-    places = getattr(work, "places", None)
-    # a status says when and how long
-    said = "" if reader == "status" else ended.out.replace(str(root), "")
-    return ended, contents(root, places) if places and ended.code == OK else said
+def _flip(path: Path, chance: random.Random, within: tuple[float, float]) -> None:
+    """Flip bits as a disk does: in place, under every name of the file, and its times stay as they were."""
+    before = path.stat()
+    path.chmod(before.st_mode | stat.S_IWUSR)
+    low, high = (int(part * before.st_size) for part in within)
+    with path.open("r+b") as file:
+        for _ in range(chance.choice((1, 1, 1, 3)) if before.st_size else 0):
+            at = chance.randrange(low, max(low + 1, high))
+            file.seek(at)
+            byte = file.read(1)[0]
+            file.seek(at)
+            file.write(bytes([byte ^ 1 << chance.randrange(8)]))
+    path.chmod(before.st_mode)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def _tried(base: Path, case: Case, right: Any) -> dict[str, Any]:
     root = copy(base, base.with_name(f"case-{os.getpid()}"))
-    path = _damaged(root, case)
-    ended, answer = _answer(root, case.reader)
-    kind, why = _judged(root, path, case, ended, answer, right)
-    return {"case": str(case), "kind": kind, "why": f"{path.relative_to(root)}: {why}"}
+    if case.how == "flipped" and (case.mended or case.reader in ("repro", "checkout", "from-cache")):
+        must(in_a_fork(lambda: dvc(root, "status", "--quiet")), "dvc status")  # so that DVC believes times from now on
+    path, called = _damaged(root, case)
+    ended, given = answer(root, case.reader)
+    kind, why = _judged(case, called, ended, given, right)
+    if not kind and case.mended:
+        kind, why = _mended(base, root)
+    return {"case": str(case), "kind": kind, "why": f"{path.relative_to(root)}: {why}", "mended": case.mended}
 
 
-def _judged(root: Path, path: Path, case: Case, ended: Ended, answer: Any, right: Any) -> tuple[str, str]:
+def _judged(case: Case, called: frozenset[str], ended: Ended, given: Any, right: Any) -> tuple[str, str]:
     """What kind of failure it is, if any, and why."""
     if ended.traceback:
         return TRACEBACKS, "it hangs" if ended.code == HUNG else ended.brief()
-    within = path.relative_to(root)
-    # a folder below data/, or a table, is named as well
-    names = [path.name, path.parent.name, *(str(part) for part in [within, *within.parents] if len(part.parts) > 1)]
-    named = any(name in ended.err or (name in ended.out and ended.out != right) for name in names)
+    named = is_named(ended, case.reader, called)
     if ended.code != OK:
         if ended.one_line and (named or case.how in ("removed", *case.kind.says_nothing)):
             return "", ""
         return UNNAMED, ended.brief()
-    if answer == right or named or case.how in case.kind.says_nothing:
+    if given == right or named or case.how in case.kind.says_nothing:
         return "", ""
-    if isinstance(answer, dict):
-        different = [name for name in answer.keys() | right.keys() if answer.get(name) != right.get(name)]
+    if isinstance(given, dict):
+        different = [name for name in given.keys() | right.keys() if given.get(name) != right.get(name)]
         return SILENT, f"exit code 0 and other files: {', '.join(sorted(different)[:4])}"
-    return SILENT, f"exit code 0 and another answer: {str(answer)[:120]!r}"
+    return SILENT, f"exit code 0 and another answer: {_difference(given, right)!r}"
+
+
+def _difference(given: str, right: str) -> str:
+    at = next((at for at, (one, other) in enumerate(zip(given, right, strict=False)) if one != other), 0)
+    return given[max(0, at - 40):at + 160]
+
+
+def _mended(base: Path, root: Path) -> tuple[str, str]:
+    """Do what the line asks for: `pipelines repair`, and `make repro`. What is then not as it was before."""
+    for what, ended in (("repair", repaired(root)), ("repro", in_a_fork(lambda: repro(root)))):
+        if ended is not None and ended.code != OK:
+            return LEFT, f"{what}: {ended.brief()}"
+    wanted, found = contents(base, MADE), contents(root, MADE)
+    different = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+    if different:
+        return LEFT, f"after repair and repro, other files: {', '.join(different[:4])}"
+    if rows(base) != (seen := rows(root)):
+        return LEFT, f"after repair and repro, readers see: {seen[:160]}"
+    return "", ""
