@@ -17,7 +17,8 @@ from tests.faults.scenes import contents
 
 CRYSTAL = "data/input/mp-30.cif"
 MADE = ("data/features", "data/model", "data/results", "data/published.json")
-WRONG = re.compile(r"^(error|warning): |\b(damaged|missing|lacks|cannot be read|is not a file|is removed)\b", re.I)
+WRONG = re.compile(r"^(error|warning): |\b(damaged|missing|lacks|cannot be read|is not a file|removed|modified|deleted)\b",
+                   re.IGNORECASE)
 """A line that says that something is wrong, and not only what was written or read."""
 REPORTS = ("plan", "validate")
 """Readers whose answer is about files: what they print may say what is damaged."""
@@ -150,7 +151,10 @@ def names(root: Path, path: Path) -> frozenset[str]:
 
 def is_named(ended: Ended, reader: str, named: frozenset[str]) -> bool:
     """Whether a line says that something is wrong with the file: of standard error, and of what a report prints."""
-    lines = ended.err.splitlines() + (ended.out.splitlines() if reader in REPORTS else [])
+    lines = ended.err.splitlines()
+    if reader in REPORTS:  # which are about outputs, as DVC is
+        lines += ended.out.splitlines()
+        named |= {str(parent) for name in named for parent in Path(name).parents if len(parent.parts) > 1}
     # a bare name at the end of another path is another file
     marks = [re.compile(rf"(?<![\w.{'' if '/' in name else '/'}-]){re.escape(name)}(?![\w-])") for name in named]
     return any(WRONG.search(line) and any(mark.search(line) for mark in marks) for line in lines)

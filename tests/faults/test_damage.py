@@ -53,6 +53,8 @@ def test_what_a_query_prints_names_nothing(root: Path) -> None:
     said = f"{OTHER}warning: {PART} is damaged\n"
     assert judged(root, "sql", Ended(OK, said, ""), said) == SILENT
     assert judged(root, "plan", Ended(OK, said, ""), said) == ""
+    assert judged(root, "plan", Ended(OK, "split  data/features/materials is modified\n", "")) == ""
+    assert judged(root, "plan", Ended(OK, "split  data/features/splits is modified\n", "")) == SILENT
 
 
 def test_other_files_are_silent_too(root: Path) -> None:
