@@ -17,8 +17,8 @@ from tests.faults.scenes import contents
 
 CRYSTAL = "data/input/mp-30.cif"
 MADE = ("data/features", "data/model", "data/results", "data/published.json")
-WRONG = re.compile(r"^(error|warning): |\b(damaged|missing|lacks|cannot be read|is not a file|removed|modified|deleted)\b",
-                   re.IGNORECASE)
+WRONG = re.compile(r"^(error|warning): |\b(damaged|missing|lacks|removed|modified|deleted)\b|"
+                   r"\b(cannot be read|is not a file|not in cache)\b", re.IGNORECASE)
 """A line that says that something is wrong, and not only what was written or read."""
 REPORTS = ("plan", "validate")
 """Readers whose answer is about files: what they print may say what is damaged."""
