@@ -14,7 +14,7 @@ from tests.faults import disk
 REPO = Path(__file__).parents[2]
 WELL = {
     "kills": ("kill points tried", ("repaired by hand",), 20),
-    "damage": ("damages tried", ("silent", "tracebacks", "errors that name no file", "not as before"), 20),
+    "damage": ("damages tried", ("silent", "tracebacks", "errors that name no file", "not as before"), 16),
     "inputs": ("inputs tried", ("tracebacks", "hangs"), 80),
     "resources": ("shortages tried", ("tracebacks", "lost, left over or different"), 2),
     "readers": ("queries beside writers", ("errors", "mixtures"), 40),
