@@ -11,17 +11,20 @@ from pipelines.repair import dvc, outputs
 
 
 def repair(root: Path, quick: bool = False, by: str | None = None) -> list[str]:
-    """Find and mend: a line for each thing. What cannot be restored is removed, for `dvc repro` to make.
+    """Find and mend what is broken: a line for each thing.
 
-    `quick` leaves out reading all tables and the model, whose readers notice damage by themselves. Raises `UserError`
-    while somebody is at work here, but for the
-    kind of run that `by` names.
+    Args:
+        quick: leave out reading all tables, the model and the row store, whose readers notice damage by themselves.
+        by: the kind of run that asks, whose being at work does not count.
+
+    Raises:
+        UserError: somebody is at work here.
     """
     read_params(root)
     nobody_at_work(root, but=by)
     mended = [*dvc.mend(root), *outputs.mend_leftovers(root), *outputs.mend_name(root)]
     if not quick:
-        mended += outputs.mend_damage(root)
+        mended += [*outputs.mend_segments(root), *outputs.mend_damage(root)]
     if mended:
         catalog.refresh(root)
     return mended
