@@ -3,8 +3,8 @@
 import pytest
 
 from features import redaction
-from features.paraphraser.llm import LlmParams
 from features.params import parse_section
+from features.paraphraser.llm import LlmParams
 from features.redaction import redacted
 
 MARK = "walnut-cabinet-7"
