@@ -16,7 +16,8 @@ SHORTEST = 8
 """Characters of a secret; what is shorter stands in too many words."""
 IN_ADDRESS = re.compile(r"(?<=://)[^/@\s:'\"]*:[^/\s'\"]+(?=@)|(?:(?<=http://)|(?<=https://))[^/\s'\"?#]+(?=@)",
                         re.IGNORECASE)
-"""User and password of an address; to the web, a name alone, which is then a token. (`ssh://git@host` has no secret.)"""
+"""User and password of an address; of one in the web a name alone, too, which is a token then (`ssh://git@host` has
+none)."""
 SHOWN = "***"
 
 

@@ -1,8 +1,8 @@
 """What must not lie where crystals are read from, since DVC reads all of it before any stage runs.
 
-`ingest` itself makes a reject of a pipe or a device under the name of a crystal. But `data/input` is a dependency of it,
-so that DVC first takes the digest of each file there: a pipe keeps it waiting for ever, a device such as `/dev/zero`
-never ends, and at a link that leads nowhere it stops. Links to folders are followed by neither.
+`ingest` itself makes a reject of a pipe or a device under the name of a crystal. But `ingest.path` is a dependency of
+it, so that DVC first takes the digest of each file there: a pipe keeps it waiting for ever, a device such as
+`/dev/zero` never ends, and at a link that leads nowhere it stops. Links to folders are followed by neither.
 """
 
 from __future__ import annotations
