@@ -212,8 +212,7 @@ class Verified:
     def check_seal(self) -> None:
         """Check the whole of a file that bears a seal; one that bears none stays as it is."""
         start = max(0, self.size - CHUNK)  # the seal stands in the footer, at the end
-        if seal.KEY.encode() in self._pread(start, self.size) and \
-                seal.is_whole(self._pread(0, self.size)) is False:
+        if seal.is_sealed(self._pread(start, self.size)) and not seal.is_whole(self._pread(0, self.size)):
             self.close()
             raise Damaged(self._path, "its bytes are not those that were sealed")
 
