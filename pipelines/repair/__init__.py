@@ -8,6 +8,7 @@ from features import catalog
 from features.params import read_params
 from pipelines.engine.at_work import nobody_at_work
 from pipelines.repair import dvc, outputs
+from pipelines.sources import waiting
 
 
 def repair(root: Path, quick: bool = False, by: str | None = None) -> list[str]:
@@ -18,9 +19,10 @@ def repair(root: Path, quick: bool = False, by: str | None = None) -> list[str]:
         by: the kind of run that asks, whose being at work does not count.
 
     Raises:
-        UserError: somebody is at work here.
+        UserError: somebody is at work here, or DVC would wait for ever for something below `ingest.path`.
     """
     read_params(root)
+    waiting.check(root)
     nobody_at_work(root, but=by)
     mended = [*dvc.mend(root), *outputs.mend_leftovers(root), *outputs.mend_name(root)]
     if not quick:
