@@ -103,7 +103,9 @@ def rejects(root: Root = Path(), form: Output = Format.table) -> None:
 @app.command()
 def validate(root: Root = Path()) -> None:
     """Check every table against its view: schema, version, unique keys, no row without its upstream row."""
-    print(f"{checks.check(versions.current(root))} tables are valid")
+    where = versions.current(root)
+    what = f"version {where.name}" if where != root else "the work tree, since nothing is published"
+    print(f"{checks.check(where)} tables of {what} are valid")
 
 
 class _Stopped(BaseException):

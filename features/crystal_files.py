@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from features.errors import RowError, UserError
 from features.progress import say
-from features.reading import FILE_BYTES, PACKED, read_bytes
+from features.reading import FILE_BYTES, OF_THE_FILE, PACKED, read_bytes
 from features.terminal import printable
 
 SUFFIXES: Mapping[str, str] = {".cif": "cif", ".mcif": "cif", ".vasp": "poscar", ".poscar": "poscar", ".xyz": "extxyz",
@@ -22,6 +23,8 @@ TABLES = (".parquet", ".csv", ".tsv", ".jsonl")
 LEFT_BY_SYSTEMS = ("__MACOSX",)
 MOST_NAMES = 5_000_000
 """Files that are looked at in a folder and below; one with more is not what was meant, such as the root of a disk."""
+OF_THE_FOLDER = (*OF_THE_FILE, errno.ESRCH, errno.EINVAL)
+"""Numbers of an `OSError` that one folder causes; the last two are those of processes that end, as folders of Linux."""
 VASP_NAMES = ("poscar", "contcar")
 """Beginnings of names by which VASP knows its files of structures, whatever follows."""
 
@@ -84,8 +87,8 @@ def crystal_files(folder: Path) -> list[Path]:
     """Files in a folder or below whose name is that of a crystal file, sorted. What is hidden is left alone, and links
     to folders are not followed: they may lead back here.
 
-    Raises `UserError` if there are more than can be one data set. A folder that may not be read is left out, which is
-    said in a line.
+    Raises `UserError` if there are more than can be one data set. Folders that may not be read, or that go away
+    meanwhile, are left out, which is said in a line.
     """
     files: list[Path] = []
     for seen, path in enumerate(_names(folder), start=1):
@@ -99,7 +102,7 @@ def crystal_files(folder: Path) -> list[Path]:
 
 def _names(folder: Path) -> Iterator[Path]:
     """All files below a folder that are not hidden, and links to folders."""
-    folders = [folder]
+    folders, unreadable = [folder], []
     while folders:
         here = folders.pop()
         try:
@@ -111,8 +114,12 @@ def _names(folder: Path) -> Iterator[Path]:
                         folders.append(Path(entry.path))
                     else:
                         yield Path(entry.path)
-        except PermissionError:
-            say(f"{shown(str(here))} may not be read and is left out")
+        except OSError as error:
+            if error.errno not in OF_THE_FOLDER:
+                raise
+            unreadable.append(f"{shown(str(here))} ({error.strerror})")
+    if unreadable:
+        say(f"folders that cannot be read and are left out: {len(unreadable)}, the first is {unreadable[0]}")
 
 
 def id_of(path: Path) -> str:

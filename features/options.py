@@ -15,16 +15,16 @@ def _taken(name: str) -> Callable[[typer.Context, bool], bool]:
     def take(context: typer.Context, on: bool) -> bool:
         asked: dict[str, bool] = context.meta.setdefault(__name__, {})
         asked[name] = on
-        if len(asked) == 2:  # before, what one says would hide what the environment says of the other
-            progress.show(**asked)
+        if len(asked) == 2:  # what is asked for here goes before what the environment says of either
+            progress.show(**asked if any(asked.values()) else progress.from_environment())
         return on
 
     return take
 
 
 Verbose = Annotated[bool, typer.Option(
-    "--verbose", envvar=progress.VERBOSE, callback=_taken("verbose"),
-    help="Also say each batch, each reject and what is tried again.")]
+    "--verbose", callback=_taken("verbose"),
+    help=f"Also say each batch, each reject and what is tried again; {progress.VERBOSE}=1 does the same.")]
 Quiet = Annotated[bool, typer.Option(
-    "--quiet", envvar=progress.QUIET, callback=_taken("quiet"),
-    help="Say nothing but errors and, at the end, what was done.")]
+    "--quiet", callback=_taken("quiet"),
+    help=f"Say nothing but errors and, at the end, what was done; {progress.QUIET}=1 does the same.")]

@@ -29,6 +29,8 @@ SUMMARY = 25
 """Level of the line that says what a run did, between those of `logging.INFO` and `logging.WARNING`."""
 VERBOSE, QUIET = "CPF_VERBOSE", "CPF_QUIET"
 """Environment variables, which reach the processes that a command starts."""
+ON, OFF = ("1", "true", "t", "yes", "y", "on"), ("", "0", "false", "f", "no", "n", "off")
+"""What they may say, in capitals or not."""
 
 Watcher = Callable[[int, int], None]
 _watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
@@ -52,7 +54,7 @@ logging.addLevelName(SUMMARY, "SUMMARY")
 def show(verbose: bool = False, quiet: bool = False) -> None:
     """Show more or less from now on, here and in the processes that this one starts."""
     if verbose and quiet:
-        raise UserError("--verbose and --quiet exclude each other")
+        raise UserError(f"--verbose and --quiet (or {VERBOSE} and {QUIET}) exclude each other")
     _terminal.setLevel(_level(verbose, quiet))
     for name, on in ((VERBOSE, verbose), (QUIET, quiet)):
         if on:
@@ -61,11 +63,24 @@ def show(verbose: bool = False, quiet: bool = False) -> None:
             os.environ.pop(name, None)
 
 
+def from_environment() -> dict[str, bool]:
+    """Arguments for `show`, as the environment has them. Raises `UserError` for what is neither yes nor no."""
+    for name in (VERBOSE, QUIET):
+        value = os.environ.get(name, "")
+        if value.lower() not in (*ON, *OFF):
+            raise UserError(f"{name} is '{value[:80]}', and 1 or 0 is expected")
+    return {"verbose": _is_on(VERBOSE), "quiet": _is_on(QUIET)}
+
+
+def _is_on(name: str) -> bool:
+    return os.environ.get(name, "").lower() in ON
+
+
 def _level(verbose: bool, quiet: bool) -> int:
     return logging.DEBUG if verbose else SUMMARY if quiet else logging.INFO
 
 
-_terminal.setLevel(_level(os.environ.get(VERBOSE) == "1", os.environ.get(QUIET) == "1"))
+_terminal.setLevel(_level(_is_on(VERBOSE), _is_on(QUIET)))
 
 
 def say(line: str) -> None:

@@ -9,18 +9,27 @@ from __future__ import annotations
 import os
 import re
 
-SECRET = re.compile(r"(?:^|_)(?:API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD)$", re.IGNORECASE)
+SECRET = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|(?:^|_)PASS)$", re.IGNORECASE)
 """Ends of the names of environment variables that hold secrets."""
+_named: set[str] = set()
 SHORTEST = 8
 """Characters of a secret; what is shorter stands in too many words."""
-IN_ADDRESS = re.compile(r"(?<=://)[^/@\s:'\"]*:[^/@\s'\"]+(?=@)")
-"""User and password of an address."""
+IN_ADDRESS = re.compile(r"(?<=://)[^/@\s:'\"]*:[^/\s'\"]+(?=@)|(?:(?<=http://)|(?<=https://))[^/\s'\"?#]+(?=@)",
+                        re.IGNORECASE)
+"""User and password of an address; of one in the web a name alone, too, which is a token then (`ssh://git@host` has
+none)."""
 SHOWN = "***"
+
+
+def keep_secret(name: str) -> None:
+    """From now on, in this process, what the environment variable of this name holds is a secret, too."""
+    _named.add(name)
 
 
 def redacted(text: str) -> str:
     """The text with `***` in the place of each secret."""
-    values = {value for name, value in os.environ.items() if len(value) >= SHORTEST and SECRET.search(name)}
+    values = {value for name, value in os.environ.items()
+              if len(value) >= SHORTEST and (name in _named or SECRET.search(name))}
     for value in sorted(values, key=len, reverse=True):
         text = text.replace(value, SHOWN)
     return IN_ADDRESS.sub(SHOWN, text)

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 
 from features.errors import UserError
@@ -25,7 +26,7 @@ from features.store.files import write_parquet
 from features.text_encoder.weights import pick_device
 from model.cautions import of_model
 from model.coverage import Coverage
-from model.header import CONFIG, MODEL
+from model.header import CONFIG, MODEL, metadata
 from model.identity import Identity
 from model.nets.ensemble import Ensemble
 from model.nets.network import Prediction
@@ -150,17 +151,16 @@ def load(root: Path, device: str | None = None) -> Trained:
 def load_file(path: Path, device: str | None = None) -> Trained:
     """The same of a model's file, wherever it lies."""
     try:
-        sums.read(path)
+        raw = sums.read(path)  # once: what was checked is what is loaded
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: there is no trained model yet; run `dvc repro`") from None
     try:
-        with safe_open(path, framework="pt") as file:
-            content = json.loads((file.metadata() or {}).get(CONFIG, "{}"))
-            if content.get("format") != FORMAT:
-                raise UserError(f"{path} has format {content.get('format', 1)}, this version reads {FORMAT}; train "
-                                "again with `dvc repro`")
-            config = Config(**content)
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+        weights = from_bytes(raw)
+        content = json.loads(metadata(raw).get(CONFIG, "{}"))
+        if content.get("format") != FORMAT:
+            raise UserError(f"{path} has format {content.get('format', 1)}, this version reads {FORMAT}; train "
+                            "again with `dvc repro`")
+        config = Config(**content)
         if (_digest(weights), _config_digest(config)) != (config.weights_sha256, config.config_sha256):
             raise UserError(f"{path} is damaged: it does not hold what was saved; train again with `dvc repro`")
         params = parse_section(config.train, "train", TrainParams)
@@ -168,7 +168,7 @@ def load_file(path: Path, device: str | None = None) -> Trained:
         net.load_state_dict(weights)
         identity, coverage = Identity.from_dict(config.identity), Coverage.from_dict(config.coverage)
         calibration = Calibration.from_dict(config.calibration)
-    except (json.JSONDecodeError, SafetensorError, RuntimeError, TypeError, KeyError) as error:
+    except (ValueError, SafetensorError, RuntimeError, TypeError, LookupError, AttributeError) as error:
         raise UserError(f"{path} is damaged and cannot be read ({error}); train again with `dvc repro`") from None
     where = torch.device(pick_device(device or params.device))
     return Trained(net.to(where).eval(), config, params, identity, coverage, calibration, where, path.parent)

@@ -25,3 +25,9 @@ def read_header(path: Path) -> Any:
         return json.loads(content["__metadata__"][CONFIG])
     except (OSError, ValueError, LookupError, TypeError, RecursionError, RowError):
         return None
+
+
+def metadata(raw: bytes) -> dict[str, str]:
+    """The metadata of a safetensors file that is at hand, which has been read as one."""
+    told: dict[str, str] | None = json.loads(raw[8:8 + int.from_bytes(raw[:8], "little")]).get("__metadata__")
+    return told or {}

@@ -124,7 +124,7 @@ def test_keys_and_passwords_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setenv(name, f"walnut-{name}")
     monkeypatch.setenv("SHORT_KEY", "abc")
     assert redacted("walnut-MP_API_KEY walnut-SOME_TOKEN, (walnut-DB_PASSWORD)") == "*** ***, (***)"
-    assert redacted("walnut-MYSECRET abc") == "walnut-MYSECRET abc"
+    assert redacted("walnut-MYSECRET abc") == "*** abc"
     assert redacted("push to https://me:hunter2@host/x and ssh://:pw@h") == "push to https://***@host/x and ssh://***@h"
     assert redacted("see https://docs.example.org/a:b@c and a@b:c") == "see https://docs.example.org/a:b@c and a@b:c"
 

@@ -43,6 +43,8 @@ class TableChange:
     rows: tuple[int, int]
     parts: tuple[int, int]
     """Part files whose bytes changed, and all of them."""
+    ids: tuple[int, int] = (0, 0)
+    """Different ids, before and after."""
     added: list[str] = field(default_factory=list)
     """Ids, sorted, as in the two below."""
     changed: list[str] = field(default_factory=list)
@@ -80,7 +82,18 @@ def _table(before: Path, after: Path, name: str) -> TableChange | None:
     if not any(touched):
         return None
     rows = sum(map(tables.rows, old)), sum(map(tables.rows, new))
-    return TableChange(name, rows, (len(touched[1]), len(new)), **_rows(*touched), drift=_drift(old, new))
+    return TableChange(name, rows, (len(touched[1]), len(new)), (_ids(old), _ids(new)), **_rows(*touched),
+                       drift=_drift(old, new))
+
+
+def _ids(files: list[Path]) -> int:
+    """How many crystals a table has, or other things that it calls by words."""
+    if not files:
+        return 0
+    with duckdb.connect(":memory:") as connection:
+        found = connection.execute(f"select count(distinct {_name(files)}) from read_parquet(?) t",  # noqa: S608
+                                   [[str(path) for path in files]]).fetchone()
+    return int(found[0]) if found else 0
 
 
 def _rows(old: list[Path], new: list[Path]) -> dict[str, list[str]]:

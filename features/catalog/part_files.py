@@ -25,9 +25,10 @@ class PartFiles(fsspec.AbstractFileSystem):
     protocol = "tables"
     cachable = False  # another instance serves other files
 
-    def __init__(self, files: Mapping[str, Path]) -> None:
+    def __init__(self, files: Mapping[str, Path], hold: object = None) -> None:
+        """`hold`: what keeps the files on disk; it lives as long as this."""
         super().__init__()
-        self.files = files
+        self.files, self.hold = files, hold
 
     def open(self, path: str, mode: str = "rb", **_options: Any) -> Verified:
         """A part file. Raises `PermissionError` for any mode but reading, and `Damaged` if it is damaged."""

@@ -66,7 +66,7 @@ def connect(root: Path, finder: search.Finder | None = None, timeout_s: float = 
         raise UserError(f"there are no tables under {Paths(root).features} yet; run `dvc repro` to make them")
     connection = duckdb.connect(":memory:", config=dict(CLOSED))
     served = {f"{path.parent.name}/{path.name}": path for files in sources.values() for path in files}
-    connection.register_filesystem(PartFiles(served))
+    connection.register_filesystem(PartFiles(served, versions.held(root)))
     try:
         _create_views(connection, {name: [f"{SCHEME}{path.parent.name}/{path.name}" for path in files]
                                    for name, files in sources.items()})

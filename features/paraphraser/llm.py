@@ -21,6 +21,7 @@ from pydantic import Field, model_validator
 from features.errors import UserError
 from features.params import LONGEST_S, Section
 from features.paraphraser.rules import Part
+from features.redaction import keep_secret
 
 
 class LlmParams(Section):
@@ -44,6 +45,7 @@ class LlmParams(Section):
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
             raise ValueError("url must be an http(s) address without user, password or query; a key belongs into the "
                              "environment variable that api_key_env names")
+        keep_secret(self.api_key_env)
         return self
 
 
@@ -98,6 +100,7 @@ def _client(params: LlmParams) -> Any:
         import openai
     except ImportError:
         raise UserError("paraphrase.method: llm needs the package openai: pip install 'multimodal-cpf[llm]'") from None
+    keep_secret(params.api_key_env)  # in a worker too, which did not read the parameters itself
     key = os.environ.get(params.api_key_env)
     if not key:
         raise UserError(f"paraphrase.llm: set the environment variable {params.api_key_env} to the key of {params.url}")

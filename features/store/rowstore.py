@@ -224,7 +224,8 @@ class RowStore:
             first = next(tables)
             ranges: list[tuple[int, int]] = []
             schema = first.schema.remove_metadata()  # what was read from a segment bears the ranges of that one
-            with pq.ParquetWriter(draft, schema, compression="zstd", compression_level=3) as writer:
+            with pq.ParquetWriter(draft, schema, compression="zstd", compression_level=3,
+                                  write_page_checksum=True) as writer:
                 for table in itertools.chain([first], tables):
                     if not len(table):
                         continue  # it would make an empty row group

@@ -2,6 +2,10 @@
 
 The digest is the sha256 of the file with zeros in its own place. Parquet's footer is plain bytes, so that neither
 sealing nor checking needs to understand the file, and every reader of Parquet reads a sealed one as any other.
+
+Files of versions before seals have none, and nothing else tells them from sealed ones. So that damage does not make a
+sealed file one of them, a seal is known by any two of three: what stands before its key, the key, what stands behind
+it. Only damage to two of these at once hides a seal, and any other damage with it.
 """
 
 from __future__ import annotations
@@ -13,7 +17,10 @@ from pathlib import Path
 KEY = "file_sha256"
 """Key of the digest in the footer."""
 BLANK = "0" * 64
-_SEAL = re.compile(KEY.encode() + rb"[^0-9a-f]{1,4}([0-9a-f]{64})")  # Thrift puts type and length between the two
+_BEFORE, _BEHIND = rb"\x18\x0b", rb"\x18\x40"  # Thrift's type and length of a key and of its value
+_SEAL = re.compile(_BEFORE + KEY.encode() + _BEHIND + rb"([0-9a-f]{64})")
+_TRACE = re.compile(rb"%b%b|%b%b|%b.{%d}%b[0-9a-f]{64}" % (
+    _BEFORE, KEY.encode(), KEY.encode(), _BEHIND, _BEFORE, len(KEY), _BEHIND), re.DOTALL)
 
 
 def seal(path: Path) -> None:
@@ -27,15 +34,20 @@ def seal(path: Path) -> None:
         file.write(hashlib.sha256(content).hexdigest().encode())
 
 
-def is_whole(content: bytes) -> bool | None:
-    """Whether a file is what was sealed; None if it bears no seal."""
+def is_sealed(end: bytes) -> bool:
+    """Whether this end of a file bears a seal, sound or damaged."""
+    return _TRACE.search(end) is not None
+
+
+def is_whole(content: bytes) -> bool:
+    """Whether a file that bears a seal is what was sealed."""
     place = _place(content)
     if place is None:
-        return None
+        return False
     start, end = place.span(1)
     blank = b"".join((content[:start], BLANK.encode(), content[end:]))
     return hashlib.sha256(blank).hexdigest().encode() == content[start:end]
 
 
 def _place(content: bytes) -> re.Match[bytes] | None:
-    return _SEAL.search(content, max(0, content.rfind(KEY.encode())))
+    return _SEAL.search(content, max(0, content.rfind(KEY.encode()) - 2))

@@ -119,17 +119,17 @@ def read(path: Path) -> bytes:
 def damages(folder: Path) -> Iterator[Damaged]:
     """All that is wrong with a published folder, each of its files read whole. Without sums: what cannot be read."""
     try:
-        names = listed(folder)
+        published = listed(folder)  # whatever else lies there is somebody's own
     except Damaged as damage:
         yield damage
         return
-    there = {path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")} - {SUMS}
-    for name in sorted({*there, *(names or ())}):
+    there = sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    for name in there if published is None else published:
         try:
             with contextlib.closing(verified(folder / name)) as file:
                 while file.read(16 * CHUNK):
                     """All of it is read, and nothing of it is kept."""
-            if names is None and name.endswith(".parquet"):
+            if published is None and name.endswith(".parquet"):
                 with parquet(folder / name) as content:
                     for group in range(content.num_row_groups):
                         content.read_row_group(group)
@@ -212,8 +212,7 @@ class Verified:
     def check_seal(self) -> None:
         """Check the whole of a file that bears a seal; one that bears none stays as it is."""
         start = max(0, self.size - CHUNK)  # the seal stands in the footer, at the end
-        if seal.KEY.encode() in self._pread(start, self.size) and \
-                seal.is_whole(self._pread(0, self.size)) is False:
+        if seal.is_sealed(self._pread(start, self.size)) and not seal.is_whole(self._pread(0, self.size)):
             self.close()
             raise Damaged(self._path, "its bytes are not those that were sealed")
 
@@ -231,7 +230,8 @@ def parquet(path: Path, file: Verified | None = None) -> Iterator[pq.ParquetFile
     """An open Parquet file, as `verified` opens it or as the caller has. Raises `Damaged` for whatever reading it
     inside fails for, trouble of the disk aside."""
     try:
-        with contextlib.closing(file or verified(path)) as opened, pq.ParquetFile(opened) as content:
+        with contextlib.closing(file or verified(path)) as opened, pq.ParquetFile(
+                opened, page_checksum_verification=True) as content:
             yield content
     except FileNotFoundError:
         raise Damaged(path, "it is missing") from None

@@ -18,6 +18,7 @@ from features.view import FeatureView
 from pipelines import commands
 from pipelines.engine import dvc_lock, stages
 from pipelines.engine.materialize import Work, part_digests, store_of, survey
+from pipelines.sources import waiting
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,7 @@ def _dvc_status(root: Path) -> dict[str, Any] | None:
     """What DVC has to say of each stage; None outside a DVC project."""
     if not (root / "dvc.yaml").exists() or not (root / ".dvc").is_dir():
         return None
+    waiting.check(root)
     return commands.dvc_status(root)
 
 

@@ -17,14 +17,14 @@ Metrics = dict[str, tuple[float | None, float | None]]
 ERROR = "test.mae"
 """The metric of the whole model over the test crystals: the smaller, the better."""
 FEW = 20
-"""Rows of a table below which a share of them says nothing."""
+"""Crystals of a table below which a share of them says nothing."""
 
 
 class RefreshParams(Section):
     """Section `refresh`: how far a new version may be from the one before, to be published without a person's word."""
 
     removed: float = Field(default=0.1, ge=0, le=1, strict=False)
-    """Largest share of the rows of any table that may go."""
+    """Largest share of the crystals of any table that may go."""
     worse: float = Field(default=0.25, ge=0, le=1000, strict=False)
     """By how much a test error may grow, as a share of the one before: .25 is a quarter more."""
 
@@ -45,14 +45,14 @@ def check(params: RefreshParams, changes: list[TableChange], metrics: Metrics) -
 def _removed(params: RefreshParams, changes: list[TableChange]) -> Iterator[str]:
     """The view that has lost most; where crystals go, those that are made from them lose their rows as well."""
     views = {view.name for view in registry.all_views()}  # which crystals are explained may change as it likes
-    losses = [(len(change.removed) / change.rows[0], change) for change in changes
-              if change.table in views and change.rows[0] >= FEW]
+    losses = [(len(change.removed) / change.ids[0], change) for change in changes
+              if change.table in views and change.ids[0] >= FEW]
     if not losses:
         return
     share, worst = max(losses, key=lambda loss: loss[0])
     if share > params.removed:
-        yield (f"{worst.table}: {len(worst.removed):,} of {worst.rows[0]:,} removed ({share:.1%}; refresh.removed "
-               f"allows {params.removed:.1%})")
+        yield (f"{worst.table}: {len(worst.removed):,} of {worst.ids[0]:,} crystals removed ({share:.1%}; "
+               f"refresh.removed allows {params.removed:.1%})")
 
 
 def _worse(params: RefreshParams, metrics: Metrics) -> Iterator[str]:

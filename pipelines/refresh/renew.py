@@ -240,7 +240,8 @@ def _repro(root: Path, *arguments: str) -> None:
 def _publish_version(root: Path) -> None:
     """From here on readers read it."""
     if PUBLISH in _stages(root):
-        _repro(root, PUBLISH)
+        # alone: whatever has changed since is not what was checked
+        _repro(root, "--single-item", PUBLISH)
     else:
         versions.publish(root)
     catalog.refresh(root)

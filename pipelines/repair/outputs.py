@@ -1,18 +1,24 @@
-"""Tables, model and published versions: what killed processes have left, and what is damaged."""
+"""Tables, rejects, model, results and published versions: what killed processes have left, and what is damaged.
+
+What is damaged is replaced, file by file, by a copy that is known to be what was written: one of the same output whose
+other files are the same. Nothing is removed for which there is no such copy.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from features import registry
 from features.errors import UserError
 from features.paths import Paths
-from features.store import sums, swap, versions
-from features.store.files import remove_drafts
-from pipelines import commands
-from pipelines.engine.dvc_lock import outputs
+from features.store import documents, sums, swap, tables, versions
+from features.store.files import beside, remove_drafts, write_text
+from features.store.rowstore import RowStore
+from pipelines.repair import cache
 
 BY_DVC = re.compile(r"\.[A-Za-z0-9_-]{22}\.tmp")
 """Name of a draft of DVC's, or of a file with which it tries what links a file system has, beside the outputs."""
@@ -36,70 +42,154 @@ def mend_leftovers(root: Path) -> Iterator[str]:
 
 
 def mend_name(root: Path) -> Iterator[str]:
-    """The file that names the published version, and the version itself."""
+    """The file that names the published version."""
     path = Paths(root).published
     try:
-        version = versions.published(root)
+        versions.read_manifest(root)
     except UserError:
-        shutil.rmtree(path) if path.is_dir() else None
-        if versions.put_name_back(root):
-            yield f"{path} was damaged and names the last published version again"
-        else:
-            yield f"{path} was damaged and is removed; `dvc repro` publishes again"
-        return
-    if version is not None:
-        versions.adopt(root)
+        if path.is_dir():
+            shutil.rmtree(path)
+        version = versions.put_name_back(root)
+        if version is None:
+            path.unlink(missing_ok=True)
+        yield (f"{path} was damaged and is removed, since no published version is here; `dvc repro` publishes again"
+               if version is None else f"{path} was damaged and names version {version} again, the last published one")
+    versions.adopt(root)
+
+
+def mend_segments(root: Path) -> Iterator[str]:
+    """Segments of the row store: they only save work, and go."""
+    for view in registry.all_views():
+        store = RowStore(Paths(root).rowstore(view.name), view.schema, view.version)
+        if store.folder.is_dir():
+            with store.locked():
+                store.finished()
+            if store.damaged:
+                yield (f"{store.folder}: damaged segments: {len(store.damaged)}, which are dropped; the next run of "
+                       f"'{view.stage}' computes their rows again")
 
 
 def mend_damage(root: Path) -> Iterator[str]:
-    """Read everything that has checksums. What is damaged is taken from another copy, or removed to be made again."""
-    for place in versions.outputs(root):
-        if (damage := first_damage(place)) is not None:
-            yield _mended(root, place, damage)
-    version = versions.published(root)
-    if version is None or not Paths(root).version(version).is_dir() or versions.is_sound(root, version):
-        return
-    versions.drop(root, version)
-    versions.adopt(root)
-    if Paths(root).version(version).is_dir():
-        yield f"version {version} was damaged and is published again from the work tree"
-    else:
-        Paths(root).published.unlink()
-        yield f"version {version} was damaged, and no other copy is left; `dvc repro` publishes again"
+    """Read all outputs of the work tree and of the published version that have checksums."""
+    for name in versions.outputs(root):
+        yield from _mend_output(root, name)
+    manifest = versions.read_manifest(root)
+    if manifest is not None and Paths(root).version(manifest.version).is_dir():
+        yield from _mend_version(root, manifest)
 
 
-def first_damage(place: Path) -> Path | None:
-    """The first damaged file of an output."""
+def damages(place: Path) -> list[Path]:
+    """The damaged files of an output, a folder or a file."""
     if place.is_dir():
-        damage = next((damage for folder in (place, *place.glob("*/")) for damage in sums.damages(folder)), None)
-        return None if damage is None else damage.path
-    if place.suffix != ".parquet":
-        return None
+        found = [damage.path for folder in (place, *place.glob("*/")) for damage in sums.damages(folder)]
+        if place.parent.name == "features":
+            found += [damage.path for damage in tables.damages(place.parents[2], place.name)]
+        return sorted(set(found))
     try:
-        with sums.parquet(place) as file:
-            file.read()
-    except sums.Damaged as damage:
-        return damage.path
-    return None
+        if place.suffix == ".parquet":
+            with sums.parquet(place) as file:
+                file.read()
+        elif place.suffix == ".json":
+            documents.read(place)
+    except sums.Damaged:
+        return [place]
+    return []
 
 
-def _mended(root: Path, place: Path, damaged: Path) -> str:
-    """Take an output from DVC's cache, else remove it."""
-    name = str(place.relative_to(root))
-    _remove(place)
-    if name in outputs(root):
-        try:
-            commands.run([commands.program("dvc"), "checkout", "--force", "--quiet", name], root, lambda _line: None)
-        except UserError:  # the cache does not have it
-            _remove(place)
-        if place.exists() and first_damage(place) is None:
-            return f"{damaged} was damaged; {name} is taken from DVC's cache"
-        _remove(place)
-    return f"{damaged} was damaged; {name} is removed, and `dvc repro` makes it again"
+def _mend_output(root: Path, name: str) -> Iterator[str]:
+    damaged = damages(root / name)
+    if not damaged:
+        return
+    dropped = cache.drop_damaged(root, name)
+    strange = [path for path in damaged if path.exists() and _is_surplus(path)]
+    for path in strange:
+        path.rename(path.with_name(f".{path.name}.aside"))
+        yield f"{path} is no part of the table and is put aside"
+    damaged = [path for path in damaged if path not in strange]
+    for source, copy in _copies(root, name):
+        if damaged and _put(root / name, copy, damaged):
+            yield f"{_shown(damaged)} damaged and taken from {source}"
+            return
+    if damaged:
+        for path in damaged:
+            if path.exists():
+                os.utime(path)  # else DVC takes an output for unchanged whose size and time are the same
+        too = f" (and {dropped} in DVC's cache)" if dropped else ""
+        yield f"{_shown(damaged)} damaged{too}, and no sound copy is here; {_again(root, name)} makes it again"
 
 
-def _remove(place: Path) -> None:
-    if place.is_dir() and not place.is_symlink():
-        shutil.rmtree(place)
+def _is_surplus(path: Path) -> bool:
+    """Whether it looks like a part of a table and is none."""
+    published = sums.listed(path.parent) if path.name != sums.SUMS and (path.parent / sums.SUMS).is_file() else None
+    return published is not None and path.name not in published
+
+
+def _copies(root: Path, name: str) -> Iterator[tuple[str, Path]]:
+    """Where the same output may lie a second time."""
+    for folder in versions.newest_first(root):
+        if (folder / name).exists():
+            yield f"version {folder.name}", folder / name
+    with cache.checked_out(root, name) as copy:
+        if copy is not None:
+            yield "DVC's cache", copy
+
+
+def _put(place: Path, copy: Path, damaged: list[Path]) -> bool:
+    """Replace the damaged files of an output by those of a copy, if it is sound and all other files are the same."""
+    if damages(copy):
+        return False
+    if place.is_file() or copy.is_file():
+        pairs = [(place, copy)]
     else:
-        place.unlink(missing_ok=True)
+        others = {path.relative_to(copy) for path in copy.rglob("*") if path.is_file()}
+        for relative in others:
+            if place / relative not in damaged and (not (place / relative).is_file() or
+                                                    (place / relative).read_bytes() != (copy / relative).read_bytes()):
+                return False
+        if any(path.relative_to(place) not in others for path in damaged):
+            return False
+        pairs = [(path, copy / path.relative_to(place)) for path in damaged]
+    for path, source in pairs:
+        if path.is_dir():
+            shutil.rmtree(path)
+        with beside(path) as draft:
+            shutil.copyfile(source, draft)
+    return True
+
+
+def _mend_version(root: Path, manifest: versions.Manifest) -> Iterator[str]:
+    """Each output of the published version whose digest is not the one that it was published with."""
+    folder = Paths(root).version(manifest.version)
+    lost = []
+    for name, digest in manifest.outputs.items():
+        if versions.digest(folder / name) == digest:
+            continue
+        copy = next((other for other in (root, *versions.newest_first(root))
+                     if other != folder and (other / name).exists() and versions.digest(other / name) == digest), None)
+        if copy is None:
+            lost.append(name)
+            continue
+        place = folder / name
+        shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
+        versions.link_output(copy, folder, name)
+        yield f"{place} was damaged and is taken from {'the work tree' if copy == root else f'version {copy.name}'}"
+    if lost or manifest.damaged:
+        marked = versions.Manifest(manifest.version, manifest.outputs, tuple(lost))
+        if marked != manifest:
+            write_text(Paths(root).published, marked.text())
+    if lost:
+        yield (f"{lost[0]} of the published version {manifest.version} is damaged ({len(lost)} outputs are), and no "
+               "sound copy is here; readers of it are told so until `dvc repro` has published again")
+
+
+def _shown(damaged: list[Path]) -> str:
+    return f"{damaged[0]} was" if len(damaged) == 1 else f"{damaged[0]} and {len(damaged) - 1} more files were"
+
+
+def _again(root: Path, name: str) -> str:
+    """What makes an output again."""
+    if (root / "dvc.yaml").exists():
+        return "`dvc repro`"
+    table = Path(name).stem if "rejects" in Path(name).parts else Path(name).name
+    stage = next((view.stage for view in registry.all_views() if view.name == table), None)
+    return f"`python -m pipelines {stage}`" if stage else "the stage that made it"

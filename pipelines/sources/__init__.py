@@ -26,8 +26,8 @@ from pipelines.params import IngestParams
 
 BATCH = 4096
 TEXT_BYTES = 2000 * MB
-"""Most text of all crystals together. It is in memory while `ingest` runs, and Arrow counts the bytes of a column of
-text in 31 bits."""
+"""Most text of all crystals together; those that do not fit beside the ones before them are rejects. It is in memory
+while `ingest` runs, and Arrow counts the bytes of a column of text in 31 bits."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def ready(params: IngestParams, root: Path) -> bool:
 
 def _units(entries: Iterable[Entry]) -> Iterable[dict[str, str | None]]:
     seen: dict[str, int] = {}
-    size = 0
+    size, beyond = 0, []
     for number, entry in enumerate(entries, start=1):
         error = entry.error
         if entry.material_id in seen:
@@ -89,15 +89,19 @@ def _units(entries: Iterable[Entry]) -> Iterable[dict[str, str | None]]:
                          "used")
         else:
             seen[entry.material_id] = number
-        size += len(entry.structure.encode())
-        if size > TEXT_BYTES:
-            raise UserError(f"the first {number} crystals of the source have {size // MB:,} MB of text, and "
-                            f"{TEXT_BYTES // MB:,} MB is what one project holds; leave out what is no part of a "
-                            "crystal, such as lists of reflections, or make several projects")
+        text = entry.structure
+        more = len(text.encode())
+        if size + more > TEXT_BYTES:
+            text, more = "", 0
+            error = error or ("over_bound: with the texts of the crystals before it, its own goes beyond the "
+                              f"{TEXT_BYTES // MB:,} MB that one project holds; leave out what is no part of a "
+                              "crystal, such as lists of reflections, or make several projects")
+            beyond.append(entry.material_id)
+        size += more
         properties = {name: value for name, value in entry.properties.items() if value is not None}
         yield {
             "material_id": entry.material_id,
-            "structure": entry.structure,
+            "structure": text,
             "format": entry.format,
             "properties": json.dumps(properties, sort_keys=True),
             "source": entry.source,
@@ -107,6 +111,9 @@ def _units(entries: Iterable[Entry]) -> Iterable[dict[str, str | None]]:
             "last_updated": entry.last_updated,
             "error": error,
         }
+    if beyond:
+        say(f"ingest: crystals that are rejected for the sum of all texts, of which one project holds "
+            f"{TEXT_BYTES // MB:,} MB: {len(beyond)}, the first is {beyond[0]}")
     _say_alike(seen)
 
 

@@ -99,7 +99,7 @@ def test_a_stage_by_hand_is_published_by_a_word_if_all_belongs_together(root: Pa
     stages.run("split", root, "serial")
     publish(root)
     assert counts(root) == (4, 4)
-    assert runs.latest(root)["publish"].note == f"version {versions.published(root)}"
+    assert runs.latest(root)["publish"].note == f"version {versions.current(root).name}"
 
 
 def test_nothing_is_published_while_a_stage_runs(root: Path) -> None:
@@ -124,7 +124,7 @@ def test_a_refresh_that_loses_crystals_publishes_only_if_told_to(root: Path) -> 
     assert counts(root) == (27, 27)
     lock = Paths(root).lock.read_bytes()
     fewer_crystals(root)
-    with pytest.raises(UserError, match="not published: materials: 23 of 27 removed"):
+    with pytest.raises(UserError, match="not published: materials: 23 of 27 crystals removed"):
         renew(root)
     assert counts(root) == (27, 27)
     assert Paths(root).lock.read_bytes() == lock

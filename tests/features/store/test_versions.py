@@ -13,6 +13,7 @@ from features import catalog
 from features.errors import UserError
 from features.paths import Paths
 from features.store import tables, versions
+from features.store.versions import Manifest
 
 SCHEMA = pa.schema([("material_id", pa.string()), ("number", pa.int64())])
 
@@ -81,29 +82,86 @@ def test_a_version_stays_while_another_process_reads_it(tmp_path: Path) -> None:
     assert not Paths(tmp_path).version(read).is_dir()
 
 
-def test_without_the_version_that_is_named_the_work_tree_is_read(tmp_path: Path) -> None:
-    """As in a clone with `dvc pull`, which brings the name and the tables."""
+def test_without_the_version_that_is_named_the_work_tree_is_kept_if_it_is_that(tmp_path: Path) -> None:
+    """As in a clone with `dvc pull`, or after `dvc checkout`, which bring the name and the tables."""
     make(tmp_path, 1, "one", "two")
-    versions.publish(tmp_path)
+    version, _ = versions.publish(tmp_path)
     shutil.rmtree(Paths(tmp_path).versions)
-    assert versions.current(tmp_path) == tmp_path
-    versions.adopt(tmp_path)  # before anything changes the work tree
+    assert versions.current(tmp_path).name == version  # the first reader keeps it
     make(tmp_path, 2, "one")
     assert numbers(tmp_path) == {1}
     shutil.rmtree(Paths(tmp_path).versions)
     versions.adopt(tmp_path)  # too late: that version is gone
+    with pytest.raises(UserError, match=f"version {version}.* is not on this machine, and the tables .* are others"):
+        numbers(tmp_path)  # and no mixture
+    make(tmp_path, 1, "one")
+    assert numbers(tmp_path) == {1}
+
+
+def test_a_part_of_the_version_can_be_read(tmp_path: Path) -> None:
+    """As after `dvc pull` of some tables."""
+    make(tmp_path, 1, "one", "two")
+    versions.publish(tmp_path)
+    shutil.rmtree(Paths(tmp_path).versions)
+    shutil.rmtree(Paths(tmp_path).table("two"))
     assert versions.current(tmp_path) == tmp_path
+    assert catalog.query(tmp_path, "select count(*) n from one").to_pylist() == [{"n": 2}]
+
+
+def test_an_output_that_is_missing_is_not_published_away(tmp_path: Path) -> None:
+    make(tmp_path, 1, "one", "two")
+    versions.publish(tmp_path)
+    make(tmp_path, 2, "one")
+    shutil.rmtree(Paths(tmp_path).table("two"))
+    with pytest.raises(UserError, match=r"data/features/two is missing \(1 of 2 outputs are\)"):
+        versions.publish(tmp_path)
+    assert numbers(tmp_path) == {1}
+
+
+def test_what_no_stage_makes_is_not_published(tmp_path: Path) -> None:
+    (tmp_path / "dvc.yaml").write_text("stages: {a: {cmd: a, outs: [data/features/one, data/model: {cache: true}], "
+                                       "metrics: [data/results/metrics.json: {cache: false}]}, "
+                                       "publish: {cmd: b, outs: [data/published.json: {persist: true}]}}")
+    make(tmp_path, 1, "one", "two")
+    with pytest.raises(UserError, match="data/model is missing"):
+        versions.publish(tmp_path)
+    Paths(tmp_path).model.mkdir()
+    Paths(tmp_path).results.mkdir()
+    for path in (Paths(tmp_path).model / "a", Paths(tmp_path).results / "metrics.json", Paths(tmp_path).results / "b"):
+        path.write_text("{}")
+    versions.publish(tmp_path)
+    manifest = versions.read_manifest(tmp_path)
+    assert manifest is not None
+    assert list(manifest.outputs) == ["data/features/one", "data/model", "data/results/metrics.json"]
+
+
+def test_a_session_keeps_its_version_whatever_its_process_asks_later(tmp_path: Path) -> None:
+    make(tmp_path, 0, "one")
+    versions.publish(tmp_path)
+    with catalog.connect(tmp_path) as session:
+        for number in (1, 2, 3):
+            make(tmp_path, number, "one")
+            versions.publish(tmp_path)
+            assert catalog.query(tmp_path, "select distinct number n from one").to_pylist() == [{"n": number}]
+        assert session.execute("select distinct number from one").fetchall() == [(0,)]
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'{"version": "../../etc"}', b'{"version": 3}', b"\xff",
-                                     b"[" * 100_000])
-def test_a_damaged_name_is_one_line(tmp_path: Path, content: bytes) -> None:
+                                     b"[" * 100_000, "flipped", "a folder"])
+def test_a_damaged_name_is_one_line(tmp_path: Path, content: bytes | str) -> None:
     make(tmp_path, 1, "one", "two")
     versions.publish(tmp_path)
-    good = Paths(tmp_path).published.read_bytes()
-    Paths(tmp_path).published.write_bytes(content)
+    path = Paths(tmp_path).published
+    good = path.read_bytes()
+    path.unlink()
+    if content == "a folder":
+        path.mkdir()
+    else:
+        path.write_bytes(content if isinstance(content, bytes) else good.replace(b'": "', b'": "f', 1))
     with pytest.raises(UserError, match=r"published\.json is damaged; `python -m pipelines repair` mends it"):
         versions.current(tmp_path)
+    if path.is_dir():
+        path.rmdir()
     assert versions.put_name_back(tmp_path)
     assert Paths(tmp_path).published.read_bytes() == good
 
@@ -131,7 +189,7 @@ def test_tables_apart_are_those_of_the_work_tree(tmp_path: Path) -> None:
         assert rows == [{"number": number}]
     assert versions.publish(tmp_path) == (version, False)
     assert tables.names(versions.current(tmp_path)) == ["experiments", "one"]
-    assert versions.is_sound(tmp_path, version)
+    assert Manifest.of(versions.digests(versions.current(tmp_path))).version == version
 
 
 def test_drafts_and_hidden_files_are_not_published(tmp_path: Path) -> None:

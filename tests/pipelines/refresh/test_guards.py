@@ -10,16 +10,17 @@ from pipelines.refresh.guards import Metrics, RefreshParams, check, params_of
 
 
 def lost(removed: int, of: int, table: str = "materials") -> list[TableChange]:
-    return [TableChange(table, (of, of - removed), (1, 1), removed=[f"m{number}" for number in range(removed)])]
+    rows = 2 * of, 2 * (of - removed)  # as of texts in two wordings
+    return [TableChange(table, rows, (1, 1), (of, of - removed), removed=[f"m{number}" for number in range(removed)])]
 
 
 @pytest.mark.parametrize(("changes", "metrics", "said"), [
-    (lost(1121, 1181), {}, r"materials: 1,121 of 1,181 removed \(94\.9%; refresh\.removed allows 10\.0%\)"),
+    (lost(1121, 1181), {}, r"materials: 1,121 of 1,181 crystals removed \(94\.9%; refresh\.removed allows 10\.0%\)"),
     (lost(119, 1181), {}, "119 of 1,181"),
     ([*lost(5, 1181), *lost(300, 1181, "descriptions")], {}, "descriptions: 300 of 1,181"),
     ([], {"test.mae": (0.041, 0.299)}, r"test\.mae 0\.041 → 0\.299 \(refresh\.worse allows 25% more\)"),
     ([], {"test.mae": (0.041, float("nan"))}, "nan"),
-    (lost(1121, 1181), {"test.mae": (0.041, 0.299)}, "removed.*; test.mae.*refresh --accept$"),
+    (lost(1121, 1181), {"test.mae": (0.041, 0.299)}, "crystals removed.*; test.mae.*refresh --accept$"),
 ])
 def test_what_has_gone_too_far_stops_it(changes: list[TableChange], metrics: dict[str, tuple[float, float]],
                                         said: str) -> None:

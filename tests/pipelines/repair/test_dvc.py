@@ -140,3 +140,9 @@ def test_damaged_objects_of_the_cache_are_made_again(root: Path) -> None:
     done = dvc(root, "repro")
     assert done.returncode == 0, done.stderr
     assert versions.current(root) != root
+
+
+def test_what_dvc_would_wait_for_is_named_first(root: Path) -> None:
+    os.mkfifo(root / "data/input/pipe.cif")
+    with pytest.raises(UserError, match=r"pipe\.cif is a pipe"):
+        repair(root, quick=True)

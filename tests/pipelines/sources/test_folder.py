@@ -15,6 +15,7 @@ from pymatgen.io.vasp.inputs import Poscar
 
 from features import crystal_files
 from features.errors import UserError
+from features.reading import MB
 from pipelines import sources
 from pipelines.params import IngestParams
 from pipelines.sources import read_units
@@ -227,10 +228,39 @@ def test_properties_that_are_no_table(project: Path, folder: Path, make: Any, me
         rows(project, table_mb=1)
 
 
+def test_texts_beyond_the_bound_of_all_are_rejects_and_the_others_rows(
+        project: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sources, "TEXT_BYTES", 10 * MB)
+    for name in ("bomb-1", "bomb-2", "bomb-3"):
+        (folder / f"{name}.cif.gz").write_bytes(gzip.compress(b"data_x\n" + b"#" * 4 * MB))
+    found = rows(project)
+    assert {name for name, row in found.items() if row["error"] is None} == {
+        "bomb-1", "bomb-2", "mp-30", "mp-149", "mp-22862"}
+    beyond = found["bomb-3"]
+    assert beyond["structure"] == ""  # it is not kept
+    assert beyond["error"].startswith("over_bound: ")
+    assert "beyond the 10 MB that one project holds" in beyond["error"]
+    assert "holds 10 MB: 1, the first is bomb-3" in capsys.readouterr().err
+    assert sum(len(row["structure"]) for row in found.values()) < 10 * MB
+
+
+def test_a_folder_that_goes_away_is_left_out(project: Path, folder: Path, monkeypatch: pytest.MonkeyPatch,
+                                             capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("sub", "sub2"):
+        (folder / name).mkdir()
+    scan = os.scandir
+
+    def going(path: Path) -> Any:
+        if path.name.startswith("sub"):
+            path.rmdir()
+        return scan(path)
+
+    monkeypatch.setattr(crystal_files.os, "scandir", going)
+    assert set(rows(project)) == {"mp-30", "mp-149", "mp-22862"}
+    assert re.search(r"read and are left out: 2, the first is .*/sub2? \(No such file", capsys.readouterr().err)
+
+
 def test_what_no_project_holds(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "TEXT_BYTES", 2000)
-    with pytest.raises(UserError, match="make several projects"):
-        rows(project)
     monkeypatch.setattr(crystal_files, "MOST_NAMES", 3)
     with pytest.raises(UserError, match="more than 3 files and folders"):
         rows(project)
