@@ -59,6 +59,11 @@ def run_cli(app: Callable[[], None]) -> None:
         if error.errno is None:
             raise
         _stop(of_the_machine(error))
+    except RuntimeError as error:
+        if "can't start new thread" not in str(error):
+            raise
+        _stop("not enough memory, or no more threads allowed (`ulimit -u`), to start another thread; finished rows are "
+              "stored")
     except KeyboardInterrupt:
         sys.exit(STOPPED)
 

@@ -92,7 +92,7 @@ def _table_reasons(view: FeatureView[Any], params: Section, root: Path, work: Wo
     came = _came_and_went(view, root, work.units)
     changed = max(0, todo - again - came["added"])
     made = [footer.get("inputs_digest") for footer in footers]
-    if changed and made == part_digests(work, work.rows | set(work.fingerprints) - set(work.rejects)):
+    if changed and made == part_digests(work, work.rows | _once_rows(view, root, work)):
         yield f"{changed} finished rows are no longer in data/.rowstore"
         changed = 0
     came["changed"] = 0 if damaged else changed
@@ -103,13 +103,27 @@ def _table_reasons(view: FeatureView[Any], params: Section, root: Path, work: Wo
         yield "inputs are those of an earlier run, whose rows are stored"
 
 
+def _once_rows(view: FeatureView[Any], root: Path, work: Work) -> set[bytes]:
+    """Fingerprints of units that the store does not have, but for those of rejected crystals: if inputs are what they
+    were, these are the rows that were published.
+    """
+    rejected = _rejected(view, root)
+    ids = work.units["material_id"].to_pylist()
+    return {mark for mark, material_id in zip(work.fingerprints, ids, strict=True)
+            if mark not in work.rejects and material_id not in rejected}
+
+
+def _rejected(view: FeatureView[Any], root: Path) -> set[str]:
+    """Ids of the published rejects of a view."""
+    path = Paths(root).rejects(view.name)
+    return set(tables.read_parts([path], ["material_id"])["material_id"].to_pylist()) if path.exists() else set()
+
+
 def _came_and_went(view: FeatureView[Any], root: Path, units: pa.Table) -> dict[str, int]:
     """How many wanted ids are not in the table yet, and how many of its ids are no longer wanted."""
     wanted = set(units["material_id"].to_pylist())
     present = set(tables.read(root, view.name, ["material_id"])["material_id"].to_pylist())
-    rejects = Paths(root).rejects(view.name)
-    if rejects.exists():
-        present |= set(tables.read_parts([rejects], ["material_id"])["material_id"].to_pylist())
+    present |= _rejected(view, root)
     return {"added": len(wanted - present), "removed": len(present - wanted)}
 
 

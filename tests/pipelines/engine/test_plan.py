@@ -68,6 +68,14 @@ def test_a_row_store_that_was_deleted(root: Path) -> None:
     assert of(root, "split") == (4, 4, ("4 finished rows are no longer in data/.rowstore",))
 
 
+def test_rejects_that_were_deleted_are_no_changed_inputs(root: Path) -> None:
+    (root / "data/input/broken.cif").write_text("data_broken\n_cell_length_a oops\n")
+    stages.run("ingest", root, "serial")
+    for segment in Paths(root).rowstore("materials").glob("*/rejects-*"):
+        segment.unlink()
+    assert of(root, "ingest") == (5, 1, ("1 finished rows are no longer in data/.rowstore",))
+
+
 def test_headers_are_told_apart_by_name() -> None:
     view = registry.view_of("tensorize")
     old = view.header(view.params())
