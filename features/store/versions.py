@@ -32,7 +32,9 @@ import yaml
 from features.errors import UserError
 from features.paths import Paths
 from features.store import swap
+from features.store.damage import damages
 from features.store.files import sync_folder, write_text
+from features.store.sums import Damaged
 
 ID = re.compile(r"[0-9a-f]{16}")
 APART = ("experiments",)
@@ -133,7 +135,10 @@ def _work_tree(root: Path, manifest: Manifest) -> Path:
         here = digests(root)
     except FileNotFoundError:  # a stage is at work on it
         here = {"": ""}
-    if any(manifest.outputs.get(path) != found for path, found in here.items()):
+    if others := [path for path, found in here.items() if manifest.outputs.get(path) != found]:
+        for path in others:
+            if damaged := damages(root / path):
+                raise Damaged(damaged[0], "it is not what was published")
         raise UserError(f"version {manifest.version}, which {Paths(root).published} names, is not on this machine, and "
                         "the tables that are here are others; `dvc repro` publishes them, `dvc checkout` brings those "
                         "of the version")

@@ -15,7 +15,8 @@ from pathlib import Path
 from features import registry
 from features.errors import UserError
 from features.paths import Paths
-from features.store import documents, sums, swap, tables, versions
+from features.store import sums, swap, versions
+from features.store.damage import damages
 from features.store.files import beside, remove_drafts, write_text
 from features.store.rowstore import RowStore
 from pipelines.repair import cache
@@ -76,24 +77,6 @@ def mend_damage(root: Path) -> Iterator[str]:
     manifest = versions.read_manifest(root)
     if manifest is not None and Paths(root).version(manifest.version).is_dir():
         yield from _mend_version(root, manifest)
-
-
-def damages(place: Path) -> list[Path]:
-    """The damaged files of an output, a folder or a file."""
-    if place.is_dir():
-        found = [damage.path for folder in (place, *place.glob("*/")) for damage in sums.damages(folder)]
-        if place.parent.name == "features":
-            found += [damage.path for damage in tables.damages(place.parents[2], place.name)]
-        return sorted(set(found))
-    try:
-        if place.suffix == ".parquet":
-            with sums.parquet(place) as file:
-                file.read()
-        elif place.suffix == ".json":
-            documents.read(place)
-    except sums.Damaged:
-        return [place]
-    return []
 
 
 def _mend_output(root: Path, name: str) -> Iterator[str]:

@@ -20,6 +20,8 @@ MADE = ("data/features", "data/model", "data/results", "data/published.json")
 WRONG = re.compile(r"^(error|warning): |\b(damaged|missing|lacks|removed|modified|deleted)\b|"
                    r"\b(cannot be read|is not a file|not in cache)\b", re.IGNORECASE)
 """A line that says that something is wrong, and not only what was written or read."""
+SHELVES = ("data/features", "data/features/rejects", "data/results", "data/.rowstore", "data/.published")
+"""Folders of many outputs: they name none."""
 REPORTS = ("plan", "validate")
 """Readers whose answer is about files: what they print may say what is damaged."""
 
@@ -154,7 +156,8 @@ def is_named(ended: Ended, reader: str, named: frozenset[str]) -> bool:
     lines = ended.err.splitlines()
     if reader in REPORTS:  # which are about outputs, as DVC is
         lines += ended.out.splitlines()
-        named |= {str(parent) for name in named for parent in Path(name).parents if len(parent.parts) > 1}
+        named |= {str(parent) for name in named for parent in Path(name).parents
+                  if len(parent.parts) > 1 and str(parent) not in SHELVES}
     # a bare name at the end of another path is another file
     marks = [re.compile(rf"(?<![\w.{'' if '/' in name else '/'}-]){re.escape(name)}(?![\w-])") for name in named]
     return any(WRONG.search(line) and any(mark.search(line) for mark in marks) for line in lines)
