@@ -91,8 +91,8 @@ def _ids(files: list[Path]) -> int:
     if not files:
         return 0
     with duckdb.connect(":memory:") as connection:
-        found = connection.execute(f"select count(distinct {_name(files)}) from read_parquet(?) t",  # noqa: S608
-                                   [[str(path) for path in files]]).fetchone()
+        query = f"select count(distinct {_name(files)}) from read_parquet(?) t"  # noqa: S608 (the names are quoted)
+        found = connection.execute(query, [[str(path) for path in files]]).fetchone()
     return int(found[0]) if found else 0
 
 

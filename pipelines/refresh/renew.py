@@ -101,7 +101,6 @@ def renew(root: Path, options: Options | None = None, step: Callable[..., Any] =
         began = time.monotonic()
         for line in repair(root, quick=True, by="refresh"):
             say(line)
-        commands.dvc_status(root)  # what is wrong with the project, before anything is touched
         _can_publish(root, options)
         copy = step("keep the last good version", _keep, root, good)
         try:
