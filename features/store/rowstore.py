@@ -18,6 +18,7 @@ import itertools
 import json
 import math
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -188,16 +189,16 @@ class RowStore:
             if self._held:  # else the run that holds the view has merged it
                 self.damaged.add(segment.name)
             raise Lost(segment.name) from None
-        except Damaged:
+        except (Damaged, IsADirectoryError):
             self.damaged.add(segment.name)
             if self._held:
-                segment.unlink()
+                shutil.rmtree(segment) if segment.is_dir() else segment.unlink()
             raise Lost(segment.name) from None
 
     def _rename_earlier(self) -> None:
         """Name the segments of earlier versions after their bytes, so that from now on damage to them is noticed."""
         for path in self.folder.glob("r*.parquet"):
-            if (named := _NAME.fullmatch(path.name)) and named[4] is None:
+            if (named := _NAME.fullmatch(path.name)) and named[4] is None and path.is_file():
                 path.replace(path.with_name(f"{named[1]}-{named[2]}-{named[3]}-{measure(path)[1][:DIGITS]}.parquet"))
 
     def _segments(self, kind: str) -> list[Path]:

@@ -150,3 +150,14 @@ def test_segments_that_say_the_same_are_merged_into_one_of_them(root: Path, monk
         assert [path.name for path in segments(root, "rows")] == [name]
         assert merged.read_bytes() == content
     assert run(root).computed == 0
+
+
+@pytest.mark.parametrize("kind", ["rows", "rejects"])
+def test_a_folder_in_place_of_a_segment_is_damage(root: Path, kind: str) -> None:
+    before = contents(root)
+    segment = segments(root, kind)[0]
+    segment.unlink()
+    (segment / "inside").mkdir(parents=True)
+    assert run(root).tried > 0
+    assert contents(root) == before
+    assert not segment.is_dir()
