@@ -33,7 +33,11 @@ def beside(path: Path, place: Callable[[Path], Path] | None = None) -> Iterator[
     try:
         yield draft
         sync(draft)
-        draft.replace(place(draft) if place else path)
+        final = place(draft) if place else path
+        try:
+            draft.replace(final)
+        except IsADirectoryError as error:  # the system names the draft
+            raise IsADirectoryError(error.errno, error.strerror, str(final)) from None
         sync_folder(path.parent)
     finally:
         draft.unlink(missing_ok=True)

@@ -23,7 +23,7 @@ import re
 import shutil
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -155,17 +155,17 @@ def read_manifest(root: Path) -> Manifest | None:
     """What was published; None if nothing was. Raises `UserError` if `data/published.json` is damaged."""
     path = Paths(root).published
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        manifest = Manifest.of(content["outputs"])
-        damaged = tuple(content.get("damaged", ()))
-        sound = manifest.version == content["version"] and set(damaged) <= set(manifest.outputs)
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text)
+        manifest = replace(Manifest.of(content["outputs"]), damaged=tuple(content.get("damaged", ())))
+        sound = manifest.text() == text  # its version among the rest, which follows from the outputs
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, IsADirectoryError):
         sound = False
     if not sound:
         raise UserError(f"{path} is damaged; `python -m pipelines repair` mends it")
-    return Manifest(manifest.version, manifest.outputs, damaged)
+    return manifest
 
 
 def publish(root: Path) -> tuple[str, bool]:

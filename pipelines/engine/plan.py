@@ -93,7 +93,7 @@ def _table_reasons(view: FeatureView[Any], params: Section, root: Path, work: Wo
     changed = max(0, todo - again - came["added"])
     made = [footer.get("inputs_digest") for footer in footers]
     if changed and made == part_digests(work, work.rows | _once_rows(view, root, work)):
-        yield f"{changed} finished rows are no longer in data/.rowstore"
+        yield f"{changed} finished rows are no longer in data/.rowstore/{view.name}"
         changed = 0
     came["changed"] = 0 if damaged else changed
     shown = [f"{count} {kind}" for kind, count in came.items() if count]

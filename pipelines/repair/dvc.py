@@ -133,7 +133,9 @@ def _objects(folder: Path) -> Iterator[str]:
     """Objects of the cache that cannot be what their name says, and drafts of objects."""
     damaged = []
     for path in sorted(folder.glob("*/*")):
-        if not path.is_file():
+        if path.is_dir():
+            shutil.rmtree(path)
+            damaged.append(path)
             continue
         if path.name.endswith(DRAFT):
             path.unlink()

@@ -18,7 +18,7 @@ from tests.faults.scenes import contents
 CRYSTAL = "data/input/mp-30.cif"
 MADE = ("data/features", "data/model", "data/results", "data/published.json")
 WRONG = re.compile(r"^(error|warning): |\b(damaged|missing|lacks|removed|modified|deleted)\b|"
-                   r"\b(cannot be read|is not a file|not in cache)\b", re.IGNORECASE)
+                   r"\b(cannot be read|is not a file|not in cache|no longer in)\b", re.IGNORECASE)
 """A line that says that something is wrong, and not only what was written or read."""
 SHELVES = ("data/features", "data/features/rejects", "data/results", "data/.rowstore", "data/.published")
 """Folders of many outputs: they name none."""
@@ -147,7 +147,8 @@ def names(root: Path, path: Path) -> frozenset[str]:
         named |= {out["path"] for out in outs
                   if out.get("md5") == digest or any(name.startswith(f"{out['path']}/") for name in named)}
     if within.parts[:2] == ("data", ".rowstore"):
-        named |= {str(within.parent), within.parts[2]}  # a store says how many of its segments are damaged
+        # a store says how many of its segments are damaged
+        named |= {str(within.parent), str(Path(*within.parts[:3])), within.parts[2]}
     return frozenset(named)
 
 

@@ -65,7 +65,7 @@ def test_an_input_and_the_way_back(root: Path) -> None:
 
 def test_a_row_store_that_was_deleted(root: Path) -> None:
     shutil.rmtree(Paths(root).rowstore("splits"))
-    assert of(root, "split") == (4, 4, ("4 finished rows are no longer in data/.rowstore",))
+    assert of(root, "split") == (4, 4, ("4 finished rows are no longer in data/.rowstore/splits",))
 
 
 def test_rejects_that_were_deleted_are_no_changed_inputs(root: Path) -> None:
@@ -73,7 +73,7 @@ def test_rejects_that_were_deleted_are_no_changed_inputs(root: Path) -> None:
     stages.run("ingest", root, "serial")
     for segment in Paths(root).rowstore("materials").glob("*/rejects-*"):
         segment.unlink()
-    assert of(root, "ingest") == (5, 1, ("1 finished rows are no longer in data/.rowstore",))
+    assert of(root, "ingest") == (5, 1, ("1 finished rows are no longer in data/.rowstore/materials",))
 
 
 def test_headers_are_told_apart_by_name() -> None:

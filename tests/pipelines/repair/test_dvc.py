@@ -134,8 +134,11 @@ def test_damaged_objects_of_the_cache_are_made_again(root: Path) -> None:
     objects = Paths(root).dvc_cache / "files" / "md5"
     listing = next(objects.glob("*/*.dir"))
     listing.write_bytes(listing.read_bytes()[:30])
-    empty(next(path for path in objects.glob("*/*") if not path.name.endswith(".dir")))
-    assert "2 damaged objects" in repair(root, quick=True)[0]
+    first, second, *_ = (path for path in objects.glob("*/*") if not path.name.endswith(".dir"))
+    empty(first)
+    second.unlink()
+    second.mkdir()
+    assert "3 damaged objects" in repair(root, quick=True)[0]
     shutil.rmtree(Paths(root).features)
     done = dvc(root, "repro")
     assert done.returncode == 0, done.stderr
