@@ -19,7 +19,8 @@ from features.store import tables
 Numbers = NDArray[np.float64]
 
 HANDFUL = 7
-"""Crystals below which a table has no distribution worth comparing: `explain` tells of six by default."""
+"""Crystals below which a table, such as explanations, has no distribution worth comparing: `explain` tells of six by
+default."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class TableChange:
     parts: tuple[int, int]
     """Part files whose bytes changed, and all of them."""
     ids: tuple[int, int] = (0, 0)
-    """Different ids, before and after."""
+    """Crystals, before and after; 0 of tables that are not of crystals."""
     added: list[str] = field(default_factory=list)
     """Ids, sorted, as in the two below."""
     changed: list[str] = field(default_factory=list)
@@ -82,18 +83,16 @@ def _table(before: Path, after: Path, name: str) -> TableChange | None:
     if not any(touched):
         return None
     rows = sum(map(tables.rows, old)), sum(map(tables.rows, new))
-    return TableChange(name, rows, (len(touched[1]), len(new)), (_ids(old), _ids(new)), **_rows(*touched),
-                       drift=_drift(old, new))
+    ids = _ids(old), _ids(new)
+    drift = _drift(old, new) if min(ids) >= HANDFUL else []
+    return TableChange(name, rows, (len(touched[1]), len(new)), ids, **_rows(*touched), drift=drift)
 
 
 def _ids(files: list[Path]) -> int:
-    """How many crystals a table has, or other things that it calls by words."""
-    if not files:
+    """How many crystals a table has; 0 if it is not one of crystals."""
+    if not files or "material_id" not in tables.schema_of(files[0]).names:
         return 0
-    with duckdb.connect(":memory:") as connection:
-        query = f"select count(distinct {_name(files)}) from read_parquet(?) t"  # noqa: S608 (the names are quoted)
-        found = connection.execute(query, [[str(path) for path in files]]).fetchone()
-    return int(found[0]) if found else 0
+    return int(pc.count_distinct(tables.read_parts(files, ["material_id"])["material_id"]).as_py())
 
 
 def _rows(old: list[Path], new: list[Path]) -> dict[str, list[str]]:
@@ -136,13 +135,7 @@ def _name(files: list[Path]) -> str:
 
 
 def _drift(old: list[Path], new: list[Path]) -> list[Drift]:
-    """The numeric columns that both versions have and whose values moved; none of tables of a handful of crystals, such
-    as explanations, or of no crystals at all."""
-    if not old or not new or not all("material_id" in tables.schema_of(files[0]).names for files in (old, new)):
-        return []
-    if min(pc.count_distinct(tables.read_parts(files, ["material_id"])["material_id"]).as_py()
-           for files in (old, new)) < HANDFUL:
-        return []
+    """The numeric columns that both versions have and whose values moved."""
     before, after = (tables.schema_of(files[0]) for files in (old, new))
     names = [f.name for f in after if _is_number(f.type) and f.name in before.names
              and _is_number(before.field(f.name).type)]

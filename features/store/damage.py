@@ -10,10 +10,9 @@ from features.store import documents, sums, tables
 def damages(place: Path) -> list[Path]:
     """The damaged files of an output, a folder or a file; none where it bears nothing to compare with."""
     if place.is_dir():
-        found = [damage.path for folder in (place, *place.glob("*/")) for damage in sums.damages(folder)]
-        if place.parent.name == "features":
-            found += [damage.path for damage in tables.damages(place.parents[2], place.name)]
-        return sorted(set(found))
+        is_table = place.parent.name == "features"
+        found = tables.damages(place.parents[2], place.name) if is_table else sums.damages(place)
+        return sorted({damage.path for damage in found})
     try:
         if place.suffix == ".parquet":
             with sums.parquet(place) as file:

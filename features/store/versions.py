@@ -41,7 +41,6 @@ APART = ("experiments",)
 """Tables that no stage makes and that belong to no version: whoever makes them calls `show_apart`."""
 STAYING = 2
 """Versions that stay on disk, the current one among them, for clients that hold no lock."""
-BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -303,10 +302,8 @@ def digest(place: Path) -> str:
     """Digest of the names and bytes of an output."""
     total = hashlib.sha256()
     for path in _files(place):
-        one = hashlib.sha256()
         with path.open("rb") as file:
-            while block := file.read(BLOCK):
-                one.update(block)
+            one = hashlib.file_digest(file, "sha256")
         total.update(f"{path.relative_to(place.parent)}\0{one.hexdigest()}\n".encode())
     return total.hexdigest()
 

@@ -15,8 +15,6 @@ from features.errors import UserError
 from features.paths import Paths
 from pipelines.engine import dvc_lock
 
-BLOCK = 1 << 20
-
 
 def drop_damaged(root: Path, name: str) -> int:
     """Remove the objects of an output that are not what their names say: how many. DVC would believe them."""
@@ -74,8 +72,5 @@ def _path(root: Path, md5: str) -> Path:
 
 
 def _md5(path: Path) -> str:
-    total = hashlib.md5(usedforsecurity=False)
     with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            total.update(block)
-    return total.hexdigest()
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
