@@ -18,7 +18,6 @@ import itertools
 import json
 import math
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,7 +29,7 @@ import pyarrow.parquet as pq
 
 from features.errors import UserError
 from features.store import placement
-from features.store.files import beside, remove_drafts
+from features.store.files import beside, remove, remove_drafts
 from features.store.sums import Damaged, Sums, Verified, measure, parquet
 from features.view import FINGERPRINT, Reject
 
@@ -192,7 +191,7 @@ class RowStore:
         except (Damaged, IsADirectoryError):
             self.damaged.add(segment.name)
             if self._held:
-                shutil.rmtree(segment) if segment.is_dir() else segment.unlink()
+                remove(segment)
             raise Lost(segment.name) from None
 
     def _rename_earlier(self) -> None:

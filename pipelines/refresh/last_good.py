@@ -19,7 +19,7 @@ import yaml
 from features.errors import UserError
 from features.params import load_section
 from features.paths import Paths
-from features.store.files import write_text
+from features.store.files import remove, write_text
 from features.store.versions import link
 from pipelines.engine.dvc_lock import outputs
 from pipelines.params import IngestParams
@@ -87,7 +87,7 @@ class LastGood:
         had_lock: bool = self._note()["had_lock"]
         if had_lock:
             for path in sorted({*outputs(self.root), *outputs(self.files)}):
-                _remove(self.root / path)  # also what was not there before
+                remove(self.root / path)  # also what was not there before
                 _link(self.files / path, self.root / path)
             write_text(Paths(self.root).lock, Paths(self.files).lock.read_bytes().decode("utf-8"))
         # last, since a params.yaml that is broken meanwhile stops it
@@ -118,10 +118,3 @@ def _link(source: Path, target: Path) -> None:
         shutil.copytree(source, target, copy_function=link)
     elif source.exists():
         link(source, target)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

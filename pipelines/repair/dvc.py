@@ -14,7 +14,7 @@ import yaml
 from features.errors import UserError
 from features.paths import Paths
 from features.store import versions
-from features.store.files import DRAFT, write_text
+from features.store.files import DRAFT, remove, write_text
 from pipelines import commands
 from pipelines.engine.at_work import is_alive
 from pipelines.engine.dvc_lock import parsed
@@ -111,7 +111,7 @@ def _runs(folder: Path) -> Iterator[str]:
         files = list(place.iterdir()) if place.is_dir() else [place]
         broken = [path for path in files if not place.is_dir() or not _is_run(path)]
         for path in broken:
-            path.unlink() if path.is_file() else shutil.rmtree(path)
+            remove(path)
         if place.is_dir() and len(broken) == len(files):
             place.rmdir()
             damaged.append(place)

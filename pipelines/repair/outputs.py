@@ -17,7 +17,7 @@ from features.errors import UserError
 from features.paths import Paths
 from features.store import sums, swap, versions
 from features.store.damage import damages
-from features.store.files import beside, remove_drafts, write_text
+from features.store.files import beside, remove, remove_drafts, write_text
 from features.store.rowstore import RowStore
 from pipelines.repair import cache
 
@@ -49,10 +49,10 @@ def mend_name(root: Path) -> Iterator[str]:
         versions.read_manifest(root)
     except UserError:
         if path.is_dir():
-            shutil.rmtree(path)
-        version = versions.put_name_back(root)
+            remove(path)
+        version = versions.put_name_back(root)  # in the place of the damaged one, so that readers never miss a name
         if version is None:
-            path.unlink(missing_ok=True)
+            remove(path)
         yield (f"{path} was damaged and is removed, since no published version is here; `dvc repro` publishes again"
                if version is None else f"{path} was damaged and names version {version} again, the last published one")
     versions.adopt(root)
@@ -153,7 +153,7 @@ def _mend_version(root: Path, manifest: versions.Manifest) -> Iterator[str]:
             lost.append(name)
             continue
         place = folder / name
-        shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
+        remove(place)
         versions.link_output(copy, folder, name)
         yield f"{place} was damaged and is taken from {'the work tree' if copy == root else f'version {copy.name}'}"
     if lost or manifest.damaged:
