@@ -23,8 +23,9 @@ def repair(root: Path, quick: bool = False, by: str | None = None) -> list[str]:
     """
     read_params(root)
     waiting.check(root)
+    mended = [*outputs.mend_record(root)]  # which says who is at work
     nobody_at_work(root, but=by)
-    mended = [*dvc.mend(root), *outputs.mend_leftovers(root), *outputs.mend_name(root)]
+    mended += [*dvc.mend(root), *outputs.mend_leftovers(root), *outputs.mend_name(root)]
     if not quick:
         mended += [*outputs.mend_segments(root), *outputs.mend_damage(root)]
     if mended:

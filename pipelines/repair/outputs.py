@@ -19,6 +19,7 @@ from features.store import sums, swap, versions
 from features.store.damage import damages
 from features.store.files import beside, remove, remove_drafts, write_text
 from features.store.rowstore import RowStore
+from pipelines.engine import runs
 from pipelines.repair import cache
 
 BY_DVC = re.compile(r"\.[A-Za-z0-9_-]{22}\.tmp")
@@ -32,6 +33,9 @@ def mend_leftovers(root: Path) -> Iterator[str]:
         for folder in (top, *(path for path in top.rglob("*") if path.is_dir())):
             remove_drafts(folder)
     remove_drafts(paths.data)
+    for lock in paths.run_locks.glob("*.lock"):  # of runs that were killed before they stood in the record
+        if not runs.is_held(lock):
+            lock.unlink()
     for left in root.glob(".*.tmp"):
         if BY_DVC.fullmatch(left.name):
             left.unlink()
@@ -40,6 +44,14 @@ def mend_leftovers(root: Path) -> Iterator[str]:
             yield f"{swap.place_of(left)} is back in its place"
         else:
             shutil.rmtree(left)
+
+
+def mend_record(root: Path) -> Iterator[str]:
+    """The record of runs, of which no value depends: a folder in its place is put aside."""
+    path = Paths(root).runs
+    if path.is_dir():
+        path.rename(path.with_name(f"{path.name}.aside"))
+        yield f"{path} was a folder and is put aside"
 
 
 def mend_name(root: Path) -> Iterator[str]:

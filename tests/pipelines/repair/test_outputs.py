@@ -11,6 +11,7 @@ from features.catalog import query
 from features.errors import UserError
 from features.paths import Paths
 from features.store import documents, tables, versions
+from pipelines.engine import runs
 from pipelines.repair import repair
 from tests.features.store.test_versions import make, numbers
 from tests.pipelines.repair.test_dvc import dvc, made, root  # noqa: F401 (fixtures)
@@ -44,6 +45,19 @@ def test_what_a_killed_process_has_left_is_put_back_or_removed(plain: Path) -> N
     assert sorted(path.name for path in features.iterdir() if path.name.startswith(".")) == []
     assert list(Paths(plain).results.iterdir()) == []
     assert repair(plain) == []
+
+
+def test_what_is_left_of_the_record_of_runs_is_mended(plain: Path) -> None:
+    """A kill between a run's lock and its first line; a folder in the record's place."""
+    locks = Paths(plain).run_locks
+    locks.mkdir()
+    (locks / "killed.lock").touch()
+    Paths(plain).runs.mkdir()
+    assert repair(plain, quick=True) == [f"{Paths(plain).runs} was a folder and is put aside"]
+    assert list(locks.iterdir()) == []
+    with runs.recorded(plain, "split"), pytest.raises(UserError, match="'split' is at work here"):
+        repair(plain)
+    assert runs.latest(plain)["split"].outcome == runs.DONE
 
 
 def test_a_damaged_name_of_the_version_is_mended(plain: Path) -> None:
