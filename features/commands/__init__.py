@@ -1,0 +1,1 @@
+"""The commands of `python -m features`, a module for each group of them."""
