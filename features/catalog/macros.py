@@ -68,7 +68,8 @@ NEAR = """
     FROM numbers a JOIN own b USING (alike, place) WHERE material_id <> id GROUP BY material_id"""
 FIND = r"""
     WITH asked AS (SELECT DISTINCT unnest(regexp_extract_all(lower(query), '[\p{L}\p{N}]+')) AS word),
-    said AS (SELECT DISTINCT material_id, unnest(regexp_extract_all(lower(text), '[\p{L}\p{N}]+')) AS word FROM descriptions),
+    said AS (SELECT DISTINCT material_id, unnest(regexp_extract_all(lower(text), '[\p{L}\p{N}]+')) AS word
+             FROM descriptions),
     weights AS (
         SELECT word, ln(1 + (SELECT count(*) FROM descriptions) / greatest(count(material_id), 1)) AS weight
         FROM asked LEFT JOIN said USING (word) GROUP BY word),
@@ -80,7 +81,8 @@ FIND = r"""
                FROM descriptions SEMI JOIN best USING (material_id)),
     spoken AS (SELECT material_id, piece.start AS start, substring(text, piece.start + 1, piece.end - piece.start)
                       AS sentence FROM pieces),
-    words AS (SELECT DISTINCT material_id, start, sentence, unnest(regexp_extract_all(lower(sentence), '[\p{L}\p{N}]+')) AS word FROM spoken),
+    words AS (SELECT DISTINCT material_id, start, sentence,
+                     unnest(regexp_extract_all(lower(sentence), '[\p{L}\p{N}]+')) AS word FROM spoken),
     scores AS (SELECT material_id, start, sentence, sum(weight) AS score FROM words JOIN weights USING (word)
                GROUP BY ALL),
     told AS (SELECT material_id, first(sentence ORDER BY score DESC, start) AS sentence

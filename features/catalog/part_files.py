@@ -1,8 +1,8 @@
 """The file system of a user's SQL session: the part files of the tables, to be read, and nothing else.
 
 A session of DuckDB that may read a local file may also write it: a COPY inside a WITH is a query by its type. So a
-session gets no local file at all, but names like `tables://0/splits/part-00000.parquet`, and what answers to them cannot
-write: it has no code for it.
+session gets no local file at all, but names like `tables://0/splits/part-00000.parquet`, and what answers to them
+cannot write: it has no code for it.
 """
 
 from __future__ import annotations
