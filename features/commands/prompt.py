@@ -24,7 +24,7 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from features.catalog import meanings
 from features.catalog.session import Session
 from features.commands.output import Format, show
-from features.commands.query import Patience
+from features.commands.patience import Patience
 from features.errors import UserError, of_the_machine
 from features.redaction import redacted
 from features.terminal import printable

@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -19,6 +18,7 @@ from features.catalog.session import THREAD, TIMEOUT_S, Session
 from features.catalog.sql import collected
 from features.commands.options import At, Output, Root
 from features.commands.output import Format, show, write
+from features.commands.patience import Patience
 from features.errors import RowError, UserError
 from features.progress import say
 from features.reading import MB, read_bytes
@@ -27,8 +27,6 @@ Query = Annotated[str | None, typer.Argument(
     help="One query; `-` reads queries from standard input. Without it, a terminal gets a prompt.", show_default=False)]
 File = Annotated[Path | None, typer.Option("--file", "-f", help="Run the queries of this file, one after another.")]
 Timeout = Annotated[float, typer.Option(min=0.001, max=86_400, help="Longest time for a query, in seconds.")]
-PATIENCE_S = 2.0
-"""A query that takes longer says how far it is, on a terminal."""
 STANDARD_INPUT = "-"
 LARGEST_SCRIPT = 16 * MB
 
@@ -83,28 +81,6 @@ def _run(session: Session, query: str, form: Format) -> None:
         if patience is not None:
             patience.end()
         write(answer.schema, answer, form)
-
-
-class Patience:
-    """Says on standard error how far a query is that takes long, in one line that goes when it ends."""
-
-    def __init__(self) -> None:
-        self._began = time.monotonic()
-        self._said = False
-
-    def __call__(self, share: float) -> None:
-        """`share`: of the work that is done; negative where nobody knows."""
-        lasted = time.monotonic() - self._began
-        if lasted > PATIENCE_S:
-            self._said = True
-            print(f"\r{f'{share:.0%}, ' if share > 0 else ''}{lasted:.0f} s; Ctrl-C stops it \033[K", end="",
-                  file=sys.stderr, flush=True)
-
-    def end(self) -> None:
-        """Clear the line."""
-        if self._said:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
-            self._said = False
 
 
 class _Stopped(BaseException):
