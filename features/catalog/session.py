@@ -30,7 +30,6 @@ from features.catalog.words import in_one_line
 from features.errors import UserError
 from features.paths import Paths
 from features.store import revisions, versions
-from features.store.sums import Damaged
 
 TIMEOUT_S = 300.0
 """Longest time for a query, in seconds: a scan of every vector of 200,000 texts takes a few, so a query that takes this
@@ -158,19 +157,14 @@ class Session:
             raise UserError(f"one SQL statement is expected, found {len(statements)}")
         _only_reads(connection, statements[0])
         spoken = names.named(connection, sql)
-        damaged = self._make(spoken)
+        self._make(spoken)
         try:
-            try:
-                relation = connection.sql(sql)
-            except duckdb.CatalogException:
-                if spoken.everything:
-                    raise
-                self._make_all(commented=False)  # named in a way that the text does not show, or not there: a hint
-                relation = connection.sql(sql)
-        except duckdb.Error:
-            if damaged:
-                raise damaged[0] from None
-            raise
+            relation = connection.sql(sql)
+        except duckdb.CatalogException:
+            if spoken.everything:
+                raise
+            self._make_all(commented=False)  # named in a way that the text does not show, or not there: a hint
+            relation = connection.sql(sql)
         if relation is None:
             raise UserError("the statement has no result")
         return relation
@@ -182,9 +176,8 @@ class Session:
             search.failure = None
         return told
 
-    def _make(self, spoken: names.Named) -> list[Damaged]:
-        """Make the views that a query names. Returns what is wrong with those that it may name, if it is uncertain."""
-        damaged = []
+    def _make(self, spoken: names.Named) -> None:
+        """Make the views that a query names. Raises `Damaged`, and `UserError` for what is no revision."""
         for schema, name in sorted(spoken.tables | spoken.functions):
             if schema.casefold() in names.SCHEMAS:
                 schema = ""
@@ -196,15 +189,9 @@ class Session:
             version = self._version(schema)
             if schema and name.casefold() in meanings.FUNCTIONS:
                 version.search(self.connection)
-            try:
-                version.make(self.connection, name)
-            except Damaged as damage:
-                if spoken.exact:
-                    raise
-                damaged.append(damage)
+            version.make(self.connection, name)
         if spoken.everything:
             self._make_all(commented=True)
-        return damaged
 
     def _known(self, name: str) -> bool:
         return name.casefold() in meanings.FUNCTIONS or self._version("").name(name) is not None
