@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from features import contract
 from features.errors import UserError
 from features.params import Section
 from features.paths import Paths
@@ -245,5 +246,7 @@ def _publish(view: FeatureView[Any], params: Section, paths: Paths, store: RowSt
     rows = (store.read(part_marks, *placement.part_range(part, len(marks))) for part, part_marks in enumerate(marks))
     common = {**view.header(params), **view.notes(params)}
     footers = ({**common, "parts": len(marks), "inputs_digest": digest} for digest in part_digests(work, finished))
-    return tables.publish(paths.table(view.name), view.schema, view.key, rows, footers,
+    contract.compatible(view, paths.root)
+    checked = contract.checked(view.name, contract.of_view(view), rows)
+    return tables.publish(paths.table(view.name), view.schema, view.key, checked, footers,
                           tables.Rejects(paths.rejects(view.name), view.name, rejects))
