@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from features import model_tables, registry
+from features import other_tables, registry
 from features.errors import UserError
 from features.progress import say
 from features.rules import Mask, Rule, shown
@@ -43,7 +43,7 @@ def of(name: str) -> Contract | None:
     """The contract of a table; None if nobody has made one."""
     if (view := registry.view_named(name)) is not None:
         return of_view(view)
-    return Contract(*model_tables.TABLES[name]) if name in model_tables.TABLES else None
+    return Contract(*other_tables.TABLES[name]) if name in other_tables.TABLES else None
 
 
 def of_view(view: FeatureView[Any]) -> Contract:

@@ -195,11 +195,11 @@ def _has(root: Path, name: str, columns: tuple[str, ...]) -> bool:
 
 def _strangers(root: Path, name: str, unreadable: Collection[str] = ()) -> Iterator[Problem]:
     """Rows of a table that is no view, such as predictions, that were made from other crystals than there are."""
-    promised = contract.of(name)
-    for rule in promised.rules if promised else ():
+    key, rules = ((), ()) if (promised := contract.of(name)) is None else (promised.key, promised.rules)
+    for rule in rules:
         upstream = rule.refers
         if upstream and upstream not in unreadable and tables.exists(root, upstream) and _has(root, name, rule.needs):
-            yield from _without(root, name, tables.read(root, upstream, rule.needs), rule.needs, promised.key, upstream)
+            yield from _without(root, name, tables.read(root, upstream, rule.needs), rule.needs, key, upstream)
 
 
 def _orphans(root: Path, view: FeatureView[Any]) -> Iterator[Problem]:

@@ -82,8 +82,9 @@ def _paraphrase(row: dict[str, Any]) -> dict[str, Any]:
 def _vectors(row: dict[str, Any], variant: int) -> dict[str, Any]:
     made = np.random.default_rng(len(row["cif"]) + variant).normal(size=(3, DIM)).astype(np.float16)
     return {"material_id": row["material_id"], "variant": variant, "pooled": made[0],
-            "sentence_vectors": list(made[1:]), "regions": ["global", "local"], "token_vectors": None, "token_spans": None, "n_tokens": 20, "n_windows": 1,
-            "encoder": "made up", "weights_digest": "0" * 64, "precision": "float32"}
+            "sentence_vectors": list(made[1:]), "regions": ["global", "local"], "token_vectors": None,
+            "token_spans": None, "n_tokens": 20, "n_windows": 1, "encoder": "made up",
+            "weights_digest": "0" * 64, "precision": "float32"}
 
 
 def _prediction(material_id: str, split: str) -> dict[str, Any]:

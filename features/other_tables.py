@@ -1,4 +1,4 @@
-"""Contracts of the tables that are no feature views: what the stages of the model and the experiments publish.
+"""Contracts of the tables that are no feature views: what the model, the experiments and `publish` make.
 
 They stand here, and not beside the code that makes the tables, so that whoever reads tables can check them without the
 model. `model.publish` looks them up by the name of the table.
@@ -90,12 +90,28 @@ EXPERIMENTS = (
         (pl.col("low") <= pl.col("mae")) & (pl.col("mae") <= pl.col("high")))),
 )
 
+PROFILES = (
+    *present("table_name", "position", "column_name", "type", "rows", "missing"),
+    within("position", 0),
+    within("rows", 0),
+    relation("no more rows are missing, and no more values distinct, than there are rows",
+             ("rows", "missing", "distinct"), lambda pl: (
+                 pl.col("missing").is_between(0, pl.col("rows"))
+                 & pl.col("distinct").fill_null(0).is_between(0, pl.col("rows")))),
+    *finite("min", "max", "mean", "std", "quantiles", "edges"),
+    relation("min ≤ max", ("min", "max"), lambda pl: pl.col("min") <= pl.col("max")),
+    within("std", 0),
+    relation("there is one edge more than bins", ("edges", "counts"),
+             lambda pl: pl.col("edges").list.len() == pl.col("counts").list.len() + 1),
+)
+
 TABLES: Mapping[str, tuple[tuple[str, ...], tuple[Rule, ...]]] = {
     "predictions": (("material_id",), PREDICTIONS),
     "attributions": (("material_id", "method", "kind", "index"), ATTRIBUTIONS),
     "attention": (("material_id", "network", "layer", "head", "sentence"), ATTENTION),
     "faithfulness": (("method", "test"), FAITHFULNESS),
     "fact_effects": (("method", "fact", "label"), FACT_EFFECTS),
+    "profiles": (("table_name", "position", "column_name"), PROFILES),
     "experiments": (("dataset", "target", "arm", "control", "members"), EXPERIMENTS),
 }
 """Key and rules of each."""
