@@ -76,7 +76,8 @@ def write(root: Path) -> None:
     """
     made = digests(root)
     rows = contract.checked(NAME, contract.of(NAME), [read(root)])
-    tables.publish(Paths(root).table(NAME), SCHEMA, ("table_name", "position", "column_name"), rows, iter([{"view": NAME, "version": VERSION, "parts": 1, "tables": made}]))
+    tables.publish(Paths(root).table(NAME), SCHEMA, ("table_name", "position", "column_name"), rows,
+                   iter([{"view": NAME, "version": VERSION, "parts": 1, "tables": made}]))
 
 
 def drop_damaged(root: Path) -> None:
