@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from features.opened import Store
+    from features.training_sets import training_set as training_set
 
-__all__ = ["open"]
+__all__ = ["open", "training_set"]
 
 
 def open(root: str | Path = ".", at: str | None = None) -> Store:  # noqa: A001 (`features.open` is how it is read)
@@ -29,3 +30,11 @@ def open(root: str | Path = ".", at: str | None = None) -> Store:  # noqa: A001 
     from features.opened import Store  # reading tables needs libraries that `import features` does not
 
     return Store(Path(root), at)
+
+
+def __getattr__(name: str) -> Any:
+    if name != "training_set":
+        raise AttributeError(f"module 'features' has no attribute '{name}'")
+    from features.training_sets import training_set
+
+    return training_set
