@@ -15,6 +15,7 @@ app.command()(query.sql)
 app.command()(look.rejects)
 app.command()(check.validate)
 app.command()(page.profiles)
+app.command()(page.page)
 app.command()(export.export)
 app.command()(travel.fetch)
 

@@ -133,3 +133,12 @@ def version(where: Path, at: str | None = None) -> str:
 def text(field: pa.Field, what: str) -> str:
     """Description or unit of a column; empty if it has none."""
     return (field.metadata or {}).get(what.encode(), b"").decode()
+
+
+def rules(name: str) -> list[Any]:
+    """What is promised of a table: `column` (None where it is about several) and `rule`, a sentence, of each."""
+    try:
+        from features import contract
+    except ImportError:
+        return []
+    return contract.rules(name)
