@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from features.commands import check, look, page, query, travel
+from features.commands import check, export, look, page, query, travel
 from features.errors import run_cli
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
@@ -15,6 +15,8 @@ app.command()(query.sql)
 app.command()(look.rejects)
 app.command()(check.validate)
 app.command()(page.profiles)
+app.command()(page.page)
+app.command()(export.export)
 app.command()(travel.fetch)
 
 

@@ -13,7 +13,7 @@ from features.store.files import sync, sync_folder
 
 
 @contextlib.contextmanager
-def whole(folder: Path, along: AbstractContextManager[None] | None = None) -> Iterator[Path]:
+def whole(folder: Path, along: AbstractContextManager[None] | None = None, summed: bool = True) -> Iterator[Path]:
     """A folder beside that of a table or a model, to write all its files there. At the end it gets the sums of its
     files, is put into its place, and the old one goes; what fails before leaves the old one as it was.
 
@@ -23,6 +23,7 @@ def whole(folder: Path, along: AbstractContextManager[None] | None = None) -> It
     Args:
         along: what is put in place in the same moment: entered when all is written, left when the folder is there. If
             that fails, the old folder is back.
+        summed: whether it gets sums; a folder that leaves the project does not.
     """
     restore(folder)
     draft, old = _beside(folder, "new"), _beside(folder, "old")
@@ -34,7 +35,8 @@ def whole(folder: Path, along: AbstractContextManager[None] | None = None) -> It
         yield draft
         for path in draft.iterdir():
             sync(path)
-        sums.write(draft)
+        if summed:
+            sums.write(draft)
         with along or contextlib.nullcontext():
             if folder.exists():
                 folder.rename(old)
