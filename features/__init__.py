@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from features.training_sets import TrainingSet as TrainingSet
     from features.training_sets import training_set as training_set
 
-_AT = {"training_set": "features.training_sets"}
-"""Functions that are imported when they are first asked for, and where they are."""
+_AT = {"training_set": "features.training_sets", "TrainingSet": "features.training_sets"}
+"""What is imported when it is first asked for, and where it is."""
 
 
 def __getattr__(name: str) -> Any:
