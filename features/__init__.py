@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from features.opened import Store
+    from features.training_sets import TrainingSet as TrainingSet
     from features.training_sets import training_set as training_set
 
-__all__ = ["open", "training_set"]
+__all__ = ["TrainingSet", "open", "training_set"]
+
+_AT = {"training_set": "features.training_sets", "TrainingSet": "features.training_sets"}
+"""What is imported when it is first asked for, and where it is."""
 
 
 def open(root: str | Path = ".", at: str | None = None) -> Store:  # noqa: A001 (`features.open` is how it is read)
