@@ -37,8 +37,8 @@ def open(root: str | Path = ".", at: str | None = None) -> Store:  # noqa: A001 
 
 
 def __getattr__(name: str) -> Any:
-    if name != "training_set":
+    if name not in _AT:
         raise AttributeError(f"module 'features' has no attribute '{name}'")
-    from features.training_sets import training_set
+    from importlib import import_module
 
-    return training_set
+    return getattr(import_module(_AT[name]), name)
