@@ -40,7 +40,7 @@ GRACE_S = 0.5
 """Seconds that an interrupted query gets to end. DuckDB looks for an interruption between chunks of 2,048 rows."""
 THREAD = "sql"
 """Name of the thread that runs a query."""
-BATCH_ROWS = 1 << 14
+BATCH_ROWS = 1 << 11
 """Rows of a result that are handed on at once."""
 WAITING = 2
 """Batches of a result that wait for whoever reads it."""

@@ -21,6 +21,8 @@ from features.errors import UserError
 from features.printing import print_table
 from features.terminal import printable
 
+GROUP_BYTES = 32 << 20
+"""Arrow's bytes of a row group of a result in Parquet."""
 CLOSED_PIPE = 141
 """Exit code of a program whose reader has gone: 128 + SIGPIPE."""
 
@@ -129,8 +131,22 @@ def _write_parquet(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None
         table = _with_plain_numbers(pa.Table.from_batches(list(batches), schema))
         schema, batches = table.schema, table.to_batches()
     with pq.ParquetWriter(sys.stdout.buffer, schema) as writer:
-        for batch in batches:
-            writer.write_batch(batch)
+        for table in _gathered(schema, batches):
+            writer.write_table(table)
+
+
+def _gathered(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Batches together, a row group each."""
+    together: list[pa.RecordBatch] = []
+    size = 0
+    for batch in batches:
+        together.append(batch)
+        size += batch.nbytes
+        if size >= GROUP_BYTES:
+            yield pa.Table.from_batches(together, schema)
+            together, size = [], 0
+    if together:
+        yield pa.Table.from_batches(together, schema)
 
 
 def _is_number(dtype: pa.DataType) -> bool:
@@ -154,7 +170,11 @@ def _with_plain_numbers(table: pa.Table) -> pa.Table:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(_finite(value), default=str, ensure_ascii=False, allow_nan=False)
+    return json.dumps(_finite(value), default=_other, ensure_ascii=False, allow_nan=False)
+
+
+def _other(value: Any) -> float | str:
+    return float(value) if isinstance(value, Decimal) else str(value)
 
 
 def _finite(value: Any) -> Any:
