@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from features.commands import check, look, page, query, travel
+from features.commands import check, look, page, query, travel, why
 from features.errors import run_cli
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
@@ -16,6 +16,7 @@ app.command()(look.rejects)
 app.command()(check.validate)
 app.command()(page.profiles)
 app.command()(travel.fetch)
+app.command()(why.why)
 
 
 if __name__ == "__main__":

@@ -22,11 +22,9 @@ from features.paths import Paths
 from features.progress import Progress, say
 from features.store import placement, swap, tables
 from features.store.rowstore import Lost, RowStore
-from features.view import Batch, FeatureView, Reject, Rowwise
+from features.view import TRANSIENT, Batch, FeatureView, Reject, Rowwise
 from pipelines.executors import Executor, Job
 
-TRANSIENT = ("timeout", "crash", "memory", "over_bound")
-"""Rejects that say something of the machine, or of bounds that may be set higher: the next run tries them again."""
 ROUNDS = 3
 """How often a run computes what it finds damaged, before it takes the disk for broken."""
 SEGMENT_ROWS = 256
