@@ -50,8 +50,8 @@ def digests(root: Path, view: FeatureView[Any]) -> Iterator[tuple[Path, bool]]:
         made, footer = by_key(root, view, path), tables.footer(path)
         rows = tables.read_parts([path], list(made.names))
         marks = {made.get(key) for key in zip(*(rows[name].to_pylist() for name in made.names), strict=True)}
-        known = sorted(mark for mark in marks if mark is not None)
-        yield path, hashlib.sha256(b"".join(known)).hexdigest() == footer.get("inputs_digest")
+        there = sorted(mark for mark in marks if mark is not None)
+        yield path, hashlib.sha256(b"".join(there)).hexdigest() == footer.get("inputs_digest")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,16 +141,11 @@ def _changed_header(root: Path, where: Path, view: FeatureView[Any]) -> Iterator
         if absent := view.absent(params):
             yield f"nobody can tell before a run has fetched {absent}"
             return
-        header = _header(view, params)
+        header = view.header(params)
     except UserError as error:
         yield f"nobody can tell: {error}"
         return
     yield from differences(tables.footer(tables.files(where, view.name)[0]), header, view.stage)
-
-
-@functools.lru_cache(maxsize=16)
-def _header(view: FeatureView[Any], params: Section) -> dict[str, Any]:
-    return view.header(params)
 
 
 def _changed_inputs(where: Path, view: FeatureView[Any], rows: list[dict[str, Any]], material_id: str) -> Iterator[str]:

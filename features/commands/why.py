@@ -46,7 +46,7 @@ def why(material_id: Crystal, table: Table = None, root: Root = Path(), at: At =
 
 def _print_source(material_id: str, answers: list[Any]) -> None:
     print(printable(material_id))
-    row = next((row for answer in answers for row in answer.rows), {})
+    row: dict[str, Any] = next((row for answer in answers for row in answer.rows), {})
     for title, names in (("source", ("source", "source_version")), ("licence", ("license",)), ("cite", ("citation",))):
         words = ", ".join(str(row[name]) for name in names if row.get(name))
         if words:
@@ -70,7 +70,8 @@ def _print_table(answer: Any, remark: str) -> None:
         if one["fingerprint"]:
             _print_line("fingerprint", one["fingerprint"])
         if one["status"] == "row" and registry.view_named(answer.table):
-            _print_line("computed", f"{one['computed_at']:%Y-%m-%d %H:%M:%S} UTC" if one["computed_at"] else "not known")
+            moment = one["computed_at"]
+            _print_line("computed", f"{moment:%Y-%m-%d %H:%M:%S} UTC" if moment else "not known")
     if one["stage"]:
         _print_line("stage", f"{one['stage']}, version {one['version']}")
     for title, content in (("parameters", one["params"]), ("libraries", one["libraries"])):
