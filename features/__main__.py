@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from features.commands import check, diff, look, query, travel
+from features.commands import check, diff, gc, look, page, query, travel
 from features.errors import run_cli
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
@@ -14,8 +14,10 @@ app.command()(look.describe)
 app.command()(query.sql)
 app.command()(look.rejects)
 app.command()(check.validate)
+app.command()(page.profiles)
 app.command()(diff.diff)
 app.command()(travel.fetch)
+app.command()(gc.gc)
 
 
 if __name__ == "__main__":

@@ -86,6 +86,12 @@ def listed(folder: Path) -> list[str] | None:
     return sorted(_parsed(folder / SUMS, content))
 
 
+def digest(folder: Path) -> str | None:
+    """Digest of the names and bytes of a published folder's files, as they were when it was published; None if it does
+    not say. Raises `Damaged`."""
+    return None if listed(folder) is None else str(json.loads((folder / SUMS).read_bytes())["sha256"])
+
+
 def verified(path: Path) -> Verified:
     """A file, to be read. Raises `Damaged`, now or from `read`, where it is not what was written, and
     `FileNotFoundError` if it is neither there nor missing.
