@@ -132,7 +132,7 @@ def test_rows_of_earlier_shapes_go_unless_a_run_has_them_or_a_version_needs_them
     for version in (VIEW.version, 7, 8, 9):
         store = RowStore(top, VIEW.schema if version != 9 else VIEW.schema.remove(3), version)
         with store.locked():
-            store.append_rows(rows.select(store.schema.names), [b"x" * 32])
+            store.append_rows(rows.select(store.schema.names), pa.array([b"x" * 32], pa.binary(32)))
     table = Paths(past).table("splits")
     tables.publish(table, VIEW.schema, VIEW.key, iter([rows]), iter([{"parts": 1, "version": 7}]))
     draft = RowStore(top, VIEW.schema, VIEW.version).folder / ".rows.x.tmp"
