@@ -72,6 +72,11 @@ class Paths:
         return self.data / ".revisions"
 
     @property
+    def vectors(self) -> Path:
+        """Vectors of all crystals as matrices, to be mapped into memory."""
+        return self.data / ".vectors"
+
+    @property
     def runs(self) -> Path:
         """One line for each run of a stage."""
         return self.data / ".runs.jsonl"

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +26,19 @@ from numpy.typing import NDArray
 
 from features.errors import UserError
 from features.paths import Paths
-from features.store import tables
+from features.store import matrices, tables
 
 Floats = NDArray[np.floating[Any]]
 Vectors = tuple[list[str], Floats]
-"""Ids of crystals, and a vector of each as a row, in the order of the table."""
+"""Ids of crystals, and a vector of each as a row, in the order of the table. It may be mapped from a file and cannot be
+written to."""
 NEIGHBOURS = 24
 """Nearest atoms that the vector of a structure knows; `tensorize.neighbours` stores 25 by default."""
 ALIKE = 8
 """Nearest atoms of the same element that it knows."""
 WIDTH = 2 * (NEIGHBOURS + ALIKE)
+FORMAT = 1
+"""To be raised when the vector of a structure changes: its matrices are kept on disk."""
 
 
 def pooled(where: Path) -> Vectors:
@@ -53,6 +57,13 @@ def structure(where: Path) -> Vectors:
     return _structure(where.resolve(), _state(where, "structures"))
 
 
+def prepare(where: Path) -> None:
+    """Put the matrices on disk, so that the first search need not make them. Nothing where there is no such table."""
+    for name, make in (("text_embeddings", pooled), ("structures", structure)):
+        if tables.exists(where, name):
+            make(where)
+
+
 def _state(where: Path, table: str) -> tuple[int, int]:
     """Another one for a table that has been published anew in its place."""
     if not tables.exists(where, table):
@@ -63,24 +74,36 @@ def _state(where: Path, table: str) -> tuple[int, int]:
 
 @functools.lru_cache(maxsize=4)
 def _pooled(where: Path, _state: tuple[int, int]) -> Vectors:
-    table = tables.read(where, "text_embeddings", ["material_id", "variant", "pooled"])
-    table = table.filter(pc.and_(pc.equal(table["variant"], 0), pc.is_valid(table["pooled"])))
-    vectors = table["pooled"].combine_chunks()
-    flat: Floats = vectors.flatten().to_numpy(zero_copy_only=False)
-    return table["material_id"].to_pylist(), flat.reshape(len(vectors), -1) if len(vectors) else flat.reshape(0, 1)
+    return matrices.kept(where, "text_embeddings", "pooled", lambda: _pooled_pieces(where))
+
+
+def _pooled_pieces(where: Path) -> Iterator[Vectors]:
+    width = 0
+    for part in tables.files(where, "text_embeddings"):
+        table = tables.read_parts([part], ["material_id", "variant", "pooled"])
+        table = table.filter(pc.and_(pc.equal(table["variant"], 0), pc.is_valid(table["pooled"])))
+        vectors = table["pooled"].combine_chunks()
+        flat: Floats = vectors.flatten().to_numpy(zero_copy_only=False)
+        width = width or (len(flat) // len(vectors) if len(vectors) else 0)
+        if len(vectors):
+            yield table["material_id"].to_pylist(), flat.reshape(len(vectors), width)
+    if not width:
+        yield [], np.zeros((0, 1), np.float16)
 
 
 @functools.lru_cache(maxsize=4)
 def _structure(where: Path, _state: tuple[int, int]) -> Vectors:
-    ids: list[str] = []
-    vectors = [np.zeros((0, WIDTH), np.float32)]
+    return matrices.kept(where, "structures", f"order-{FORMAT}", lambda: _structure_pieces(where))
+
+
+def _structure_pieces(where: Path) -> Iterator[Vectors]:
+    yield [], np.zeros((0, WIDTH), np.float32)
     for part in tables.files(where, "structures"):
         reach = float(tables.footer(part).get("params", {}).get("reach", 60.0))
         rows = tables.read_parts([part], ["material_id", "lattice", "atomic_numbers", "orbit", "near_i", "near_j",
                                           "near_vector"]).combine_chunks()
-        ids += rows["material_id"].to_pylist()
-        vectors.append(structure_vectors(rows, reach) if len(rows) else vectors[0])
-    return ids, np.concatenate(vectors)
+        if len(rows):
+            yield rows["material_id"].to_pylist(), structure_vectors(rows, reach)
 
 
 def structure_vectors(rows: pa.Table, reach: float) -> NDArray[np.float32]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from features import catalog, profiles
+from features import catalog, profiles, vectors
 from features.catalog import validate
 from features.params import read_params
 from features.progress import say
@@ -31,6 +31,7 @@ def publish(root: Path) -> None:
         profiles.write(root)
         version, is_new = versions.publish(root)
         catalog.refresh(root)
+        vectors.prepare(versions.current(root))
         record.note = f"version {version}"
     say(f"published: version {version}" if is_new else f"nothing new to publish: version {version}")
 
