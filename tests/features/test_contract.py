@@ -40,8 +40,8 @@ def test_a_violation_stops_the_publish_and_the_old_table_stays(tmp_path: Path) -
     with pytest.raises(UserError) as error:
         run(tmp_path, {"a": 1, "b": 2, "c": 51, "d": 90, "e": -1, "f": 99})
     said, _, ids = str(error.value).partition(", the first are ")
-    assert said == ("nothing is published, and what was published stays: toys: 4 rows break the rule that value is from "
-                    "0 to 100 toys")
+    assert said == ("nothing is published, and what was published stays: toys: 4 rows break the rule that value is "
+                    "from 0 to 100 toys")
     assert len(ids.split(", ")) == 3
     assert set(ids.split(", ")) < {"c/0", "d/0", "e/0", "f/0"}
     assert contents(tmp_path) == before
@@ -52,8 +52,8 @@ def test_columns_that_change_without_a_new_version_are_refused(tmp_path: Path) -
     run(tmp_path, {"a": 1})
     before = contents(tmp_path)
     other = pa.schema([SCHEMA.field("material_id"), SCHEMA.field("copy"), column("value", pa.float32(), "less of it")])
-    with pytest.raises(UserError, match=r"toys: nothing is published, since columns have changed \(value was double and "
-                                        r"is float\) and the view's version has not; raise `version`"):
+    with pytest.raises(UserError, match=r"toys: nothing is published, since columns have changed \(value was double "
+                                        r"and is float\) and the view's version has not; raise `version`"):
         run(tmp_path, {"a": 1}, schema=other, compute=_as(other))
     assert contents(tmp_path) == before
     run(tmp_path, {"a": 1}, schema=other, compute=_as(other), version=2)
