@@ -339,14 +339,14 @@ def made_from(folder: Path, target: str, views: Sequence[str], split: str | Mapp
                                      for number in range(3)),
                      *(pa.array([one.get(i) for i in order], pa.float64()) for one in values.values())],
                     schema=_rows_schema(tuple(also)))
-    inputs = leaks.Inputs(len(order))
+    inputs = leaks.Inputs(target, rows["target"].to_numpy())
     measured = {}
     for name, columns in wanted.items():
         count, buckets, told = chosen.measured(folder, name, columns, crystals, inputs.of(name, columns))
         inputs.take(told)
         measured[name] = ViewRows(tuple(columns), selection.version_of(folder, name), name in optional, count,
                                   chosen.total(buckets), chosen.short(buckets, crystals))
-    findings = (*leaks.check(folder, target, crystals, rows, inputs), *leaks.left_out(left_out))
+    findings = (*leaks.check(folder, crystals, rows, inputs), *leaks.left_out(left_out))
     if strict and (found := [finding for finding in findings if finding.leak]):
         raise UserError(f"the training set leaks: {found[0].message}"
                         + (f" (and {len(found) - 1} more)" if len(found) > 1 else ""))
