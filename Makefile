@@ -28,11 +28,11 @@ help: ## Show the targets
 setup: $(STAMP) ## Create .venv and install what is missing
 
 $(STAMP): pyproject.toml constraints.txt Makefile
-	@echo "setup: creating $(VENV) and installing about 270 packages (2.7 GB); 3 to 6 minutes the first time"
+	@echo "setup: creating $(VENV) and installing about 280 packages (2.7 GB); 3 to 6 minutes the first time"
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "error: Python 3.11 or newer is needed; name one with make PYTHON=python3.11")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) pip setuptools wheel >$(LOG) 2>&1 || { cat $(LOG); exit 1; }
-	@$(PIP) --editable '.[dev,llm,chgnet,mp,optimade,dask,ray]' >>$(LOG) 2>&1 || { cat $(LOG); exit 1; }
+	@$(PIP) --editable '.[dev,llm,chgnet,mp,optimade,dask,ray,export]' >>$(LOG) 2>&1 || { cat $(LOG); exit 1; }
 	@if [ -n "$(NO_BYTECODE)" ]; then \
 		echo "setup: PYTHONDONTWRITEBYTECODE is set here, so all packages are compiled ahead (one to two minutes)"; \
 		$(BIN)/python -m compileall -q -j 0 -x '/torch/testing/_internal/py3' $(VENV)/lib features pipelines model >>$(LOG) 2>&1 \

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from features.store import placement
 from features.store.rowstore import RowStore
+from features.store.rowstore import marks as as_marks
 
 SEGMENT = 256
 SCHEMA = pa.schema([("material_id", pa.string()), ("text", pa.string())])
@@ -54,14 +55,14 @@ def fill(store: RowStore, ids: list[str], marks: list[bytes]) -> None:
     for first in range(0, len(ids), SEGMENT):
         chosen = [int(number) for number in order[first:first + SEGMENT]]
         rows = {"material_id": [ids[number] for number in chosen], "text": [rng.bytes(1000).hex() for _ in chosen]}
-        store.append_rows(pa.table(rows, schema=SCHEMA), [marks[number] for number in chosen])
+        store.append_rows(pa.table(rows, schema=SCHEMA), as_marks([marks[number] for number in chosen]))
 
 
 def seconds(store: RowStore, wanted: list[list[bytes]], parts: int) -> float:
     """Time to read the first parts."""
     began = time.perf_counter()
     for part in range(parts):
-        rows = store.read(wanted[part], *placement.part_range(part, len(wanted)))
+        rows = store.read(as_marks(wanted[part]), *placement.part_range(part, len(wanted)))
         if len(rows) != len(wanted[part]):
             raise AssertionError(f"part {part}: {len(rows)} of {len(wanted[part])} rows")
     return time.perf_counter() - began

@@ -67,6 +67,16 @@ class Paths:
         return self.versions / version
 
     @property
+    def revisions(self) -> Path:
+        """Tables of other git revisions, each laid out like a project."""
+        return self.data / ".revisions"
+
+    @property
+    def vectors(self) -> Path:
+        """Vectors of all crystals as matrices, to be mapped into memory."""
+        return self.data / ".vectors"
+
+    @property
     def runs(self) -> Path:
         """One line for each run of a stage."""
         return self.data / ".runs.jsonl"

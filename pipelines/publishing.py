@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from features import catalog
+from features import catalog, profiles, vectors
 from features.catalog import validate
 from features.params import read_params
 from features.progress import say
@@ -17,7 +17,7 @@ STAGE = "publish"
 
 
 def publish(root: Path) -> None:
-    """Check the tables and publish them with model and results as one version.
+    """Check the tables, profile them, and publish them with model and results as one version.
 
     Raises `UserError` if they do not belong together, or if a stage is at work on them: then readers keep the version
     that they have.
@@ -26,9 +26,12 @@ def publish(root: Path) -> None:
     if not _by_dvc(root):
         nobody_at_work(root)
     with runs.recorded(root, STAGE) as record:
+        profiles.drop_damaged(root)  # made again below; damage of anything else stops this
         validate.check(root)
+        profiles.write(root)
         version, is_new = versions.publish(root)
         catalog.refresh(root)
+        vectors.prepare(versions.current(root))
         record.note = f"version {version}"
     say(f"published: version {version}" if is_new else f"nothing new to publish: version {version}")
 

@@ -18,7 +18,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import filelock
@@ -49,6 +49,11 @@ DIGITS = 40
 """Of the sha256 in a segment's name; those of earlier versions have 32, which are random."""
 _NAME = re.compile(r"(rows|rejects)-([0-9a-f]{8})-([0-9a-f]{8})-(?:[0-9a-f]{32}|([0-9a-f]{40}))\.parquet")
 """Kind, first and last position, digest."""
+
+
+def marks(fingerprints: Sequence[bytes]) -> pa.Array:
+    """Fingerprints as the store takes and gives them, in 32 bytes each."""
+    return pa.array(fingerprints, pa.binary(32))
 
 
 class Lost(Exception):  # noqa: N818 (nobody sees it: a run computes the rows again)
@@ -87,47 +92,48 @@ class RowStore:
             self._held = False
             lock.release()
 
-    def finished(self) -> tuple[set[bytes], dict[bytes, Reject]]:
-        """Fingerprints of all finished rows, and all rejects by fingerprint, without those of damaged segments."""
-        rows: set[bytes] = set()
+    def finished(self) -> tuple[pa.Array, dict[bytes, Reject]]:
+        """Fingerprints of all finished rows, some of them more than once, and all rejects by fingerprint, without those
+        of damaged segments."""
+        rows = [marks([])]
         for segment in self._segments("rows"):
             with contextlib.suppress(Lost), self._open(segment) as file:
-                rows.update(file.read([FINGERPRINT])[FINGERPRINT].to_pylist())
+                rows += file.read([FINGERPRINT])[FINGERPRINT].chunks
         rejects: dict[bytes, Reject] = {}
         for segment in self._segments("rejects"):
             with contextlib.suppress(Lost), self._open(segment) as file:
                 for row in file.read([FINGERPRINT, *REJECT_SCHEMA.names]).to_pylist():
                     mark = row.pop(FINGERPRINT)
                     rejects[mark] = Reject(**row)
-        return rows, rejects
+        return pa.concat_arrays(rows), rejects
 
-    def append_rows(self, rows: pa.Table, fingerprints: list[bytes]) -> None:
+    def append_rows(self, rows: pa.Table, fingerprints: pa.Array) -> None:
         """Add finished rows as one segment."""
         if len(rows):
             self._append("rows", rows.cast(self.schema), fingerprints, rows["material_id"].to_pylist())
 
-    def append_rejects(self, rejects: list[Reject], fingerprints: list[bytes]) -> None:
+    def append_rejects(self, rejects: list[Reject], fingerprints: pa.Array) -> None:
         """Add rejects as one segment."""
         if rejects:
             table = pa.Table.from_pylist([vars(reject) for reject in rejects], schema=REJECT_SCHEMA)
             self._append("rejects", table, fingerprints, [reject.material_id for reject in rejects])
 
-    def read(self, wanted: list[bytes], low: int, high: int) -> pa.Table:
+    def read(self, wanted: pa.Array, low: int, high: int) -> pa.Table:
         """The rows with these fingerprints, whose ids have positions in [low, high). A fingerprint counts once.
 
         Raises `Lost` if a segment is damaged, or if there is no row for one of the fingerprints.
         """
-        values = pa.array(wanted, pa.binary(32))
         pieces: list[pa.Table] = []
-        seen: set[bytes] = set()
+        seen = marks([])
         for segment in self._segments("rows"):
             first, last = _range(segment)
             if last < low or first >= high:
                 continue
             with self._open(segment) as file:
-                table = _read_range(file, _range(segment), low, high, values)
-            pieces.append(_first_only(table, seen).drop_columns([FINGERPRINT]))
-        if len(seen) < len(set(wanted)):
+                table = _read_range(file, _range(segment), low, high, wanted)
+            table, seen = _first_only(table, seen)
+            pieces.append(table.drop_columns([FINGERPRINT]))
+        if len(seen) < pc.count_distinct(wanted).as_py():
             raise Lost("a segment is no longer there")
         return pa.concat_tables(pieces) if pieces else self.schema.empty_table()
 
@@ -156,11 +162,12 @@ class RowStore:
 
         def tables() -> Iterator[pa.Table]:
             for start, end in itertools.pairwise(bounds):
-                seen: set[bytes] = set()
+                seen = marks([])
                 pieces = []
                 for path in segments:
                     with self._open(path) as file:
-                        pieces.append(_first_only(_read_range(file, _range(path), start, end), seen))
+                        table, seen = _first_only(_read_range(file, _range(path), start, end), seen)
+                    pieces.append(table)
                 yield pa.concat_tables(pieces)
 
         merged = self._write("rows", tables(), low, high - 1)
@@ -204,9 +211,9 @@ class RowStore:
         return sorted(path for path in self.folder.glob(f"{kind}-*.parquet") if _NAME.fullmatch(path.name)
                       and (self._held or path.name not in self.damaged))
 
-    def _append(self, kind: str, table: pa.Table, fingerprints: list[bytes], material_ids: list[str]) -> None:
+    def _append(self, kind: str, table: pa.Table, fingerprints: pa.Array, material_ids: list[str]) -> None:
         where = placement.positions(material_ids)
-        table = table.append_column(FINGERPRINT, pa.array(fingerprints, pa.binary(32)))
+        table = table.append_column(FINGERPRINT, fingerprints)
         self._write(kind, iter([table]), int(where.min()), int(where.max()))
 
     def _write(self, kind: str, tables: Iterator[pa.Table], low: int, high: int) -> str:
@@ -263,11 +270,9 @@ def _read_range(file: pq.ParquetFile, whole: tuple[int, int], low: int, high: in
     return table.filter(pa.array((where >= low) & (where < high)))
 
 
-def _first_only(table: pa.Table, seen: set[bytes]) -> pa.Table:
-    """Without the fingerprints that were seen before, which are then those of this table too."""
-    marks = table[FINGERPRINT]
-    here = set(marks.to_pylist())
-    if here & seen:  # a unit computed twice: its rows are those of the first segment
-        table = table.filter(pc.invert(pc.is_in(marks, value_set=pa.array(list(seen), pa.binary(32)))))
-    seen |= here
-    return table
+def _first_only(table: pa.Table, seen: pa.Array) -> tuple[pa.Table, pa.Array]:
+    """Without the fingerprints that were seen before, and those with the ones of this table."""
+    again = pc.is_in(table[FINGERPRINT], value_set=seen)
+    if pc.any(again).as_py():  # a unit computed twice: its rows are those of the first segment
+        table = table.filter(pc.invert(again))
+    return table, pa.concat_arrays([seen, pc.unique(table[FINGERPRINT])])

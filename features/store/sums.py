@@ -16,7 +16,7 @@ import os
 import stat
 import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -66,11 +66,13 @@ def measure(path: Path) -> tuple[Sums, str]:
     return Sums(size, tuple(sums)), digest.hexdigest()
 
 
-def write(folder: Path) -> None:
-    """Write `sums.json` for the files that lie in a folder. Its bytes depend on theirs alone."""
+def write(folder: Path, measured: Mapping[str, Sums] | None = None) -> None:
+    """Write `sums.json` for the files that lie in a folder, some of which may have been measured before. Its bytes
+    depend on theirs alone."""
+    known = measured or {}
     content = {path.name: [sums.size, [f"{crc:08x}" for crc in sums.crc32]]
                for path in sorted(folder.iterdir()) if path.is_file() and path.name != SUMS
-               and not path.name.endswith(DRAFT) for sums in [measure(path)[0]]}
+               and not path.name.endswith(DRAFT) for sums in [known.get(path.name) or measure(path)[0]]}
     write_text(folder / SUMS, json.dumps({"chunk": CHUNK, "files": content, "sha256": _digest(content)},
                                          separators=(",", ":")) + "\n")
 
@@ -84,6 +86,12 @@ def listed(folder: Path) -> list[str] | None:
     except IsADirectoryError:
         raise Damaged(folder / SUMS, "it is a folder") from None
     return sorted(_parsed(folder / SUMS, content))
+
+
+def digest(folder: Path) -> str | None:
+    """Digest of the names and bytes of a published folder's files, as they were when it was published; None if it does
+    not say. Raises `Damaged`."""
+    return None if listed(folder) is None else str(json.loads((folder / SUMS).read_bytes())["sha256"])
 
 
 def verified(path: Path) -> Verified:

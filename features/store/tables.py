@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,10 +19,13 @@ from features.errors import UserError
 from features.paths import Paths
 from features.store import placement, sums, swap
 from features.store.files import beside, remove_drafts, write_parquet
-from features.store.sums import Damaged, parquet
+from features.store.sums import Damaged, Sums, measure, parquet
 from features.view import Reject, column
 
 FOOTER = b"multimodal_cpf"
+WRITERS = 2
+"""Threads that sort, pack and measure files while the next one is read."""
+T = TypeVar("T")
 
 REJECTS_SCHEMA = pa.schema([
     column("view", pa.string(), "feature view that could not compute the row"),
@@ -40,15 +45,32 @@ def publish(folder: Path, schema: pa.Schema, key: Sequence[str], parts: Iterator
     the tables there is an instant without one. A run killed in it, or before the rejects follow, is mended by the next.
     """
     digest = hashlib.sha256()
-    with swap.whole(folder, rejects.written() if rejects else None) as draft:
-        for number, (rows, footer) in enumerate(zip(parts, footers, strict=True)):
+    measured: dict[str, Sums] = {}
+    with swap.whole(folder, rejects.written() if rejects else None, measured) as draft:
+        def write(number: int, rows: pa.Table, footer: Mapping[str, Any]) -> tuple[str, Sums, str]:
             ordered = rows.cast(schema).sort_by([(name, "ascending") for name in key]).combine_chunks()
             content = json.dumps(footer, sort_keys=True, separators=(",", ":"))
-            ordered = ordered.replace_schema_metadata({FOOTER: content.encode()})
             path = draft / f"part-{number:05d}.parquet"
-            write_parquet(ordered, path)
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
+            write_parquet(ordered.replace_schema_metadata({FOOTER: content.encode()}), path)
+            return path.name, *measure(path)
+
+        files = ((number, rows, footer) for number, (rows, footer) in enumerate(zip(parts, footers, strict=True)))
+        for name, sums_of_it, sha256 in _ahead(write, files):
+            measured[name] = sums_of_it
+            digest.update(bytes.fromhex(sha256))
     return digest.hexdigest()
+
+
+def _ahead(function: Callable[..., T], arguments: Iterator[tuple[Any, ...]]) -> Iterator[T]:
+    """Results in order, of threads that work while the next arguments are made; few of them wait at once."""
+    with ThreadPoolExecutor(WRITERS) as pool:
+        waiting: deque[Future[T]] = deque()
+        for each in arguments:
+            waiting.append(pool.submit(function, *each))
+            if len(waiting) > WRITERS:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 @dataclass(frozen=True)
@@ -109,6 +131,13 @@ def read(root: Path, name: str, columns: Sequence[str] | None = None, ids: Seque
     if ids is not None:  # only the parts that can hold them
         parts = [parts[part] for part in sorted(set(placement.part_of(list(ids), len(parts)).tolist()))] or parts[:1]
     return read_parts(parts, columns, None if ids is None else pa.array(list(ids), pa.string()))
+
+
+def read_window(root: Path, name: str, columns: Sequence[str], window: int, windows: int) -> pa.Table:
+    """The rows of one of so many windows of positions, of which the number of parts is a multiple. Raises `Damaged`."""
+    parts = files(root, name)
+    each = len(parts) // windows
+    return read_parts(parts[window * each:(window + 1) * each], columns)
 
 
 def read_parts(parts: Sequence[Path], columns: Sequence[str] | None = None, ids: pa.Array | None = None) -> pa.Table:

@@ -77,6 +77,10 @@ class Hold:
         if not folder.is_dir():  # it went between the two
             raise FileNotFoundError(folder)
 
+    def is_still_there(self) -> bool:
+        """Whether the folder of that name is the one that this holds."""
+        return self.folder.is_dir() and os.path.samestat(os.fstat(self._handle), self.folder.stat())
+
     def __del__(self) -> None:
         if (handle := getattr(self, "_handle", None)) is not None:
             os.close(handle)
@@ -98,6 +102,14 @@ def current(root: Path) -> Path:
     """
     with _settling:
         return _settled(root)
+
+
+def hold(folder: Path) -> Path:
+    """Keep a folder that is laid out like a project on disk until this process ends. Raises `FileNotFoundError`."""
+    with _settling:
+        if folder.absolute() not in _held or not _held[folder.absolute()].is_still_there():
+            _held[folder.absolute()] = Hold(folder)
+    return folder
 
 
 def held(folder: Path) -> Hold | None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
-import hashlib
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from features import contract
 from features.errors import UserError
 from features.params import Section
 from features.paths import Paths
@@ -22,10 +22,10 @@ from features.progress import Progress, say
 from features.store import placement, swap, tables
 from features.store.rowstore import Lost, RowStore
 from features.view import Batch, FeatureView, Reject, Rowwise
+from pipelines.engine.units import Units
+from pipelines.engine.work import Indices, Work, check_unchanged, store_of, survey
 from pipelines.executors import Executor, Job
 
-TRANSIENT = ("timeout", "crash", "memory", "over_bound")
-"""Rejects that say something of the machine, or of bounds that may be set higher: the next run tries them again."""
 ROUNDS = 3
 """How often a run computes what it finds damaged, before it takes the disk for broken."""
 SEGMENT_ROWS = 256
@@ -59,62 +59,8 @@ class Report:
                 f"{self.rejected} rejected, in {self.seconds:.1f} s")
 
 
-@dataclass(frozen=True)
-class Work:
-    """The units of a view, sorted by position, with fingerprints, and what the row store has of them."""
-
-    units: pa.Table
-    positions: np.ndarray[Any, np.dtype[np.int64]]
-    fingerprints: list[bytes]
-    rows: set[bytes]
-    rejects: dict[bytes, Reject]
-
-    def missing(self, retry_rejected: bool) -> list[int]:
-        """Indices of the units to compute; equal units only once."""
-        seen: set[bytes] = set()
-        result = []
-        for index, mark in enumerate(self.fingerprints):
-            if mark in self.rows or mark in seen:
-                continue
-            earlier = self.rejects.get(mark)
-            if earlier is not None and earlier.error not in TRANSIENT and not retry_rejected:
-                continue
-            seen.add(mark)
-            result.append(index)
-        return result
-
-    def renewed(self, store: RowStore) -> Work:
-        """The same with what the row store has now."""
-        rows, rejects = store.finished()
-        return dataclasses.replace(self, rows=rows, rejects=rejects)
-
-    def lost(self) -> list[int]:
-        """Indices of the units that are neither rows nor rejects; equal units only once."""
-        first = {mark: index for index, mark in reversed(list(enumerate(self.fingerprints)))}
-        return sorted(index for mark, index in first.items() if mark not in self.rows and mark not in self.rejects)
-
-
-def read_units(view: FeatureView[Any], root: Path) -> pa.Table:
-    """Upstream tables joined into the units of a view, only the columns it reads."""
-    return view.units({name: tables.read(root, name, columns) for name, columns in view.inputs.items()})
-
-
-def store_of(view: FeatureView[Any], root: Path) -> RowStore:
-    """The row store of a view."""
-    return RowStore(Paths(root).rowstore(view.name), view.schema, view.version)
-
-
-def survey(view: FeatureView[Any], params: Section, root: Path, units: pa.Table, store: RowStore | None = None) -> Work:
-    """Fingerprint every unit and look up which of them are finished. Rows that lie damaged in the store are not."""
-    positions = placement.positions(units["material_id"].to_pylist())
-    order = np.argsort(positions, kind="stable")
-    units = units.take(pa.array(order))
-    rows, rejects = (store or store_of(view, root)).finished()
-    return Work(units, positions[order], view.fingerprints(units, params), rows, rejects)
-
-
-def materialize(view: FeatureView[Any], params: Section, root: Path, units: pa.Table, executor: Executor,
-                retry_rejected: bool = False) -> Report:
+def materialize(view: FeatureView[Any], params: Section, root: Path, units: Units | pa.Table,
+                executor: Executor, retry_rejected: bool = False) -> Report:
     """Make the table and the rejects of a view.
 
     Fingerprint every wanted unit, subtract what the row store has, compute the rest, append what is finished to the
@@ -128,10 +74,10 @@ def materialize(view: FeatureView[Any], params: Section, root: Path, units: pa.T
         params = view.resolve(params)
         work = survey(view, params, root, units, store)
         todo = work.missing(retry_rejected)
-        tried: set[int] = set()
+        tried = todo[:0]
         for _ in range(ROUNDS):
             _tell_damage(view, store, len(todo))
-            tried.update(todo)
+            tried = np.union1d(tried, todo)
             _compute(view, params, store, work, todo, executor)
             with contextlib.suppress(Lost):
                 store.compact()
@@ -147,22 +93,20 @@ def materialize(view: FeatureView[Any], params: Section, root: Path, units: pa.T
 def _finish(view: FeatureView[Any], params: Section, paths: Paths, store: RowStore, work: Work) -> tuple[Work, str]:
     """Publish what the store has, once it has all. Returns the work with all of it, and the digest of the table."""
     work = work.renewed(store)
-    lost = work.lost()
+    lost = len(work.lost())
     if lost and store.damaged:
-        raise Lost(f"{len(lost)} units")
+        raise Lost(f"{lost} units")
     if lost:
-        raise AssertionError(f"{view.name}: {len(lost)} of {len(work.units)} units are neither rows nor rejects")
-    rejected = [work.rejects[mark] for mark in work.fingerprints if mark not in work.rows]
-    if rejected and len(rejected) == len(work.units):
+        raise AssertionError(f"{view.name}: {lost} of {len(work)} units are neither rows nor rejects")
+    rejected = list(work.rejected())
+    if rejected and len(rejected) == len(work):
         raise UserError(f"{view.name}: nothing is published, since {_all_rejected(rejected)}")
-    return work, _publish(view, params, paths, store, work, work.rows, rejected)
+    return work, _publish(view, params, paths, store, work, rejected)
 
 
-def _report(view: FeatureView[Any], work: Work, tried: set[int], seconds: float, digest: str) -> Report:
-    are_rows = [mark in work.rows for mark in work.fingerprints]
-    computed = sum(are_rows[index] for index in tried)
-    return Report(view.name, len(are_rows), sum(are_rows) - computed, computed, are_rows.count(False), seconds, digest,
-                  len(tried))
+def _report(view: FeatureView[Any], work: Work, tried: Indices, seconds: float, digest: str) -> Report:
+    rows, computed = int(work.are_rows.sum()), int(work.are_rows[tried].sum())
+    return Report(view.name, len(work), rows - computed, computed, len(work) - rows, seconds, digest, len(tried))
 
 
 def _tell_damage(view: FeatureView[Any], store: RowStore, todo: int) -> None:
@@ -180,17 +124,23 @@ def _all_rejected(rejects: list[Reject]) -> str:
             f"first, {rejects[0].material_id}, for: {rejects[0].message}")
 
 
-def _compute(view: FeatureView[Any], params: Section, store: RowStore, work: Work, todo: list[int],
+def _compute(view: FeatureView[Any], params: Section, store: RowStore, work: Work, todo: Indices,
              executor: Executor) -> None:
-    if not todo:
+    if not len(todo):
         return
-    groups = [todo[first:first + view.batch_size] for first in range(0, len(todo), view.batch_size)]
-    batches = (work.units.take(pa.array(group)) for group in groups)
-    pending: list[tuple[list[int], Batch]] = []
+    groups: list[Indices] = []
+    pending: list[tuple[Indices, Batch]] = []
     stored = time.monotonic()
+
+    def batches() -> Iterator[pa.Table]:
+        for group, units in work.batches(todo, view.batch_size):
+            check_unchanged(view, params, work, group, units)
+            groups.append(group)
+            yield units
+
     with Progress(view.stage, len(todo)) as progress:
         try:
-            for index, result in executor.map(job_of(view, params), batches):
+            for index, result in executor.map(job_of(view, params), batches()):
                 pending.append((groups[index], result))
                 progress.advance(len(groups[index]))
                 if sum(len(group) for group, _ in pending) >= SEGMENT_ROWS or time.monotonic() - stored > SEGMENT_S:
@@ -214,36 +164,25 @@ def _call(compute: Any, params: Section, batch: pa.Table) -> Batch:
     return result
 
 
-def _store(store: RowStore, work: Work, pending: list[tuple[list[int], Batch]]) -> None:
+def _store(store: RowStore, work: Work, pending: list[tuple[Indices, Batch]]) -> None:
     """Append finished batches to the row store, each row under its unit's fingerprint."""
     with_rows = [(group, result) for group, result in pending if len(result.rows)]
     if with_rows:
-        marks = [work.fingerprints[group[owner]] for group, result in with_rows for owner in result.owners]
-        store.append_rows(pa.concat_tables([result.rows for _, result in with_rows]), marks)
-    rejects = {work.fingerprints[group[index]]: reject
-               for group, result in pending for index, reject in result.rejects.items()}
-    store.append_rejects(list(rejects.values()), list(rejects))
-
-
-def _marks_by_part(work: Work, finished: set[bytes]) -> list[list[bytes]]:
-    """Fingerprints of the rows of each part file."""
-    wanted = [mark in finished for mark in work.fingerprints]
-    parts = placement.number_of_parts(sum(wanted))
-    bounds = [placement.part_range(part, parts) for part in range(parts)]
-    return [[mark for mark, is_row in zip(work.fingerprints[first:last], wanted[first:last], strict=True) if is_row]
-            for first, last in (np.searchsorted(work.positions, bound) for bound in bounds)]
-
-
-def part_digests(work: Work, finished: set[bytes]) -> list[str]:
-    """What the footer of each part file says of its inputs."""
-    return [hashlib.sha256(b"".join(sorted(marks))).hexdigest() for marks in _marks_by_part(work, finished)]
+        owners = np.concatenate([group[result.owners] for group, result in with_rows])
+        store.append_rows(pa.concat_tables([result.rows for _, result in with_rows]),
+                          work.fingerprints.take(pa.array(owners)))
+    rejects = {int(group[index]): reject for group, result in pending for index, reject in result.rejects.items()}
+    store.append_rejects(list(rejects.values()), work.fingerprints.take(pa.array(list(rejects), pa.int64())))
 
 
 def _publish(view: FeatureView[Any], params: Section, paths: Paths, store: RowStore, work: Work,
-             finished: set[bytes], rejects: list[Reject]) -> str:
-    marks = _marks_by_part(work, finished)
-    rows = (store.read(part_marks, *placement.part_range(part, len(marks))) for part, part_marks in enumerate(marks))
+             rejects: list[Reject]) -> str:
+    parts = placement.number_of_parts(int(work.are_rows.sum()))
+    rows = (store.read(marks, *placement.part_range(part, parts))
+            for part, marks in enumerate(work.marks_by_part(work.are_rows)))
     common = {**view.header(params), **view.notes(params)}
-    footers = ({**common, "parts": len(marks), "inputs_digest": digest} for digest in part_digests(work, finished))
-    return tables.publish(paths.table(view.name), view.schema, view.key, rows, footers,
+    footers = ({**common, "parts": parts, "inputs_digest": digest} for digest in work.part_digests(work.are_rows))
+    contract.compatible(view, paths.root)
+    checked = contract.checked(view.name, contract.of_view(view), rows)
+    return tables.publish(paths.table(view.name), view.schema, view.key, checked, footers,
                           tables.Rejects(paths.rejects(view.name), view.name, rejects))

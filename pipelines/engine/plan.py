@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from features import registry
 from features.differences import changed_values, differences
@@ -17,7 +19,7 @@ from features.store import tables
 from features.view import FeatureView
 from pipelines import commands
 from pipelines.engine import dvc_lock, stages
-from pipelines.engine.materialize import Work, part_digests, store_of, survey
+from pipelines.engine.work import Mask, Work, store_of, survey
 from pipelines.sources import waiting
 
 
@@ -71,7 +73,7 @@ def _view_step(root: Path, stage: str, before: list[Step], told: dict[str, Any] 
     reasons += [why for why in _dvc_reasons(root, stage, told or {}) if why.split(" ")[0] not in given]
     if stale:
         reasons.append(f"after {', '.join(stale)}, whose changes cannot be known before and are not counted here")
-    return Step(stage, len(units), len(units) - todo, todo, tuple(reasons), changes)
+    return Step(stage, len(work), len(work) - todo, todo, tuple(reasons), changes)
 
 
 def _table_reasons(view: FeatureView[Any], params: Section, root: Path, work: Work, todo: int,
@@ -86,45 +88,49 @@ def _table_reasons(view: FeatureView[Any], params: Section, root: Path, work: Wo
     yield from other
     if other:
         return
-    again = sum(mark in work.rejects for mark in (work.fingerprints[index] for index in work.missing(False)))
+    again = int((work.reject_of[work.missing(retry_rejected=False)] >= 0).sum())
     if again:
         yield f"{again} timed out or crashed and will be tried again"
-    came = _came_and_went(view, root, work.units)
+    ids = pa.chunked_array([window["material_id"].combine_chunks() for window in work.units], pa.string())
+    came = _came_and_went(view, root, ids)
     changed = max(0, todo - again - came["added"])
     made = [footer.get("inputs_digest") for footer in footers]
-    if changed and made == part_digests(work, work.rows | _once_rows(view, root, work)):
+    if changed and made == list(work.part_digests(work.are_rows | _once_rows(view, root, work, ids))):
         yield f"{changed} finished rows are no longer in data/.rowstore/{view.name}"
         changed = 0
     came["changed"] = 0 if damaged else changed
     shown = [f"{count} {kind}" for kind, count in came.items() if count]
     if shown:
         yield f"inputs: {', '.join(shown)}"
-    elif not todo and made != part_digests(work, work.rows):
+    elif not todo and made != list(work.part_digests(work.are_rows)):
         yield "inputs are those of an earlier run, whose rows are stored"
 
 
-def _once_rows(view: FeatureView[Any], root: Path, work: Work) -> set[bytes]:
-    """Fingerprints of units that the store does not have, but for those of rejected crystals: if inputs are what they
-    were, these are the rows that were published.
+def _once_rows(view: FeatureView[Any], root: Path, work: Work, ids: pa.ChunkedArray) -> Mask:
+    """The units that the store does not have, but for those of rejected crystals: if inputs are what they were, these
+    are the rows that were published.
     """
-    rejected = _rejected(view, root)
-    ids = work.units["material_id"].to_pylist()
-    return {mark for mark, material_id in zip(work.fingerprints, ids, strict=True)
-            if mark not in work.rejects and material_id not in rejected}
+    rejected = pc.is_in(ids, value_set=_rejected(view, root))
+    return (work.reject_of < 0) & ~np.asarray(rejected)
 
 
-def _rejected(view: FeatureView[Any], root: Path) -> set[str]:
+def _rejected(view: FeatureView[Any], root: Path) -> pa.ChunkedArray:
     """Ids of the published rejects of a view."""
     path = Paths(root).rejects(view.name)
-    return set(tables.read_parts([path], ["material_id"])["material_id"].to_pylist()) if path.exists() else set()
+    return tables.read_parts([path], ["material_id"])["material_id"] if path.exists() else pa.chunked_array(
+        [], pa.string())
 
 
-def _came_and_went(view: FeatureView[Any], root: Path, units: pa.Table) -> dict[str, int]:
+def _came_and_went(view: FeatureView[Any], root: Path, ids: pa.ChunkedArray) -> dict[str, int]:
     """How many wanted ids are not in the table yet, and how many of its ids are no longer wanted."""
-    wanted = set(units["material_id"].to_pylist())
-    present = set(tables.read(root, view.name, ["material_id"])["material_id"].to_pylist())
-    present |= _rejected(view, root)
-    return {"added": len(wanted - present), "removed": len(present - wanted)}
+    published = tables.read(root, view.name, ["material_id"])["material_id"]
+    wanted = pc.unique(ids)
+    present = pc.unique(pa.chunked_array([*published.chunks, *_rejected(view, root).chunks], pa.string()))
+    return {"added": _others(wanted, present), "removed": _others(present, wanted)}
+
+
+def _others(ids: pa.Array, known: pa.Array) -> int:
+    return len(ids) - int(pc.sum(pc.is_in(ids, value_set=known)).as_py() or 0)
 
 
 def unseen(root: Path) -> list[str]:

@@ -20,11 +20,12 @@ from features.progress import detail
 from features.view import Batch, FeatureView
 from pipelines import executors
 from pipelines.engine import runs
-from pipelines.engine.materialize import Report, materialize, read_units
+from pipelines.engine.materialize import Report, materialize
+from pipelines.engine.units import Units, read_units
 from pipelines.executors import Executor, Job, Pool
 from pipelines.params import IngestParams
-from pipelines.sources import read_units as read_source
 from pipelines.sources import ready as source_ready
+from pipelines.sources import spooled
 
 STAGES = tuple(registry.MODULES)
 MODEL_STAGES = tuple(stage for stage in ALL_STAGES if stage not in STAGES)
@@ -75,17 +76,20 @@ def params_of(stage: str, root: Path) -> Section:
     return load_section(root, stage, view.params)
 
 
-def prepare(stage: str, root: Path) -> tuple[FeatureView[Any], Section, pa.Table]:
+def prepare(stage: str, root: Path) -> tuple[FeatureView[Any], Section, Units]:
     """View, parameters and units of a stage, as a run would take them."""
     view, params = registry.view_of(stage), params_of(stage, root)
     if stage == "ingest":
-        return view, params, read_source(load_section(root, stage, IngestParams), root)
+        entries = spooled(load_section(root, stage, IngestParams), root)
+        return view, params, Units(entries.windows, entries.window)
+    if not view.wanted(params):
+        return view, params, Units.of(read_units(view, root).window(0).slice(0, 0))
     units = read_units(view, root)
     if _takes_served_texts(stage, params):
         from pipelines.sources.materials_project import texts
 
-        units = texts.with_served(units, root)
-    return view, params, units if view.wanted(params) else units.slice(0, 0)
+        units = units.map(texts.served_by(root))
+    return view, params, units
 
 
 def _takes_served_texts(stage: str, params: Section) -> bool:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,11 +22,13 @@ from features.progress import say
 from features.reading import MB
 from features.views.materials import SOURCE_SCHEMA
 from pipelines.params import IngestParams
+from pipelines.sources.spool import Spool
 
 BATCH = 4096
-TEXT_BYTES = 2000 * MB
-"""Most text of all crystals together; those that do not fit beside the ones before them are rejects. It is in memory
-while `ingest` runs, and Arrow counts the bytes of a column of text in 31 bits."""
+BATCH_BYTES = 64 * MB
+TEXT_BYTES = 20_000 * MB
+"""Most text of all crystals together; those that do not fit beside the ones before them are rejects. It is on disk
+while `ingest` runs."""
 
 
 @dataclass(frozen=True)
@@ -52,30 +53,44 @@ class Entry:
 
 
 def read_units(params: IngestParams, root: Path) -> pa.Table:
-    """All entries of the configured source as units of the `materials` view.
+    """All entries of the configured source, in its order, in memory. See `spooled`."""
+    return spooled(params, root).table()
+
+
+def spooled(params: IngestParams, root: Path) -> Spool:
+    """All entries of the configured source as units of the `materials` view, on disk.
 
     Of several entries with one id the first counts and the others are rejected. With `ingest.limit`, the entries
     with the smallest hash of their id are taken, so that a larger limit only adds.
     """
     module = importlib.import_module(f"pipelines.sources.{params.source}")
     units = _units(module.read(params, root))
-    # a batch at a time, since Python's objects take several times the memory of the table
-    batches = iter(lambda: list(itertools.islice(units, BATCH)), [])
-    table = pa.Table.from_batches([pa.RecordBatch.from_pylist(batch, schema=SOURCE_SCHEMA) for batch in batches],
-                                  schema=SOURCE_SCHEMA)
-    if not len(table):
+    spool = Spool(_batches(units), SOURCE_SCHEMA, root)
+    if not spool.rows:
         raise UserError(f"the source '{params.source}' has no crystals to offer")
     if params.limit is not None and not getattr(module, "SAMPLES", False):
-        ids = table["material_id"].to_pylist()
-        ranked = sorted(range(len(ids)), key=lambda k: (rank(ids[k]), k))[:params.limit]
-        table = table.take(pa.array(sorted(ranked)))
-    return table
+        spool.choose(params.limit, rank)
+    return spool
 
 
 def ready(params: IngestParams, root: Path) -> bool:
     """Whether the configured source needs no server to be read."""
     module = importlib.import_module(f"pipelines.sources.{params.source}")
     return not hasattr(module, "ready") or bool(module.ready(params, root))
+
+
+def _batches(units: Iterable[dict[str, str | None]]) -> Iterator[pa.RecordBatch]:
+    """Few units at a time, since Python's objects take several times the memory of Arrow's."""
+    batch: list[dict[str, str | None]] = []
+    size = 0
+    for unit in units:
+        batch.append(unit)
+        size += len(unit["structure"] or "")
+        if len(batch) == BATCH or size > BATCH_BYTES:
+            yield pa.RecordBatch.from_pylist(batch, schema=SOURCE_SCHEMA)
+            batch, size = [], 0
+    if batch:
+        yield pa.RecordBatch.from_pylist(batch, schema=SOURCE_SCHEMA)
 
 
 def _units(entries: Iterable[Entry]) -> Iterable[dict[str, str | None]]:

@@ -105,7 +105,7 @@ READERS: dict[str, Callable[[Path], None]] = {
     "evaluate": _makes("model", "evaluate", places=("data/features/predictions", "data/results")),
     "predict": _predict,
     "repro": repro,
-    "publish": _makes("pipelines", "publish", places=("data/published.json",)),
+    "publish": _makes("pipelines", "publish", places=("data/published.json", "data/features/profiles")),
     "checkout": _from_the_cache(lambda root: _dvc(root, "checkout", "--force")),
     "from-cache": _from_the_cache(repro),
 }

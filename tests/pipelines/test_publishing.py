@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from features import catalog
+from features import catalog, profiles
 from features.errors import UserError
 from features.paths import Paths
 from features.store import versions
@@ -36,7 +36,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "ingest": {**stage["ingest"], "deps": ["data/input"], "outs": outs["materials"]},
         "split": {**stage["split"], "deps": ["data/features/materials"], "outs": outs["splits"]},
         "publish": {"cmd": "python -m pipelines publish", "deps": [*outs["materials"], *outs["splits"]],
-                    "outs": [{"data/published.json": {"persist": True}}]}}}))
+                    "outs": [{"data/features/profiles": {"persist": True}},
+                             {"data/published.json": {"persist": True}}]}}}))
     subprocess.run([commands.program("dvc"), "init", "--no-scm", "--quiet"], cwd=root, check=True)
     repro(root)
     return root
@@ -100,6 +101,14 @@ def test_a_stage_by_hand_is_published_by_a_word_if_all_belongs_together(root: Pa
     publish(root)
     assert counts(root) == (4, 4)
     assert runs.latest(root)["publish"].note == f"version {versions.current(root).name}"
+    profiled = catalog.query(root, "select distinct table_name as t, rows from profiles where table_name <> 'rejects'")
+    assert sorted(map(tuple, zip(*profiled.to_pydict().values(), strict=True))) == [("materials", 4), ("splits", 4)]
+    (part,) = Paths(root).table(profiles.NAME).glob("part-*")
+    sound = part.read_bytes()
+    part.unlink()  # a link to what is published: not to be written into
+    part.write_bytes(sound[:-9])
+    publish(root)
+    assert part.read_bytes() == sound
 
 
 def test_nothing_is_published_while_a_stage_runs(root: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +27,19 @@ from pipelines.sources.web import read_stored
 SCHEMA = pa.schema([pa.field("material_id", pa.string()), pa.field("served", pa.string())])
 
 
-def with_served(units: pa.Table, root: Path) -> pa.Table:
-    """The units of `descriptions` with a column `served`: the text of the Materials Project where it has one."""
+def served_by(root: Path) -> Callable[[pa.Table], pa.Table]:
+    """What gives the units of `descriptions` a column `served`: the text of the Materials Project where it has one. All
+    of its texts are in memory."""
     served_by_id = _stored(root)
     missing = [material_id for material_id in _theirs(root) if material_id not in served_by_id]
     if missing:
         served_by_id |= _pull(root, missing)
-    served = [served_by_id.get(material_id) for material_id in units["material_id"].to_pylist()]
-    return units.append_column("served", pa.array(served, pa.string()))
+
+    def with_served(units: pa.Table) -> pa.Table:
+        served = [served_by_id.get(material_id) for material_id in units["material_id"].to_pylist()]
+        return units.append_column("served", pa.array(served, pa.string()))
+
+    return with_served
 
 
 def ready(root: Path) -> bool:

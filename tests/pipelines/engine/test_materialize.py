@@ -15,7 +15,8 @@ from features.errors import UserError
 from features.paths import Paths
 from features.store import tables
 from features.store.rowstore import RowStore
-from pipelines.engine.materialize import Report, materialize, survey
+from pipelines.engine.materialize import Report, materialize
+from pipelines.engine.work import survey
 from pipelines.executors import Processes, Serial
 from tests.pipelines.toy import ToyParams, toy_view, units
 

@@ -9,9 +9,9 @@ from features.errors import UserError
 from features.store import tables
 from features.views.descriptions import VIEW, DescribeParams
 from pipelines.engine import stages
-from pipelines.engine.materialize import read_units
 from pipelines.engine.plan import plan
-from pipelines.sources.materials_project.texts import with_served
+from pipelines.engine.units import read_units
+from pipelines.sources.materials_project.texts import served_by
 from tests.conftest import set_params
 from tests.pipelines.sources.materials_project_server import NEW, Database, Fault, project
 
@@ -57,12 +57,12 @@ def test_a_broken_pull_of_texts_goes_on(root: Path, server: Database) -> None:
     set_params(root, ingest={"materials_project": {
         "endpoint": server.address, "database_version": server.version, "attempts": 2, "backoff_s": 0.0,
         "material_ids": ["mp-149", "mp-22862"], "chunk_size": 1}})
-    units = read_units(VIEW, root)
+    units = read_units(VIEW, root).window(0)
     server.faults.append(Fault("503", times=2, after=1, path="/materials/robocrys/"))
     with pytest.raises(UserError, match="answers 503, asked 2 times"):
-        with_served(units, root)
+        served_by(root)(units)
     server.asked.clear()
-    served = {row["material_id"]: row["served"] for row in with_served(units, root).to_pylist()}
+    served = {row["material_id"]: row["served"] for row in served_by(root)(units).to_pylist()}
     assert texts_asked_for(server) == ["mp-22862"]
     assert served["mp-22862"] is None
     assert json.loads(served["mp-149"])["text"] == SILICON
@@ -71,7 +71,7 @@ def test_a_broken_pull_of_texts_goes_on(root: Path, server: Database) -> None:
 def test_texts_of_another_version_are_not_taken(root: Path, server: Database) -> None:
     server.move(NEW)
     with pytest.raises(UserError, match="python -m pipelines move-database"):
-        with_served(read_units(VIEW, root), root)
+        served_by(root)
 
 
 def test_the_choice_alone_recomputes_nothing() -> None:

@@ -1,0 +1,126 @@
+"""The tables from Python: `features.open(".").table("materials")`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features import catalog
+from features.catalog.sql import TIMEOUT_S
+from features.errors import UserError
+from features.store import revisions, tables
+
+if TYPE_CHECKING:
+    import polars as pl
+    import torch
+
+
+class Store:
+    """The tables of one version of a project; `features.open` makes one.
+
+    It reads the version that was published when it was opened, or that of a revision, however long it lives. Rows are
+    in the order of the files; sort by `material_id` or join on it.
+    """
+
+    def __init__(self, root: Path, at: str | None = None) -> None:
+        self.root, self.at = root, at
+        self.where = revisions.at(root, at)
+        """The folder that is read, laid out like a project."""
+
+    def __repr__(self) -> str:
+        return f"features.open({str(self.root)!r}{'' if self.at is None else f', at={self.at!r}'})"
+
+    @property
+    def tables(self) -> list[str]:
+        """Names of the tables."""
+        return tables.names(self.where)
+
+    def sql(self, query: str, timeout_s: float = TIMEOUT_S) -> pl.DataFrame:
+        """Result of one read-only query over all tables, with everything that `python -m features sql` has.
+
+        Raises `UserError` with DuckDB's own words, or after `timeout_s` seconds.
+        """
+        return _frame(catalog.query(self.where, query, timeout_s))
+
+    def table(self, name: str, columns: Sequence[str] | None = None, ids: Sequence[str] | None = None) -> pl.DataFrame:
+        """A table, or some of its columns, or the rows of some crystals, which are found without reading the others.
+
+        Raises `UserError` for a table or column that does not exist, and `Damaged`.
+        """
+        return _frame(self.arrow(name, columns, ids))
+
+    def arrow(self, name: str, columns: Sequence[str] | None = None, ids: Sequence[str] | None = None) -> pa.Table:
+        """The same as an Arrow table, whose fields tell `description` and `unit` in their metadata."""
+        if name not in self.tables:
+            raise UserError(f"no table '{name}'; there are: {', '.join(self.tables) or 'none yet'}")
+        known = tables.schema(self.where, name).names
+        if unknown := sorted(set(columns or ()) - set(known)):
+            raise UserError(f"{name} has no column '{unknown[0]}'; there are: {', '.join(known)}")
+        if ids is not None and "material_id" not in known:
+            raise UserError(f"{name} is not about single crystals: it has no column material_id")
+        return tables.read(self.where, name, columns, ids)
+
+    def torch(self, name: str, columns: Sequence[str] | None = None,
+              ids: Sequence[str] | None = None) -> dict[str, torch.Tensor]:
+        """Numeric columns as tensors by name: `[rows]`, and `[rows, length]` of lists that are equally long.
+
+        A missing number is NaN, and so is each number of a missing list. Without `columns`, all that can be tensors.
+        Raises `UserError` for a column of `columns` that cannot: words, lists of different lengths, integers of which
+        some are missing.
+        """
+        import torch
+
+        table = self.arrow(name, columns, ids)
+        tensors = {}
+        for column in table.column_names:
+            try:
+                tensors[column] = torch.from_numpy(_numbers(table[column]))
+            except ValueError as error:
+                if columns is not None:
+                    raise UserError(f"{name}.{column} is no tensor: {error}") from None
+        return tensors
+
+
+def _numbers(column: pa.ChunkedArray) -> np.ndarray:
+    """`[rows]` or `[rows, length]`. Raises `ValueError` that says why it is neither."""
+    values = pa.chunked_array(column.chunks, column.type).combine_chunks()
+    if pa.types.is_list(values.type):
+        lengths = pc.unique(pc.list_value_length(values).drop_null()).to_pylist()
+        if len(lengths) > 1:
+            raise ValueError(f"its lists have from {min(lengths)} to {max(lengths)} items")
+        length = lengths[0] if lengths else 0
+        if not values.null_count:
+            return _flat(values.flatten()).reshape(len(values), length)
+        if not pa.types.is_floating(values.type.value_type):
+            raise ValueError("some lists are missing")
+        whole = np.full((len(values), length), np.nan, values.type.value_type.to_pandas_dtype())
+        whole[values.is_valid().to_numpy(zero_copy_only=False)] = _flat(values.flatten()).reshape(-1, length)
+        return whole
+    return _flat(values)
+
+
+def _flat(values: pa.Array) -> np.ndarray:
+    dtype = values.type
+    if not (pa.types.is_integer(dtype) or pa.types.is_floating(dtype) or pa.types.is_boolean(dtype)):
+        raise ValueError(f"it holds {dtype}")
+    if values.null_count and not pa.types.is_floating(dtype):
+        raise ValueError("some values are missing")
+    return np.array(values.to_numpy(zero_copy_only=False), dtype.to_pandas_dtype())
+
+
+def _frame(table: pa.Table) -> pl.DataFrame:
+    """As a data frame of polars, which knows no maps: they become lists of key and value."""
+    import polars as pl
+
+    for number, field in enumerate(table.schema):
+        if pa.types.is_map(field.type):
+            pairs = pa.list_(pa.struct([pa.field("key", field.type.key_type), pa.field("value", field.type.item_type)]))
+            table = table.set_column(number, field.name, table[field.name].cast(pairs))
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)  # noqa: S101 (of a table; the type of the function covers columns too)
+    return frame
