@@ -141,9 +141,9 @@ def check(folder: Path, crystals: Crystals, rows: pa.Table, inputs: Inputs) -> l
 
 def left_out(counts: Mapping[str, int]) -> list[Finding]:
     """What is said of crystals that are no part of a set, by the reason."""
-    words = {"without_target": "have no target", "without_split": "have no split"}
-    return [Finding(kind, False, f"{_counted(count, 'crystal')} {words.get(kind, 'have no row in ' + kind[8:])}"
-                    .replace("1 crystal have", "1 crystal has"), count, [])
+    words = {"without_target": "target", "without_split": "split"}
+    return [Finding(kind, False, f"{_counted(count, 'crystal')} {'has' if count == 1 else 'have'} no "
+                    f"{words.get(kind, 'row in ' + kind.removeprefix('without_'))}", count, [])
             for kind, count in counts.items() if count]
 
 
@@ -222,7 +222,8 @@ def _in_texts(texts: Sequence[Texts], target: str, splits: Sequence[str], crysta
             digests[number] = digest
     yield from _on_two_sides("text_on_two_sides", "description", digests, splits, crystals)
     if named := [number for some in texts for number in some.named]:
-        yield Finding("target_in_text", True, f"{_counted(len(named), 'description')} speak of {_words_for(target)[0]}",
+        yield Finding("target_in_text", True, f"{_counted(len(named), 'description')} "
+                      f"speak{'s' * (len(named) == 1)} of {_words_for(target)[0]}",
                       len(named), [str(crystals.ids[number]) for number in named[:EXAMPLES]])
     asked, own, others = (sum(getattr(some, name) for some in texts) for name in ("asked", "own", "others"))
     if asked >= ENOUGH and own - others > STATED * asked:
