@@ -63,7 +63,8 @@ def test_what_gives_nothing_away(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("changed", "kinds"), [
-    ({"reduced_formula": "Si1O"}, {"formula_on_two_sides"}), ({"structure_hash": "hash of mp-1"}, {"crystal_on_two_sides"})])
+    ({"reduced_formula": "Si1O"}, {"formula_on_two_sides"}),
+    ({"structure_hash": "hash of mp-1"}, {"crystal_on_two_sides"})])
 def test_crystals_on_two_sides(tmp_path: Path, changed: dict[str, Any], kinds: set[str]) -> None:
     found = leaks(project(tmp_path, {"mp-40": changed}))
     assert set(found) == kinds
