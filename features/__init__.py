@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from features.opened import Store
+    from features.training_sets import TrainingSet as TrainingSet
     from features.training_sets import training_set as training_set
 
-__all__ = ["open", "training_set"]
+__all__ = ["TrainingSet", "open", "training_set"]
+
+_AT = {"training_set": "features.training_sets", "TrainingSet": "features.training_sets"}
+"""What is imported when it is first asked for, and where it is."""
 
 
 def open(root: str | Path = ".", at: str | None = None) -> Store:  # noqa: A001 (`features.open` is how it is read)
@@ -33,8 +37,8 @@ def open(root: str | Path = ".", at: str | None = None) -> Store:  # noqa: A001 
 
 
 def __getattr__(name: str) -> Any:
-    if name != "training_set":
+    if name not in _AT:
         raise AttributeError(f"module 'features' has no attribute '{name}'")
-    from features.training_sets import training_set
+    from importlib import import_module
 
-    return training_set
+    return getattr(import_module(_AT[name]), name)

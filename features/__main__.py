@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from features.commands import check, look, page, query, travel
+from features.commands import check, diff, export, look, page, query, training_set, travel
 from features.errors import run_cli
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
@@ -15,7 +15,11 @@ app.command()(query.sql)
 app.command()(look.rejects)
 app.command()(check.validate)
 app.command()(page.profiles)
+app.command()(page.page)
+app.command()(export.export)
+app.command()(diff.diff)
 app.command()(travel.fetch)
+app.command("training-set")(training_set.training_set)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from features import contract
 from features.paths import Paths
 from features.store import sums, tables, versions
 from features.store.files import remove
@@ -74,8 +75,9 @@ def write(root: Path) -> None:
     Rows of tables whose bytes are those of the last time are taken from there.
     """
     made = digests(root)
-    tables.publish(Paths(root).table(NAME), SCHEMA, ("table_name", "position", "column_name"),
-                   iter([read(root)]), iter([{"view": NAME, "version": VERSION, "parts": 1, "tables": made}]))
+    rows = contract.checked(NAME, contract.of(NAME), [read(root)])
+    tables.publish(Paths(root).table(NAME), SCHEMA, ("table_name", "position", "column_name"), rows,
+                   iter([{"view": NAME, "version": VERSION, "parts": 1, "tables": made}]))
 
 
 def drop_damaged(root: Path) -> None:

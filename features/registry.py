@@ -32,6 +32,11 @@ def view_of(stage: str) -> FeatureView[Any]:
     return view
 
 
+def view_named(table: str) -> FeatureView[Any] | None:
+    """The view of a table; None for a table that is no view."""
+    return next((view_of(stage) for stage, module in MODULES.items() if module.rpartition(".")[2] == table), None)
+
+
 def all_views() -> list[FeatureView[Any]]:
     """Every view, upstream before downstream."""
     return [view_of(stage) for stage in MODULES]

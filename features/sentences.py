@@ -6,6 +6,9 @@ import re
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
+
+from features.rules import Mask, arrays, lengths
 
 REGIONS = ("global", "semiglobal", "local")
 """`global`: formula, prototype, crystal system, space group, dimensionality. `semiglobal`: components, connectivity,
@@ -63,6 +66,22 @@ SENTENCES_TYPE = pa.list_(pa.struct([
     pa.field("end", pa.int32()),
     pa.field("region", pa.string()),
 ]))
+
+
+def _astray(rows: pa.RecordBatch) -> Mask:
+    """Which texts have no sentences, or one that is empty, lies outside of the text or has no known region."""
+    lists = rows["sentences"]
+    flat, owners = lists.flatten(), pc.list_parent_indices(lists).to_numpy()
+    start, end = (pc.struct_field(flat, name).fill_null(-1).to_numpy(zero_copy_only=False) for name in ("start", "end"))
+    known = pc.is_in(pc.struct_field(flat, "region"), value_set=pa.array(REGIONS)).to_numpy(zero_copy_only=False)
+    characters = pc.utf8_length(rows["text"]).fill_null(0).to_numpy(zero_copy_only=False)
+    result: Mask = lengths(lists) == 0
+    result[owners[(start < 0) | (end <= start) | (end > characters[owners]) | ~known]] = True
+    return result
+
+
+COVER = arrays(f"sentences are character ranges of text, at least one, each with a region: {', '.join(REGIONS)}",
+               ("text", "sentences"), _astray)
 
 
 def to_rows(sentences: list[Sentence]) -> list[dict[str, Any]]:

@@ -211,7 +211,7 @@ class TrainingSet:
         if rows != view.rows:
             yield f"{name} has {rows} rows of these crystals, and had {view.rows}"
         if chosen.total(buckets) != view.digest:
-            for ids in chosen.differing(view.buckets, chosen.short(buckets), self.crystals):
+            for ids in chosen.differing(view.buckets, chosen.short(buckets, self.crystals), self.crystals):
                 few = ", ".join(ids[:3]) + (", …" if len(ids) > 3 else "")
                 of = f"the row of {few}" if len(ids) == 1 else f"the row of one of {len(ids)} crystals ({few})"
                 yield f"{of} in {name} is another one"
@@ -345,7 +345,7 @@ def made_from(folder: Path, target: str, views: Sequence[str], split: str | Mapp
         count, buckets, told = chosen.measured(folder, name, columns, crystals, inputs.of(name, columns))
         inputs.take(told)
         measured[name] = ViewRows(tuple(columns), selection.version_of(folder, name), name in optional, count,
-                                  chosen.total(buckets), chosen.short(buckets))
+                                  chosen.total(buckets), chosen.short(buckets, crystals))
     findings = (*leaks.check(folder, target, crystals, rows, inputs), *leaks.left_out(left_out))
     if strict and (found := [finding for finding in findings if finding.leak]):
         raise UserError(f"the training set leaks: {found[0].message}"

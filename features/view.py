@@ -18,6 +18,7 @@ import pyarrow as pa
 from features.errors import RowError, UserError
 from features.libraries import BASELINE, installed
 from features.params import S
+from features.rules import Rule
 from features.terminal import printable
 
 FINGERPRINT = "_fingerprint"
@@ -91,6 +92,10 @@ class FeatureView(Generic[S]):
     """Every field carries a description and, where it has one, a unit."""
     version: int
     """Raised by hand when the meaning of a value changes."""
+    description: str = ""
+    """What a row is, in a sentence, for people who look at the table."""
+    contract: tuple[Rule, ...] = ()
+    """What holds of the values beyond their types: checked before a table is published, and by `features validate`."""
     params: type[S]
     """The frozen model of this stage's section."""
     compute: Callable[[pa.Table, S], Batch]
@@ -150,14 +155,19 @@ class FeatureView(Generic[S]):
 
     def fingerprints(self, units: pa.Table, params: S) -> list[bytes]:
         """sha256 of header and unit, for each unit: the only cache key anywhere."""
-        prefix = hashlib.sha256(_canonical_json(self.header(params)))
-        result = []
-        for batch in units.to_batches(max_chunksize=4096):
-            for unit in batch.to_pylist():
-                digest = prefix.copy()
-                digest.update(_canonical_json(unit))
-                result.append(digest.digest())
-        return result
+        return fingerprints_of(self.header(params), units)
+
+
+def fingerprints_of(header: Mapping[str, Any], units: pa.Table) -> list[bytes]:
+    """sha256 of a header and each of some units."""
+    prefix = hashlib.sha256(_canonical_json(header))
+    result = []
+    for batch in units.to_batches(max_chunksize=4096):
+        for unit in batch.to_pylist():
+            digest = prefix.copy()
+            digest.update(_canonical_json(unit))
+            result.append(digest.digest())
+    return result
 
 
 class Rowwise(Generic[S]):

@@ -14,15 +14,16 @@ from typing import Annotated, Literal
 import typer
 
 from features import runlog
-from features.errors import run_cli
+from features.errors import UserError, run_cli
 from features.options import Quiet, Verbose
 from features.paths import Paths
-from features.store import versions
+from features.store import revisions
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                   help="Train the model on the feature tables, and predict with it.")
 
 Blocks = Literal["one", "all"]
+At = Annotated[str | None, typer.Option("--at", metavar="REV", help="Read the model of this git revision or tag.")]
 Root = Annotated[Path, typer.Option(help="Project folder with params.yaml and the trained model.")]
 
 
@@ -49,8 +50,24 @@ def train(root: Root = Path(), _verbose: Verbose = False, _quiet: Quiet = False)
 
 
 @app.command()
-def evaluate(root: Root = Path(), _verbose: Verbose = False, _quiet: Quiet = False) -> None:
+def evaluate(
+    root: Root = Path(),
+    reproduce: Annotated[bool, typer.Option(
+        "--reproduce", help="Compute the metrics again from the rows that the model was trained on, compare them, and "
+                            "write nothing.")] = False,
+    at: At = None,
+    within: Annotated[float, typer.Option(min=0, help="With --reproduce: largest difference that counts as none.")] = 0,
+    _verbose: Verbose = False,
+    _quiet: Quiet = False,
+) -> None:
     """Test the trained model: metrics, controls, predictions, plots."""
+    if reproduce:
+        from model.evaluation.reproduce import reproduce as compare
+
+        compare(root, at, within)
+        return
+    if at is not None or within:
+        raise UserError("--at and --within belong to --reproduce: a test of another revision's model writes nothing")
     from model.evaluation import stage
 
     with runlog.logged(root, "evaluate"):
@@ -84,6 +101,7 @@ def predict(
     without: Annotated[list[str] | None, typer.Option(
         help="What if: predict without global, semi-global or local sentences, or without text; repeatable.")] = None,
     timeout: Annotated[float, typer.Option(help="Longest time for the features of one crystal, s.")] = 300.0,
+    at: At = None,
     _verbose: Verbose = False,
     _quiet: Quiet = False,
 ) -> None:
@@ -91,7 +109,7 @@ def predict(
     from model.header import MODEL
     from model.prediction.early import begin
 
-    root = versions.current(root)  # what readers read, whatever is made below `data/` meanwhile
+    root = revisions.at(root, at)  # what readers read, whatever is made below `data/` meanwhile
     begin(Paths(root).model / MODEL)
     from model import predict as command
     from model.prediction.asked import Asked
@@ -107,11 +125,12 @@ def serve(
     port: Annotated[int, typer.Option(help="Port of this machine; 0 is any that is free.")] = 8050,
     open_: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     timeout: Annotated[float, typer.Option(help="Longest time for the features of one crystal, s.")] = 60.0,
+    at: At = None,
 ) -> None:
     """Serve a page on this machine that predicts for crystal files dropped there. Ctrl-C ends it."""
     from model.serve import command
 
-    command.serve(versions.current(root), port, open_, timeout)
+    command.serve(revisions.at(root, at), port, open_, timeout)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from features import contract
 from features.paths import Paths
 from features.store import placement, tables
 from features.view import rows_to_table
@@ -20,7 +21,8 @@ def publish(root: Path, name: str, schema: pa.Schema, key: tuple[str, ...], rows
     bounds = [placement.part_range(part, parts) for part in range(parts)]
     tables.publish(
         Paths(root).table(name), schema, key,
-        (rows_to_table([row for row, position in zip(rows, where, strict=True) if low <= position < high], schema)
-         for low, high in bounds),
+        contract.checked(name, contract.of(name), (
+            rows_to_table([row for row, position in zip(rows, where, strict=True) if low <= position < high], schema)
+            for low, high in bounds)),
         ({"view": name, "version": 1, "parts": parts} for _ in bounds),
     )

@@ -1,8 +1,8 @@
 """The file system of a user's SQL session: the part files of the tables, to be read, and nothing else.
 
 A session of DuckDB that may read a local file may also write it: a COPY inside a WITH is a query by its type. So a
-session gets no local file at all, but names like `tables://splits/part-00000.parquet`, and what answers to them cannot
-write: it has no code for it.
+session gets no local file at all, but names like `tables://0/splits/part-00000.parquet`, and what answers to them
+cannot write: it has no code for it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SCHEME = "tables://"
 
 
 class PartFiles(fsspec.AbstractFileSystem):
-    """Serves the given files read-only under their names, `<table>/<file>`; DuckDB's own Parquet reader reads them."""
+    """Serves the given files read-only under their names; DuckDB's own Parquet reader reads them."""
 
     protocol = "tables"
     cachable = False  # another instance serves other files
@@ -28,7 +28,11 @@ class PartFiles(fsspec.AbstractFileSystem):
     def __init__(self, files: Mapping[str, Path], hold: object = None) -> None:
         """`hold`: what keeps the files on disk; it lives as long as this."""
         super().__init__()
-        self.files, self.hold = files, hold
+        self.files, self.hold = dict(files), hold
+
+    def serve(self, files: Mapping[str, Path]) -> None:
+        """Serve these too."""
+        self.files |= files
 
     def open(self, path: str, mode: str = "rb", **_options: Any) -> Verified:
         """A part file. Raises `PermissionError` for any mode but reading, and `Damaged` if it is damaged."""

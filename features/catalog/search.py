@@ -1,63 +1,180 @@
-"""SQL functions over vectors of descriptions: `similar('mp-149', 10)`, `find('edge-sharing TiO6 octahedra', 10)`.
+"""Table functions of SQL that rank crystals: `similar('mp-149', 10)`, `find('edge-sharing TiO6 octahedra', 10)`,
+`near('mp-149', 10)`.
 
-Both are table functions with the columns `material_id` and `similarity` (cosine), the most similar first.
+All give `rank` (from 1), `material_id`, `reduced_formula` and `similarity`, `find` also the sentence of the description
+that is most like the query. `features.catalog.meanings` says what each compares. These are those of a session of ours,
+which keeps vectors in memory; `features.catalog.macros` has those of other clients.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import duckdb
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
+from features import vectors
+from features.catalog.views import identifier
 from features.errors import UserError
-from features.store import tables
+from features.store import placement, tables
 from features.text_encoder import weights
 
 TABLE = "text_embeddings"
+MOST = 10
+"""Crystals that are given where a query does not say how many."""
+DIGITS = 6
+"""Of a similarity: vectors in half precision tell no more, and so equal crystals come in the order of their ids."""
+BLOCK = 1 << 15
+"""Vectors that are turned into single precision at once."""
+KEPT_BYTES = 1 << 30
+"""Largest matrix of unit vectors that a session keeps."""
 
-# `similar` is a word of SQL (SIMILAR TO): quoted where it is made, not where it is used
-SIMILAR = """
-    CREATE MACRO "similar"(id, n) AS TABLE
-    SELECT material_id, list_cosine_similarity(pooled, (
-        SELECT CASE WHEN count(*) = 0 THEN error('text_embeddings has no vector of the description of ' || id)
-                    ELSE first(pooled) END
-        FROM text_embeddings WHERE material_id = id AND variant = 0 AND pooled IS NOT NULL)) AS similarity
-    FROM text_embeddings WHERE variant = 0 AND material_id <> id AND pooled IS NOT NULL
-    ORDER BY similarity DESC, material_id LIMIT coalesce(n, 10)"""
-FIND = """
-    CREATE MACRO find(query, n) AS TABLE
-    SELECT material_id, list_cosine_similarity(pooled, (SELECT embed_query(query))) AS similarity
-    FROM text_embeddings WHERE variant = 0 AND pooled IS NOT NULL AND query IS NOT NULL
-    ORDER BY similarity DESC, material_id LIMIT coalesce(n, 10)"""
-
-
-def add_similar(connection: duckdb.DuckDBPyConnection) -> None:
-    """Define `similar`, in a connection that has the view `text_embeddings`."""
-    connection.execute(SIMILAR)
+ROW = pa.struct([("rank", pa.int64()), ("material_id", pa.string()), ("reduced_formula", pa.string()),
+                 ("similarity", pa.float64())])
+ROW_OF_FIND = pa.struct([*ROW, ("sentence", pa.string())])
+Hits = tuple[list[str], list[float]]
+"""Ids and similarities, the most similar first."""
 
 
-class Finder:
-    """Defines `find`, which embeds its query with the encoder that made the table."""
+class Search:
+    """The functions over the tables of one version."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, where: Path) -> None:
+        self.where = where
         self.failure: UserError | None = None
-        """Why a query could not be embedded; DuckDB would hide it in words of its own."""
+        """Why a function could not answer; DuckDB would hide it in words of its own."""
+        self._units: tuple[object, list[NDArray[np.float32]]] = (None, [])
+        self._places: tuple[object, NDArray[np.int64]] = (None, np.zeros(0, np.int64))
 
-    def add(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Define `find`, in a connection that has the view `text_embeddings`."""
-        connection.create_function("embed_query", self._embed, ["VARCHAR"], "FLOAT[]")
-        connection.execute(FIND)
+    def add(self, connection: duckdb.DuckDBPyConnection, schema: str, mark: str) -> None:
+        """Define them in a schema. `mark` is part of the names of functions behind them, of which none is asked for."""
+        for name, answer, row in (("similar", self._similar, ROW), ("find", self._find, ROW_OF_FIND),
+                                  ("near", self._near, ROW)):
+            inner = f"_{name}_{mark}"
+            connection.create_function(inner, self._rowwise(answer, row), ["VARCHAR", "BIGINT"],
+                                       _sql_type(row), type="arrow", null_handling="special")
+            asked = "query" if name == "find" else "id"
+            connection.execute(f"CREATE MACRO {identifier(schema)}.{identifier(name)}({asked}, n := {MOST}) AS TABLE "
+                               f"SELECT unnest({inner}({asked}, n), recursive := true)")
 
-    def _embed(self, query: str) -> list[float]:
-        try:
-            return embed(self.root, query)
-        except UserError as error:
-            self.failure = error
-            raise
+    def _rowwise(self, answer: Callable[[str, int], list[dict[str, Any]]],
+                 row: pa.DataType) -> Callable[[pa.ChunkedArray, pa.ChunkedArray], pa.Array]:
+        def call(asked: pa.ChunkedArray, counts: pa.ChunkedArray) -> pa.Array:
+            try:
+                return pa.array([[] if what is None else answer(what, max(0, MOST if count is None else count))
+                                 for what, count in zip(asked.to_pylist(), counts.to_pylist(), strict=True)],
+                                pa.list_(row))
+            except UserError as error:
+                self.failure = error
+                raise
+
+        return call
+
+    def _similar(self, material_id: str, n: int) -> list[dict[str, Any]]:
+        ids, matrix = self._described()
+        own = _place(ids, material_id, "text_embeddings has no vector of the description of")
+        return self._rows(self._most(ids, self._cosines(matrix, matrix[own]), n, own))
+
+    def _near(self, material_id: str, n: int) -> list[dict[str, Any]]:
+        if not tables.exists(self.where, "structures"):
+            raise UserError("near needs the table structures, run `dvc repro`")
+        ids, matrix = vectors.structure(self.where)
+        own = _place(ids, material_id, "structures has no row of")
+        gaps = [np.linalg.norm(matrix[start:start + BLOCK].astype(np.float32) - matrix[own].astype(np.float32), axis=1)
+                for start in range(0, len(matrix), BLOCK)]
+        return self._rows(self._most(ids, 1 / (1 + np.concatenate(gaps)), n, own))
+
+    def _find(self, query: str, n: int) -> list[dict[str, Any]]:
+        ids, matrix = self._described()
+        vector = embed(self.where, query)
+        hits = self._most(ids, self._cosines(matrix, vector), n)
+        said = best_sentences(self.where, hits[0], vector)
+        return [{**row, "sentence": said.get(row["material_id"])} for row in self._rows(hits)]
+
+    def _described(self) -> vectors.Vectors:
+        if not tables.exists(self.where, TABLE):
+            raise UserError(f"similar and find need the table {TABLE}, run `dvc repro`")
+        return vectors.pooled(self.where)
+
+    def _cosines(self, matrix: NDArray[Any], vector: NDArray[Any]) -> NDArray[np.float64]:
+        """Cosine of each row with a vector."""
+        unit = vector.astype(np.float32) / max(float(np.linalg.norm(vector.astype(np.float32))), 1e-12)
+        if self._units[0] is matrix:
+            blocks = self._units[1]
+        else:
+            blocks = [_units(matrix[start:start + BLOCK]) for start in range(0, len(matrix), BLOCK)] \
+                if 4 * matrix.size <= KEPT_BYTES else []
+            self._units = (matrix, blocks)
+        products = [block @ unit for block in blocks] or [
+            _units(matrix[start:start + BLOCK]) @ unit for start in range(0, len(matrix), BLOCK)]
+        return np.concatenate([*products, np.zeros(0)]).astype(np.float64)
+
+    def _most(self, ids: list[str], similarity: NDArray[Any], n: int, without: int | None = None) -> Hits:
+        """The n most similar, equal ones by id, but for one."""
+        similarity = np.round(np.asarray(similarity, float), DIGITS)
+        if without is not None:
+            similarity[without] = -np.inf
+        n = min(n, len(ids) - (without is not None))
+        if n <= 0:
+            return [], []
+        if self._places[0] is not ids:
+            self._places = (ids, np.argsort(np.argsort(np.array(ids))))
+        least = np.partition(similarity, len(ids) - n)[len(ids) - n]
+        chosen = np.flatnonzero(similarity >= least)
+        order = chosen[np.lexsort((self._places[1][chosen], -similarity[chosen]))][:n]
+        return [ids[place] for place in order], similarity[order].tolist()
+
+    def _rows(self, hits: Hits) -> list[dict[str, Any]]:
+        formulas: dict[str, str] = {}
+        if hits[0] and tables.exists(self.where, "materials"):
+            known = tables.read(self.where, "materials", ["material_id", "reduced_formula"], hits[0])
+            formulas = dict(zip(known["material_id"].to_pylist(), known["reduced_formula"].to_pylist(), strict=True))
+        return [{"rank": rank, "material_id": name, "reduced_formula": formulas.get(name), "similarity": value}
+                for rank, (name, value) in enumerate(zip(*hits, strict=True), start=1)]
 
 
-def embed(root: Path, query: str) -> list[float]:
+def _units(matrix: NDArray[Any]) -> NDArray[np.float32]:
+    single = matrix.astype(np.float32)
+    single /= np.maximum(np.linalg.norm(single, axis=1, keepdims=True), 1e-12)
+    return single
+
+
+def _place(ids: list[str], material_id: str, otherwise: str) -> int:
+    try:
+        return ids.index(material_id)
+    except ValueError:
+        raise UserError(f"{otherwise} {material_id}") from None
+
+
+def _sql_type(row: pa.DataType) -> str:
+    kinds: Mapping[pa.DataType, str] = {pa.int64(): "BIGINT", pa.string(): "VARCHAR", pa.float64(): "DOUBLE"}
+    return f"STRUCT({', '.join(f'{field.name} {kinds[field.type]}' for field in row)})[]"
+
+
+def best_sentences(where: Path, ids: Sequence[str], vector: NDArray[Any]) -> dict[str, str]:
+    """The sentence of each description whose vector is most like a vector; none where sentences have no vectors."""
+    if not ids or not tables.exists(where, "descriptions"):
+        return {}
+    best: dict[str, int] = {}
+    parts = tables.files(where, TABLE)
+    part_of = placement.part_of(list(ids), len(parts))
+    for part in sorted(set(part_of.tolist())):  # one at a time: all vectors of many sentences would fill the memory
+        wanted = pa.array([name for name, own in zip(ids, part_of, strict=True) if own == part], pa.string())
+        for row in tables.read_parts([parts[part]], ["material_id", "variant", "sentence_vectors"], wanted).to_pylist():
+            if row["variant"] == 0 and row["sentence_vectors"]:
+                matrix = np.array(row["sentence_vectors"], np.float32)
+                best[row["material_id"]] = int(np.argmax(_units(matrix) @ vector.astype(np.float32)))
+    texts = tables.read(where, "descriptions", ["material_id", "text", "sentences"], list(ids))
+    return {row["material_id"]: row["text"][sentence["start"]:sentence["end"]] for row in texts.to_pylist()
+            if best.get(row["material_id"], len(row["sentences"])) < len(row["sentences"])
+            for sentence in [row["sentences"][best[row["material_id"]]]]}
+
+
+def embed(root: Path, query: str) -> NDArray[np.float32]:
     """Vector of a query, by the encoder and settings of the table. Raises `UserError` without its weights."""
     from features import (
         sentences,
@@ -75,5 +192,4 @@ def embed(root: Path, query: str) -> list[float]:
         raise UserError(f"find: the weights of {params.encoder} are not those that made text_embeddings; "
                         "run `dvc repro`")
     encoded = text_encoder.load(params).encode([query], [sentences.tag(query)])[0]
-    vector: list[float] = encoded.pooled(params.pooling).tolist()
-    return vector
+    return encoded.pooled(params.pooling)

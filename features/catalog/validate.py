@@ -1,73 +1,274 @@
-"""Whether the tables are what their views say they are."""
+"""Whether the tables are what their views and contracts say they are."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features import registry
+from features import contract, registry
+from features.catalog import inputs
+from features.contract import Contract
 from features.errors import UserError
 from features.paths import Paths
-from features.store import tables
+from features.rules import Mask, shown
+from features.store import damage, placement, sums, tables
+from features.store.sums import Damaged
+from features.terminal import printable
 from features.view import FeatureView, only_input
 
 
+@dataclass(frozen=True)
+class Problem:
+    """Something on disk that is not as it should be."""
+
+    table: str
+    what: str
+    """In words."""
+    part: str = ""
+    """The file."""
+    row: int | None = None
+    """The first row of it, counted from 0; None where it is no row's."""
+    ids: tuple[str, ...] = ()
+    """Keys of the first rows."""
+    is_error: bool = True
+    """Whether it must not be; else it is odd, and may be what a source says."""
+
+    def __str__(self) -> str:
+        where = ", ".join([*([self.part] if self.part else []), *([] if self.row is None else [f"row {self.row}"]),
+                           *self.ids])
+        return printable(f"{'' if self.is_error else 'warning: '}{self.table}: {self.what}"
+                         f"{f' ({where})' if where else ''}")
+
+
 def check(root: Path) -> int:
-    """Check every table against its view: whole files, schema, version, unique keys, no row without its upstream row.
+    """Check what a publish cannot know of a table: whole files, schema, version, keys, no row without its upstream row.
+    Values were checked before each table was published.
 
     Returns how many tables there are. Raises `UserError` with all that is wrong.
     """
-    problems = [str(damage) for name in tables.names(root) for damage in tables.damages(root, name)]
+    problems = list(_damages(root))
     if problems:
-        raise UserError("; ".join(problems))  # nothing else can be said of what cannot be read
-    checked = 0
-    for view in registry.all_views():
-        if not tables.exists(root, view.name):
-            continue
-        checked += 1
-        if not tables.schema(root, view.name).equals(view.schema):
-            problems.append(f"{view.name}: columns differ from the view's; rerun `python -m pipelines {view.stage}`")
-            continue
+        raise UserError("; ".join(map(str, problems)))  # nothing else can be said of what cannot be read
+    views = [view for view in registry.all_views() if tables.exists(root, view.name)]
+    if not views:
+        raise UserError(f"there are no tables under {Paths(root).features} yet; run `dvc repro` to make them")
+    for view in views:
+        problems += _of_columns(root, view)
+    fits = [view for view in views if not any(problem.table == view.name for problem in problems)]
+    for view in fits:
         keys = tables.read(root, view.name, view.key)
         if keys.group_by(list(view.key)).aggregate([]).num_rows != len(keys):
-            problems.append(f"{view.name}: a key occurs twice")
-        version = tables.footer(tables.files(root, view.name)[0]).get("version")
-        if version != view.version:
-            problems.append(f"{view.name}: version {version} on disk, {view.version} in the code")
-        orphans = _orphans(view, root, keys)
-        if orphans:
-            problems.append(f"{view.name}: {orphans} rows are not in {' or '.join(view.inputs)}; run `dvc repro`")
-    problems += _of_other_crystals(root)
-    if not checked:
-        raise UserError(f"there are no tables under {Paths(root).features} yet; run `dvc repro` to make them")
+            problems.append(Problem(view.name, "a key occurs twice"))
+        problems += _orphans(root, view)
+    for name in tables.names(root):
+        if not registry.view_named(name):
+            problems += _strangers(root, name)
     if problems:
-        raise UserError("; ".join(problems))
-    return checked
+        raise UserError("; ".join(map(str, problems)))
+    return len(views)
 
 
-def _of_other_crystals(root: Path) -> Iterator[str]:
-    """Tables that are no views, such as predictions, and were made from other crystals than there are."""
-    if not tables.exists(root, "materials"):
+def problems(root: Path, only: Sequence[str] | None = None) -> Iterator[Problem]:
+    """Everything that is wrong on disk: files, columns, footers, each row's place, order and values, rows without
+    their upstream rows, rejects, the model's files. Every file is read whole.
+
+    `only`: these tables, and not the model's files. Raises `UserError` if there is no table.
+    """
+    names = tables.names(root)
+    if not names:
+        raise UserError(f"there are no tables under {Paths(root).features} yet; run `dvc repro` to make them")
+    damaged = list(_damages(root))
+    yield from (problem for problem in damaged if not only or problem.table in only)
+    unreadable = {problem.table for problem in damaged}
+    sound = [name for name in names if name not in unreadable and (not only or name in only)]
+    for name in sound:
+        view, promised = registry.view_named(name), contract.of(name)
+        columns = list(_of_columns(root, view)) if view else []
+        yield from columns
+        yield from _of_footers(root, name, view)
+        if promised and not columns:
+            yield from _of_rows(root, name, promised)
+    for name in sound:
+        view = registry.view_named(name)
+        if view and unreadable.isdisjoint(view.inputs) and _has(root, name, view.key):
+            if orphans := list(_orphans(root, view)):
+                yield from orphans
+            else:  # an orphan has no unit that a digest could be made of
+                yield from _made_from_others(root, view)
+        if view:
+            yield from _rejects(root, view)
+        elif not view:
+            yield from _strangers(root, name, unreadable)
+    if not only:
+        yield from _of_other_files(root)
+
+
+def _damages(root: Path) -> Iterator[Problem]:
+    for name in tables.names(root):
+        for found in tables.damages(root, name):
+            yield Problem(name, str(found), found.path.name)
+
+
+def _of_columns(root: Path, view: FeatureView[Any]) -> Iterator[Problem]:
+    """Other columns or another version than the view's. New columns that may be missing are none."""
+    first = tables.files(root, view.name)[0]
+    version = tables.footer(first).get("version")
+    if version != view.version:
+        yield Problem(view.name, f"version {version} on disk, {view.version} in the code; rerun "
+                                 f"`python -m pipelines {view.stage}`", first.name)
         return
-    crystals = tables.read(root, "materials", ["material_id"])["material_id"]
-    for name in sorted({*tables.names(root)} - {view.name for view in registry.all_views()}):
-        if "material_id" in tables.schema(root, name).names:
-            ids = tables.read(root, name, ["material_id"])["material_id"]
-            if strangers := pc.sum(pc.invert(pc.is_in(ids, value_set=crystals))).as_py():
-                yield f"{name}: {strangers} rows are not in materials; run `dvc repro`"
+    changes = contract.breaking(tables.schema_of(first), view.schema, contract.required(view))
+    if changes:
+        yield Problem(view.name, f"columns differ from the view's ({'; '.join(changes)}); rerun "
+                                 f"`python -m pipelines {view.stage}`", first.name)
 
 
-def _orphans(view: FeatureView[Any], root: Path, keys: pa.Table) -> int:
-    """How many rows belong to no unit. A unit has those columns of the key that its rows share."""
+def _of_footers(root: Path, name: str, view: FeatureView[Any] | None) -> Iterator[Problem]:
+    """What the parts say of themselves and of each other."""
+    files = tables.files(root, name)
+    footers = [tables.footer(path) for path in files]
+    wrong: dict[str, list[str]] = {}
+    for path, footer in zip(files, footers, strict=True):
+        if footer.get("view") != name:
+            wrong.setdefault(f"its footer calls it a part of {footer.get('view', 'nothing')}", []).append(path.name)
+        if footer.get("parts") != len(files):
+            wrong.setdefault(f"its footer counts {footer.get('parts', 'no')} parts, and there are {len(files)}",
+                             []).append(path.name)
+        if view and not isinstance(footer.get("inputs_digest"), str):
+            wrong.setdefault("its footer has no digest of its inputs", []).append(path.name)
+        if other := sorted(key for key in {*footer, *footers[0]} - {"view", "parts", "inputs_digest"}
+                           if footer.get(key) != footers[0].get(key)):
+            wrong.setdefault(f"its footer is another than that of {files[0].name}: {', '.join(other)}",
+                             []).append(path.name)
+    yield from _of_parts(name, wrong)
+
+
+def _of_parts(name: str, wrong: Mapping[str, list[str]]) -> Iterator[Problem]:
+    """One problem for all parts that have it."""
+    for what, parts in wrong.items():
+        others = f", and so with {len(parts) - 1} parts more" if len(parts) > 1 else ""
+        yield Problem(name, f"{what}{others}", parts[0])
+
+
+def _of_rows(root: Path, name: str, promised: Contract) -> Iterator[Problem]:
+    """Rows that break the contract, lie in the wrong part or out of order."""
+    files = tables.files(root, name)
+    checker = contract.Checker(name, promised)
+    for number, path in enumerate(files):
+        rows = tables.read_parts([path])
+        checker.see(rows, path.name)
+        key = [column for column in promised.key if column in rows.column_names]
+        if "material_id" in rows.column_names and len(files) > 1:
+            wrong = placement.part_of(rows["material_id"].to_pylist(), len(files)) != number
+            yield from _at(name, rows, wrong, promised.key, path.name, "belong into another part: the hash of an id "
+                                                                       "decides")
+        order = pc.sort_indices(rows, [(column, "ascending") for column in key])
+        moved = np.zeros(len(rows), bool)
+        for column in key:
+            values = rows[column].combine_chunks()
+            same = pc.equal(values, values.take(order)).fill_null(True)
+            moved |= ~same.to_numpy(zero_copy_only=False)
+        yield from _at(name, rows, moved, promised.key, path.name, f"are not in the order of {' and '.join(key)}")
+    for found in checker.violations():
+        breaks = "1 row breaks" if found.count == 1 else f"{found.count:,} rows break"
+        yield Problem(name, f"{breaks} the rule that {found.rule}", found.part, found.row, found.ids, found.hard)
+
+
+def _at(table: str, rows: pa.Table, wrong: Mask, key: tuple[str, ...], part: str, what: str) -> Iterator[Problem]:
+    """One problem for all rows that have it."""
+    places = np.flatnonzero(wrong)
+    if len(places):
+        ids = tuple(shown([rows[name][int(place)].as_py() for name in key]) for place in places[:contract.SAMPLES])
+        yield Problem(table, f"rows that {what}: {len(places):,}", part, int(places[0]), ids)
+
+
+def _has(root: Path, name: str, columns: tuple[str, ...]) -> bool:
+    return set(columns) <= set(tables.schema(root, name).names)
+
+
+def _strangers(root: Path, name: str, unreadable: Collection[str] = ()) -> Iterator[Problem]:
+    """Rows of a table that is no view, such as predictions, that were made from other crystals than there are."""
+    key, rules = ((), ()) if (promised := contract.of(name)) is None else (promised.key, promised.rules)
+    for rule in rules:
+        upstream = rule.refers
+        if upstream and upstream not in unreadable and tables.exists(root, upstream) and _has(root, name, rule.needs):
+            yield from _without(root, name, tables.read(root, upstream, rule.needs), rule.needs, key, upstream)
+
+
+def _orphans(root: Path, view: FeatureView[Any]) -> Iterator[Problem]:
+    """Rows that belong to no unit. A unit has those columns of the key that its rows share."""
     if not view.inputs or not all(tables.exists(root, upstream) for upstream in view.inputs):
-        return 0
+        return
     # units that are the rows of one table have its columns, so the key is enough: crystals and texts stay on disk
     units = view.units({upstream: tables.read(root, upstream, [name for name in columns
                                                                if view.units is not only_input or name in view.key])
                         for upstream, columns in view.inputs.items()})
-    shared = [name for name in view.key if name in units.column_names]
-    return int(keys.join(units.select(shared), keys=shared, join_type="left anti").num_rows)
+    shared = tuple(name for name in view.key if name in units.column_names)
+    yield from _without(root, view.name, units, shared, view.key, " or ".join(view.inputs))
+
+
+def _without(root: Path, name: str, there: pa.Table, shared: tuple[str, ...], key: tuple[str, ...],
+             upstream: str) -> Iterator[Problem]:
+    """Rows of a table whose columns `shared` are those of no row of another one."""
+    keys = tables.read(root, name, list(dict.fromkeys((*key, *shared))))
+    numbered = keys.select(list(shared)).append_column("_row", pa.array(np.arange(len(keys))))
+    lost = numbered.join(there.select(list(shared)), keys=list(shared), join_type="left anti")["_row"]
+    if not len(lost):
+        return
+    places = np.sort(lost.to_numpy())
+    counts = [tables.rows(path) for path in tables.files(root, name)]
+    part = int(np.searchsorted(np.cumsum(counts), places[0], side="right"))
+    ids = tuple(shown([keys[column][int(place)].as_py() for column in key]) for place in places[:contract.SAMPLES])
+    yield Problem(name, f"{len(places)} rows are not in {upstream}; run `dvc repro`",
+                  tables.files(root, name)[part].name, int(places[0]) - sum(counts[:part]), ids)
+
+
+def _made_from_others(root: Path, view: FeatureView[Any]) -> Iterator[Problem]:
+    """Parts that were made from other upstream rows than there are, by the digests of their fingerprints."""
+    if not all(tables.exists(root, upstream) for upstream in view.inputs):
+        return
+    others = [path.name for path, is_so in inputs.digests(root, view) if not is_so]
+    yield from _of_parts(view.name, {f"it was made from other rows of {' and '.join(view.inputs)} than there are; run "
+                                     "`dvc repro`": others} if others else {})
+
+
+def _rejects(root: Path, view: FeatureView[Any]) -> Iterator[Problem]:
+    """Rejects of crystals that are rows too, where a crystal is one or the other."""
+    path = Paths(root).rejects(view.name)
+    if not path.exists():
+        return
+    try:
+        rejects = tables.read_parts([path]).to_pylist()
+    except Damaged as damaged:
+        yield Problem(view.name, str(damaged), f"rejects/{path.name}")
+        return
+    kinds = Counter(row["view"] for row in rejects if row["view"] != view.name)
+    for kind, count in kinds.items():
+        yield Problem(view.name, f"{count} of its rejects are called those of {kind}", f"rejects/{path.name}")
+    if view.units is not only_input:  # a text of a crystal may be a reject while another is a row
+        return
+    # of entries with one id the first is the row, and the others are rejects
+    ids = {row["material_id"]: place for place, row in enumerate(rejects) if row["error"] != "duplicate"}
+    rows = tables.read(root, view.name, ["material_id"])["material_id"]
+    both = sorted(ids.keys() & set(rows.to_pylist()))
+    if both:
+        yield Problem(view.name, f"{len(both)} rejects are rows too", f"rejects/{path.name}", ids[both[0]],
+                      tuple(both[:contract.SAMPLES]))
+
+
+def _of_other_files(root: Path) -> Iterator[Problem]:
+    """Damaged files of the model and of its results."""
+    paths = Paths(root)
+    if paths.model.is_dir():
+        for found in sums.damages(paths.model):
+            yield Problem("model", str(found), found.path.name)
+    for place in sorted(paths.results.glob("*.json")):
+        for path in damage.damages(place):
+            yield Problem("results", f"{path} is damaged; `python -m pipelines repair` mends it", path.name)

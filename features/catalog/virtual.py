@@ -35,6 +35,11 @@ def schema(name: str) -> pa.Schema:
     return _module(name).SCHEMA
 
 
+def description(name: str) -> str:
+    """What the module says of itself."""
+    return _module(name).__doc__ or ""
+
+
 def make(where: Path, name: str) -> pa.Table:
     """One of them, of the project folder `where`. Raises `UserError` if it cannot be made there."""
     module = _module(name)

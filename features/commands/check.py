@@ -3,17 +3,44 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+import pyarrow as pa
+import typer
 
 from features.catalog import validate as checks
-from features.commands.options import At, Root
-from features.store import revisions
+from features.commands.options import At, Output, Root
+from features.commands.output import Format, show
+from features.errors import UserError
+from features.store import revisions, tables
+
+Tables = Annotated[list[str] | None, typer.Argument(help="Tables to check; all of them, and the model, if none is "
+                                                         "named.")]
+COLUMNS = pa.schema([("table", pa.string()), ("part", pa.string()), ("row", pa.int64()), ("ids", pa.list_(pa.string())),
+                     ("problem", pa.string()), ("is_error", pa.bool_())])
 
 
-def validate(root: Root = Path(), at: At = None) -> None:
-    """Check every table against its view: schema, version, unique keys, no row without its upstream row."""
+def validate(names: Tables = None, root: Root = Path(), at: At = None, form: Output = Format.table) -> None:
+    """Check everything on disk: files, columns, footers, each row's place, order and values, orphans, rejects, model.
+
+    Prints a line for each problem. Exit code 2 if there is an error; warnings, such as a source's own odd values, are
+    none.
+    """
     where = revisions.at(root, at)
-    if at is not None:
-        what = f"revision {at}"
+    chosen = list(dict.fromkeys(names or tables.names(where)))
+    if unknown := [name for name in chosen if name not in tables.names(where)]:
+        raise UserError(f"no table '{unknown[0]}'; there are: {', '.join(tables.names(where)) or 'none yet'}")
+    found = list(checks.problems(where, names))
+    if form is Format.table:
+        for problem in found:
+            print(problem)
     else:
-        what = f"version {where.name}" if where != root else "the work tree, since nothing is published"
-    print(f"{checks.check(where)} tables of {what} are valid")
+        show(pa.Table.from_pylist([{"table": problem.table, "part": problem.part, "row": problem.row,
+                                    "ids": list(problem.ids), "problem": problem.what, "is_error": problem.is_error}
+                                   for problem in found], schema=COLUMNS), form)
+    what = f"revision {at}" if at else f"version {where.name}" if where != root else \
+        "the work tree, since nothing is published"
+    if wrong := sum(problem.is_error for problem in found):
+        raise UserError(f"{wrong} problems in {len({problem.table for problem in found})} tables of {what}")
+    if form is Format.table:
+        print(f"{len(chosen)} tables of {what} are valid")

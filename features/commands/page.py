@@ -12,6 +12,7 @@ import typer
 from features.commands.options import At, Output, Root
 from features.commands.output import Format, show
 from features.errors import UserError
+from features.progress import say
 from features.store import revisions
 from features.terminal import printable
 
@@ -47,3 +48,17 @@ def _for_people(found: pa.Table) -> pa.Table:
             "of": row["measure"] or "", "min": row["min"], "median": row["quantiles"][3] if row["quantiles"] else None,
             "max": row["max"], "mean": row["mean"], "most frequent": ", ".join(words)})
     return pa.Table.from_pylist(rows)
+
+
+Out = Annotated[Path, typer.Option("--out", metavar="FILE", help="The HTML file.")]
+Map = Annotated[bool, typer.Option("--map", help="With a map of all crystals by their descriptions.")]
+
+
+def page(out: Out = Path("tables.html"), with_map: Map = False, root: Root = Path(), at: At = None) -> None:
+    """Write one HTML file about all tables: meaning, columns, contracts, values, lineage, licence, example queries."""
+    from features import about
+    from features.page import write
+
+    where = revisions.at(root, at)
+    count = write(where, about.version(where, at), out, with_map)
+    say(f"{count} tables of {about.version(where, at)} written to {printable(str(out))}")

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from features import catalog
-from features.catalog.sql import THREAD, TIMEOUT_S
+from features.catalog.session import THREAD, TIMEOUT_S
 from features.commands.options import Output, Root
 from features.commands.output import Format, show
 from features.errors import UserError

@@ -51,6 +51,11 @@ class Crystals:
         """`[BUCKETS + 1]`, the first crystal of each bucket."""
         return np.searchsorted(self.buckets, np.arange(BUCKETS + 1)).astype(np.int64)
 
+    @property
+    def filled(self) -> Ints:
+        """The buckets that have crystals."""
+        return np.unique(self.buckets)
+
 
 @dataclass(frozen=True)
 class Window:
@@ -136,16 +141,16 @@ def total(buckets: Sequence[bytes]) -> str:
     return hashlib.sha256(b"".join(buckets)).hexdigest()
 
 
-def short(buckets: Sequence[bytes]) -> str:
-    """The first bytes of each bucket's digest, in hexadecimal."""
-    return b"".join(one[:SHORT] for one in buckets).hex()
+def short(buckets: Sequence[bytes], crystals: Crystals) -> str:
+    """The first bytes of the digest of each bucket that has crystals, in hexadecimal."""
+    return b"".join(buckets[number][:SHORT] for number in crystals.filled.tolist()).hex()
 
 
 def differing(before: str, after: str, crystals: Crystals) -> Iterator[list[str]]:
     """Of each bucket whose short digests differ, its crystals: one of them has another row, or none."""
     width = 2 * SHORT
-    for bucket in range(BUCKETS):
-        cut = slice(bucket * width, (bucket + 1) * width)
+    for number, bucket in enumerate(crystals.filled.tolist()):
+        cut = slice(number * width, (number + 1) * width)
         if before[cut] != after[cut]:
             first, last = crystals.bounds[bucket], crystals.bounds[bucket + 1]
             yield crystals.ids.slice(first, last - first).to_pylist()

@@ -27,19 +27,22 @@ from features.store.objects import NAME, Cache, Missing, Out, outs
 
 WORK = "work"
 """Names the work tree, with whatever stages have made of it, among revisions. A branch of that name is `heads/work`."""
+PUBLISHED = "published"
+"""Names what is published now."""
 
 
 def at(root: Path, revision: str | None = None, fetch: bool | None = None) -> Path:
     """The project folder that readers of a revision read, laid out like a project; the published version if it is None.
 
-    The folder stays on disk until this process ends. Versions that are on disk may be named by their id.
+    The folder stays on disk until this process ends. `published`, `work` (the work tree) and the ids of versions that
+    are on disk are revisions, too.
 
     Args:
         fetch: whether to bring what is only on a remote; None: ask where there is a terminal, else do not.
 
     Raises `UserError` if there is no such revision, or if its files are on no disk and no remote.
     """
-    if revision is None:
+    if revision is None or revision == PUBLISHED:
         return versions.current(root)
     if revision == WORK:
         return root

@@ -14,7 +14,7 @@ from features.store.files import sync, sync_folder
 
 @contextlib.contextmanager
 def whole(folder: Path, along: AbstractContextManager[None] | None = None,
-          measured: Mapping[str, sums.Sums] | None = None) -> Iterator[Path]:
+          measured: Mapping[str, sums.Sums] | None = None, summed: bool = True) -> Iterator[Path]:
     """A folder beside that of a table or a model, to write all its files there. At the end it gets the sums of its
     files, is put into its place, and the old one goes; what fails before leaves the old one as it was.
 
@@ -25,6 +25,7 @@ def whole(folder: Path, along: AbstractContextManager[None] | None = None,
         along: what is put in place in the same moment: entered when all is written, left when the folder is there. If
             that fails, the old folder is back.
         measured: sums of files, by name, that are known by the end; the others are read for theirs.
+        summed: whether it gets sums; a folder that leaves the project does not.
     """
     restore(folder)
     draft, old = _beside(folder, "new"), _beside(folder, "old")
@@ -36,7 +37,8 @@ def whole(folder: Path, along: AbstractContextManager[None] | None = None,
         yield draft
         for path in draft.iterdir():
             sync(path)
-        sums.write(draft, measured)
+        if summed:
+            sums.write(draft, measured)
         with along or contextlib.nullcontext():
             if folder.exists():
                 folder.rename(old)

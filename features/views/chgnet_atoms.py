@@ -25,6 +25,7 @@ from pydantic import Field
 from features import crystal
 from features.errors import RowError, UserError
 from features.params import LONGEST_S, RUNTIME, Section
+from features.rules import arrays, finite, lengths, not_blank, present
 from features.text_encoder.weights import errors_of_torch
 from features.view import FeatureView, column, rowwise
 
@@ -111,6 +112,14 @@ VIEW = FeatureView(
     inputs={"materials": ("material_id", "cif")},
     schema=SCHEMA,
     version=1,
+    description="A vector for each atom of a crystal from the frozen, pretrained network CHGNet.",
+    contract=(
+        *present("material_id", "atom_vectors", "pretrained_on"),
+        *finite("atom_vectors"),
+        arrays(f"atom_vectors hold {DIM} numbers an atom", ("atom_vectors",), lambda rows: (
+            (lengths(rows["atom_vectors"]) % DIM != 0) | (lengths(rows["atom_vectors"]) == 0))),
+        not_blank("pretrained_on"),
+    ),
     params=ChgnetParams,
     compute=compute,
     wanted=lambda params: params.model != "none",

@@ -22,6 +22,7 @@ from features import crystal, sentences
 from features.describer import facts
 from features.describer.pieces import Pieces
 from features.params import LONGEST_S, Section
+from features.rules import CRYSTAL_SYSTEMS, finite, not_blank, one_of, present, relation, within
 from features.view import FeatureView, column, row_errors, rowwise
 
 SCHEMA = pa.schema([
@@ -236,6 +237,21 @@ VIEW = FeatureView(
     inputs={"materials": ("material_id", "cif", "isotopes")},
     schema=SCHEMA,
     version=5,
+    description="What a crystallographer would say of a crystal, with the facts that the text was made from.",
+    contract=(
+        *present("material_id", "text", "sentences", "n_words", "flags", "source"),
+        not_blank("text"),
+        sentences.COVER,
+        within("n_words", 1),
+        one_of("mineral_match", ("structured", "like", "derived")),
+        relation("only a structure that has a mineral matches one", ("mineral", "mineral_match"),
+                 lambda pl: pl.col("mineral").is_not_null() | pl.col("mineral_match").is_null()),
+        within("mineral_distance", 0),
+        within("dimensionality", 0, 3, said=True),  # of served texts it is the server's
+        one_of("crystal_system", tuple(CRYSTAL_SYSTEMS), said=True),
+        one_of("source", ("computed", "materials_project")),
+        *finite("mineral_distance", "sites"),
+    ),
     params=DescribeParams,
     compute=compute,
     libraries=("robocrys", "pymatgen-core", "matminer"),

@@ -16,6 +16,18 @@ from features.bounds import BOUNDS, Bounds
 from features.errors import RowError
 from features.params import LONGEST_S, Section
 from features.reading import MB
+from features.rules import (
+    CRYSTAL_SYSTEMS,
+    Rule,
+    each_of,
+    finite,
+    matching,
+    not_blank,
+    one_of,
+    present,
+    relation,
+    within,
+)
 from features.view import FeatureView, column, rowwise
 
 PROPERTIES: Mapping[str, tuple[str, str | None]] = {
@@ -81,6 +93,62 @@ SCHEMA = pa.schema([
     *(column(name, pa.float64(), text, unit) for name, (text, unit) in PROPERTIES.items()),
     column("other_properties", pa.map_(pa.string(), pa.float64()), "numeric properties the source has beyond these"),
 ])
+
+RANGES: Mapping[str, tuple[float | None, float | None]] = {
+    "formation_energy_per_atom": (-20, 20),
+    "energy_above_hull": (0, 20),
+    "band_gap": (0, 30),
+    **{f"{modulus}_{average}": (0, 2000) for modulus in "kg" for average in ("voigt", "reuss", "vrh")},
+    "homogeneous_poisson": (-1, 0.5),
+    "universal_anisotropy": (0, None),
+    "n": (1, 100),
+    "e_electronic": (1, 10_000),
+    "e_total": (1, 100_000),
+    "e_ij_max": (0, 1000),
+    "efermi": (-50, 50),
+    "total_magnetization": (-1000, 1000),
+}
+"""Where a property has physical sense, with room. A source's own odd values stay, and are remarked on."""
+
+DIGIT = 5e-7
+"""g/cm³; to what the density is rounded."""
+
+
+def _mass(pl: Any, more: float) -> Any:
+    """Mass of an atom on average, in u."""
+    return pl.col("volume") * (pl.col("density") + more) / 1.66053907 / pl.col("nsites")
+
+
+CONTRACT: tuple[Rule, ...] = (
+    *present("material_id", "cif", "structure_hash", "formula", "reduced_formula", "chemsys", "elements", "isotopes",
+             "flags", "flag_messages", "nsites", "volume", "density", "space_group", "space_group_number",
+             "crystal_system", "source", "source_version", "license", "citation", "other_properties"),
+    matching("material_id", r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}", "an id of letters, digits and . _ + -"),
+    not_blank("cif"),
+    matching("structure_hash", "[0-9a-f]{64}", "a sha256 in hexadecimal digits"),
+    not_blank("reduced_formula"),
+    relation("chemsys is made of the elements, in alphabetical order", ("chemsys", "elements"), lambda pl: (
+        (pl.col("elements").list.sort().list.join("-") == pl.col("chemsys")) & (pl.col("elements").list.len() > 0))),
+    each_of("isotopes", ("D", "T")),
+    relation("each flag has its message", ("flags", "flag_messages"),
+             lambda pl: pl.col("flags").list.len() == pl.col("flag_messages").list.len()),
+    within("nsites", 1),
+    within("volume", 0, unit="Å³", open_low=True),
+    *finite("volume", "density"),
+    within("density", 0, unit="g/cm³"),  # a molecule in a huge box has none that the digits show
+    relation("volume (Å³) and density (g/cm³) give each atom a mass of 1 to 300 u", ("volume", "density", "nsites"),
+             lambda pl: ((_mass(pl, DIGIT) >= 1) & (_mass(pl, -DIGIT) <= 300))),
+    relation("density is at most 25 g/cm³, as no known crystal at normal pressure has more", ("density",),
+             lambda pl: pl.col("density") <= 25, column="density", hard=False),
+    within("space_group_number", 1, 230),
+    one_of("crystal_system", tuple(CRYSTAL_SYSTEMS)),
+    relation("space_group_number belongs to the crystal_system", ("space_group_number", "crystal_system"), lambda pl: (
+        pl.col("space_group_number").is_between(*(
+            pl.col("crystal_system").replace_strict({name: ends[end] for name, ends in CRYSTAL_SYSTEMS.items()},
+                                                    default=None, return_dtype=pl.Int32) for end in (0, 1))))),
+    *finite(*PROPERTIES, "other_properties"),
+    *(within(name, low, high, PROPERTIES[name][1] or "", said=True) for name, (low, high) in RANGES.items()),
+)
 
 LONGEST_UNIT = 24
 """Characters of a unit: `10^-6 mm^2/(V s)` has 16."""
@@ -189,6 +257,9 @@ VIEW = FeatureView(
     inputs={},
     schema=SCHEMA,
     version=4,
+    description="A crystal in its canonical presentation, with the properties that its source knows and where it came "
+                "from.",
+    contract=CONTRACT,
     params=MaterialsParams,
     compute=compute,
     libraries=("pymatgen-core", "spglib", "gemmi"),

@@ -21,6 +21,7 @@ from features.paraphraser.fact_parser import facts, prototype_names
 from features.paraphraser.llm import LlmParams
 from features.paraphraser.rules import Part
 from features.paraphraser.seq2seq import Seq2SeqParams
+from features.rules import not_blank, one_of, present, relation, within
 from features.text_encoder.weights import on_cpu
 from features.view import FeatureView, column, rowwise
 
@@ -173,6 +174,21 @@ VIEW = FeatureView(
     inputs={"descriptions": ("material_id", "text", "sentences")},
     schema=SCHEMA,
     version=2,
+    description="The same facts as in the description of a crystal, in other words.",
+    contract=(
+        *present("material_id", "variant", "text", "sentences", "method", "seed", "attempts", "dropped", "n_reworded",
+                 "facts", "lexical_distance"),
+        within("variant", 1),
+        not_blank("text"),
+        sentences.COVER,
+        one_of("method", ("rules", "seq2seq", "llm")),
+        relation("model is missing exactly where method is rules", ("model", "method"),
+                 lambda pl: pl.col("model").is_null() == (pl.col("method") == "rules")),
+        within("seed", 0),
+        within("attempts", 1),
+        *(within(name, 0) for name in ("dropped", "n_reworded", "facts")),
+        within("lexical_distance", 0, 1),
+    ),
     params=ParaphraseParams,
     compute=compute,
     libraries=("nltk", "spglib"),

@@ -9,6 +9,7 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from features.params import LARGEST_SEED, Section
+from features.rules import not_blank, one_of, present, within
 from features.view import FeatureView, column, rowwise
 
 SCHEMA = pa.schema([
@@ -67,6 +68,13 @@ VIEW = FeatureView(
     inputs={"materials": ("material_id", "reduced_formula", "chemsys", "structure_hash")},
     schema=SCHEMA,
     version=1,
+    description="Whether a crystal trains, validates or tests, together with its relatives.",
+    contract=(
+        *present("material_id", "group", "fold", "split"),
+        not_blank("group"),
+        within("fold", 0, 99),
+        one_of("split", ("train", "validation", "test")),
+    ),
     params=SplitParams,
     compute=compute,
     batch_size=4096,

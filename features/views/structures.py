@@ -31,6 +31,7 @@ from pydantic import Field
 from features import crystal
 from features.errors import RowError
 from features.params import LONGEST_S, Section
+from features.rules import Mask, Rule, arrays, as_many, finite, largest, lengths, present
 from features.view import FeatureView, column, rowwise
 
 Floats = NDArray[np.float64]
@@ -54,6 +55,46 @@ SCHEMA = pa.schema([
     column("axis_weight", pa.list_(pa.float32()), "share of the choices of three that hold the axis; sums to 3"),
     column("n_edges", pa.int32(), "number of entries in the list of images"),
 ])
+
+NUMBERS = ("lattice", "frac_coords", "edge_distance", "near_vector", "axis_vector", "axis_weight")
+ORBITS = ("edge_i", "edge_j", "near_i", "near_j")
+
+
+def _of_sites(rows: pa.RecordBatch) -> Mask:
+    sites = lengths(rows["atomic_numbers"])
+    wrong: Mask = ((lengths(rows["lattice"]) != 9) | (sites < 1) | (lengths(rows["frac_coords"]) != 3 * sites)
+                   | (lengths(rows["orbit"]) != sites))
+    return wrong
+
+
+def _beyond_orbits(rows: pa.RecordBatch) -> Mask:
+    orbits = largest(rows["orbit"]) + 1
+    wrong: Mask = orbits > lengths(rows["atomic_numbers"])
+    for name in ORBITS:
+        wrong |= (largest(rows[name]) >= orbits) | (largest(rows[name], np.minimum, 0) < 0)
+    return wrong
+
+
+CONTRACT: tuple[Rule, ...] = (
+    *present(*SCHEMA.names),
+    *finite(*NUMBERS),
+    arrays("lattice has 9 numbers, frac_coords three and orbit one for each atom", (
+        "lattice", "frac_coords", "atomic_numbers", "orbit"), _of_sites),
+    arrays("atomic_numbers are those of elements, from 1 to 118", ("atomic_numbers",), lambda rows: (
+        (largest(rows["atomic_numbers"]) > 118) | (largest(rows["atomic_numbers"], np.minimum, 1) < 1))),
+    arrays("images and neighbours are numbered by the orbits that there are, of which no more than atoms",
+           ("atomic_numbers", "orbit", *ORBITS), _beyond_orbits),
+    as_many(("edge_i", "edge_j", "edge_distance", "edge_count")),
+    arrays("n_edges counts the images", ("n_edges", "edge_i"),
+           lambda rows: rows["n_edges"].fill_null(-1).to_numpy(zero_copy_only=False) != lengths(rows["edge_i"])),
+    arrays("each image is there at least once", ("edge_count",),
+           lambda rows: largest(rows["edge_count"], np.minimum, 1) < 1),
+    as_many(("near_i", "near_j")),
+    arrays("near_vector has three numbers for each neighbour, and axis_vector for each axis",
+           ("near_i", "near_vector", "axis_vector", "axis_weight"), lambda rows: (
+               (lengths(rows["near_vector"]) != 3 * lengths(rows["near_i"]))
+               | (lengths(rows["axis_vector"]) != 3 * lengths(rows["axis_weight"])))),
+)
 
 WIDEST = 7.84
 """Å², 2σ² of CrystalFormer at its widest: σ² < r0²/(1 − b) with r0 = 1.4 Å and b = 0.5."""
@@ -258,6 +299,8 @@ VIEW = FeatureView(
     inputs={"materials": ("material_id", "cif")},
     schema=SCHEMA,
     version=2,
+    description="A crystal as arrays: lattice, atoms, and the images and neighbours that structure encoders sum over.",
+    contract=CONTRACT,
     params=TensorizeParams,
     compute=compute,
     libraries=("pymatgen-core", "spglib"),

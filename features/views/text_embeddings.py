@@ -13,6 +13,7 @@ from pydantic import Field, field_validator
 from features import sentences, text_encoder
 from features.errors import RowError, UserError
 from features.params import LONGEST_S, RUNTIME
+from features.rules import as_many, each_of, finite, matching, one_of, present, same_length, within
 from features.text_encoder.weights import EncoderParams, identity, on_cpu, weights_digest
 from features.view import Batch, FeatureView, Reject, column, rows_to_table
 
@@ -120,6 +121,23 @@ VIEW = FeatureView(
     },
     schema=SCHEMA,
     version=2,
+    description="Vectors of a description or paraphrase from a frozen text encoder: of the text and of its sentences.",
+    contract=(
+        *present("material_id", "variant", "regions", "n_tokens", "n_windows", "encoder", "weights_digest",
+                 "precision"),
+        within("variant", 0),
+        *finite("pooled", "sentence_vectors", "token_vectors"),
+        same_length("pooled"),
+        same_length("sentence_vectors", inner=True),
+        same_length("token_vectors", inner=True),
+        as_many(("sentence_vectors", "regions"), least=1),
+        as_many(("token_vectors", "token_spans")),
+        each_of("regions", sentences.REGIONS),
+        within("n_tokens", 1),
+        within("n_windows", 1),
+        matching("weights_digest", "[0-9a-f]{64}", "a sha256 in hexadecimal digits"),
+        one_of("precision", ("float32", "bfloat16")),
+    ),
     params=EmbedParams,
     compute=compute,
     units=units,

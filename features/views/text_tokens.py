@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
@@ -12,8 +13,10 @@ from pydantic import Field
 from features import sentences
 from features.errors import RowError
 from features.params import LONGEST_S, RUNTIME, Section
+from features.rules import arrays, as_many, each_of, finite, largest, lengths, present, within
 from features.view import FeatureView, column, rowwise
 from features.words.tokenizer import columns, tokenize
+from features.words.vocabulary import KINDS
 
 SCHEMA = pa.schema([
     column("material_id", pa.string(), "identifier"),
@@ -64,6 +67,19 @@ VIEW = FeatureView(
     },
     schema=SCHEMA,
     version=1,
+    description="What a description or paraphrase says, as tokens of a fixed vocabulary with numbers.",
+    contract=(
+        *present("material_id", "variant", "token_ids", "token_values", "token_kinds", "token_sentences", "regions"),
+        within("variant", 0),
+        as_many(("token_ids", "token_values", "token_kinds", "token_sentences"), least=1),
+        *finite("token_values"),
+        each_of("token_kinds", KINDS),
+        each_of("regions", sentences.REGIONS),
+        arrays("each token stands in one of the sentences that regions counts", ("token_sentences", "regions"),
+               lambda rows: largest(rows["token_sentences"]) >= lengths(rows["regions"])),
+        arrays("token_ids are not negative", ("token_ids",),
+               lambda rows: largest(rows["token_ids"], np.minimum, 0) < 0),
+    ),
     params=TokenizeParams,
     compute=compute,
     timeout_s=lambda params: params.timeout_s,

@@ -6,6 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -71,17 +72,9 @@ def evaluate(root: Path) -> None:
     trained = checkpoint.load(root)
     require_same(trained.identity, root, trained.params)
     splits = load_splits(root, trained.params)
-    if len(splits["test"]) < 2:
-        raise UserError("the test split has only one crystal, too few to test on: take more (ingest.limit)")
-    predictions = {name: predict_all(trained, split) for name, split in splits.items()}
-    for name, split in splits.items():
-        wrong = np.flatnonzero(~np.isfinite(predictions[name]["fused"]))
-        if len(wrong):
-            raise UserError(f"the prediction for {split.ids[wrong[0]]} is not a number ({len(wrong)} such crystals of "
-                            f"the split {name}); train again with another train.seed or a lower train.learning_rate")
-    crystals = {name: coverage.read_crystals(root, split.ids) for name, split in splits.items()}
-    intervals = covered(trained, splits["test"], predictions["test"], crystals["test"], crystals["train"])
-    metrics = {**measure(trained, splits["test"], predictions["test"], params), "intervals": intervals}
+    made = computed(root, trained, splits, params)
+    metrics, predictions, crystals = made.metrics, made.predictions, made.crystals
+    intervals = metrics["intervals"]
     folder = Paths(root).results
     folder.mkdir(parents=True, exist_ok=True)
     documents.write(folder / "metrics.json", metrics)
@@ -112,6 +105,37 @@ def evaluate(root: Path) -> None:
     if metrics["pretrained_on"]:
         say(f"evaluate: the structure encoder is pretrained ({metrics['pretrained_on']}) and may have seen these "
             "crystals")
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What a test of a model found."""
+
+    metrics: dict[str, Any]
+    """As in `metrics.json`."""
+    predictions: dict[str, dict[str, Floats]]
+    """Of each split, as `predict_all` makes them."""
+    crystals: Mapping[str, Rows]
+    """Of each split, the rows of `materials`."""
+
+
+def computed(root: Path, trained: Trained, splits: dict[str, Dataset], params: EvaluateParams) -> Evaluated:
+    """The metrics of a model on these crystals of the tables below `root`; nothing is written.
+
+    Raises `UserError` if too few are tested, or if a prediction is no number.
+    """
+    if len(splits["test"]) < 2:
+        raise UserError("the test split has only one crystal, too few to test on: take more (ingest.limit)")
+    predictions = {name: predict_all(trained, split) for name, split in splits.items()}
+    for name, split in splits.items():
+        wrong = np.flatnonzero(~np.isfinite(predictions[name]["fused"]))
+        if len(wrong):
+            raise UserError(f"the prediction for {split.ids[wrong[0]]} is not a number ({len(wrong)} such crystals of "
+                            f"the split {name}); train again with another train.seed or a lower train.learning_rate")
+    crystals = {name: coverage.read_crystals(root, split.ids) for name, split in splits.items()}
+    intervals = covered(trained, splits["test"], predictions["test"], crystals["test"], crystals["train"])
+    metrics = {**measure(trained, splits["test"], predictions["test"], params), "intervals": intervals}
+    return Evaluated(metrics, predictions, crystals)
 
 
 def _rows(trained: Trained, splits: dict[str, Dataset], predicted: dict[str, dict[str, Floats]],

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from features import contract
 from features.paths import Paths
 from features.store import tables, versions
 from features.view import column, rows_to_table
@@ -41,6 +42,7 @@ def publish(root: Path, rows: Sequence[Row]) -> None:
         plain = asdict(row)
         less = plain.pop("minus") or (None, None, None)
         content.append(plain | dict(zip(("minus_dedicated", "minus_low", "minus_high"), less, strict=True)))
-    tables.publish(Paths(root).table(TABLE), SCHEMA, KEY, iter([rows_to_table(content, SCHEMA)]),
+    checked = contract.checked(TABLE, contract.of(TABLE), [rows_to_table(content, SCHEMA)])
+    tables.publish(Paths(root).table(TABLE), SCHEMA, KEY, checked,
                    iter([{"view": TABLE, "version": 1, "parts": 1}]))
     versions.show_apart(root)

@@ -12,9 +12,9 @@ import torch
 from features.code import code_digest
 from features.errors import UserError
 from features.params import load_section
-from features.progress import conclude
+from features.progress import conclude, say
 from features.text_encoder.weights import pick_device
-from model import background, blend, checkpoint, neighbours
+from model import background, blend, checkpoint, neighbours, training_rows
 from model.checkpoint import Config
 from model.coverage import Coverage
 from model.curves import Curve, mean_curve
@@ -43,6 +43,7 @@ def train(root: Path) -> None:
 def _train(root: Path, params: TrainParams, group: Team, device: torch.device) -> None:
     splits = load_splits(root, params)
     training = splits["train"]
+    chosen = training_rows.of(root, params, splits) if group.leads else None
     if params.batch_size < group.processes:
         raise UserError(f"train.batch_size {params.batch_size} cannot be shared by {group.processes} processes")
     identity, coverage = Identity.of(root, params), Coverage.of(root, training.ids)
@@ -56,7 +57,7 @@ def _train(root: Path, params: TrainParams, group: Team, device: torch.device) -
     for number, one in enumerate([*fitted, *trees]):
         model.nets[number] = one.net
     model.to(device)
-    if not group.leads:
+    if chosen is None:
         return
     weigh(model, splits["validation"], fitted[0], device)
     curves = [[{name: value for name, value in epoch.items() if name != "seconds"} for epoch in one.history]
@@ -81,12 +82,16 @@ def _train(root: Path, params: TrainParams, group: Team, device: torch.device) -
         split_sizes={name: len(split) for name, split in splits.items()},
         parameters=sum(p.numel() for p in model.parameters()),
         history=curves,
-    ), companions, {"learning_curve.csv": _as_csv(mean_curve(of, curves))})
+    ), companions, {"learning_curve.csv": _as_csv(mean_curve(of, curves)), training_rows.NAME: chosen.text()})
     for resume in resumes:
         resume.clear()
     members = "a single member" if len(model.nets) == 1 else f"{len(model.nets)} members"
     conclude(f"train: {members}, trained on {len(training)} crystals; validation MAE {errors['mae']:.4f}, of the "
              f"mean predictor {errors['mean_mae']:.4f}")
+    say(f"train: the training set is {chosen.name}")
+    for finding in chosen.findings:
+        if finding.leak:
+            say(f"train: CAUTION. {finding.message}")
 
 
 def weigh(model: Ensemble, validation: Dataset, fitted: Fitted, device: torch.device) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from features import contract
 from features.errors import UserError
 from features.params import Section
 from features.paths import Paths
@@ -181,5 +182,7 @@ def _publish(view: FeatureView[Any], params: Section, paths: Paths, store: RowSt
             for part, marks in enumerate(work.marks_by_part(work.are_rows)))
     common = {**view.header(params), **view.notes(params)}
     footers = ({**common, "parts": parts, "inputs_digest": digest} for digest in work.part_digests(work.are_rows))
-    return tables.publish(paths.table(view.name), view.schema, view.key, rows, footers,
+    contract.compatible(view, paths.root)
+    checked = contract.checked(view.name, contract.of_view(view), rows)
+    return tables.publish(paths.table(view.name), view.schema, view.key, checked, footers,
                           tables.Rejects(paths.rejects(view.name), view.name, rejects))

@@ -27,8 +27,11 @@ HIDDEN = "walnut-2264"
 PLACES = {
     "part": "{root}/data/features/splits/part-00000.parquet",
     "link": "{root}/links/part-00000.parquet",
-    "table": "tables://splits/part-00000.parquet",
-    "new table": "tables://splits/part-00009.parquet",
+    "table": "tables://0/splits/part-00000.parquet",
+    "new table": "tables://0/splits/part-00009.parquet",
+    "revision": "tables://1/splits/part-00000.parquet",
+    "above tables": "tables://../data/features/splits/part-00000.parquet",
+    "no folder": "tables://",
     "new": "{root}/empty/new",
     "relative": "empty/new",
     "draft": ".tmp/new",
@@ -97,7 +100,7 @@ READERS = [
     "'{secret}.txt'", "'{secret}.csv'", "'{secret}.json'", "'{secret}.parquet'", "'{folder}/*.csv'",
     "query('from read_text(''{secret}.txt'')')", "query_table(['{secret}.parquet'])", "query_table('{secret}.csv')",
 ]
-FOLDERS = ["tables://..", "tables://splits/../../..", "file://{root}", "."]
+FOLDERS = ["tables://..", "tables://0/splits/../../../..", "tables://{root}", "tables:///{root}", "file://{root}", "."]
 
 WRAPPERS = {
     "plain": "{}",

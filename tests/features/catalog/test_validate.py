@@ -1,79 +1,190 @@
-"""Tables that are not what their views say."""
+"""Each way in which tables on disk may be wrong is named with table, file and row."""
 
-import shutil
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
+from features.__main__ import app
 from features.catalog import validate
 from features.errors import UserError
 from features.paths import Paths
-from features.registry import view_of
-from features.store import tables
+from features.store import sums, tables
 from tests.damage import republish
 
-
-def publish(root: Path, stage: str, keys: list[tuple[object, ...]]) -> None:
-    """The table of a stage with these keys; all other columns are missing."""
-    view = view_of(stage)
-    columns = {name: [key[place] for key in keys] for place, name in enumerate(view.key)}
-    rows = pa.table([pa.array(columns.get(field.name, [None] * len(keys)), field.type) for field in view.schema],
-                    schema=view.schema)
-    folder = Paths(root).table(view.name)
-    shutil.rmtree(folder, ignore_errors=True)
-    tables.publish(folder, view.schema, view.key, iter([rows]), iter([{"version": view.version}]))
+Rows = list[dict[str, Any]]
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    publish(tmp_path, "ingest", [("mp-149",), ("mp-30",)])
-    publish(tmp_path, "describe", [("mp-149",), ("mp-30",)])
-    publish(tmp_path, "paraphrase", [("mp-149", 1), ("mp-149", 2), ("mp-30", 1)])
-    publish(tmp_path, "embed", [("mp-149", 0), ("mp-149", 1), ("mp-149", 2), ("mp-30", 0), ("mp-30", 1)])
-    return tmp_path
+def test_sound_tables(sound: Path) -> None:
+    assert list(map(str, validate.problems(sound))) == []
+    assert validate.check(sound) == 6
 
 
-def test_tables_that_fit_together(root: Path) -> None:
-    assert validate.check(root) == 4
+def part_with(root: Path, table: str, material_id: str) -> Path:
+    """The file in which the rows of a crystal lie."""
+    return next(path for path in tables.files(root, table)
+                if material_id in pq.read_table(path)["material_id"].to_pylist())
 
 
-@pytest.mark.parametrize(("stage", "keys", "message"), [
-    ("embed", [("mp-149", 3)], "text_embeddings: 1 rows are not in descriptions or paraphrases"),
-    ("embed", [("mp-30", 0), ("mp-30", 2), ("mp-48", 0)], "text_embeddings: 2 rows are not in"),
-    ("paraphrase", [("mp-48", 1), ("mp-48", 2)], "paraphrases: 2 rows are not in descriptions"),
-    ("describe", [("mp-149",), ("mp-30",), ("mp-48",)], "descriptions: 1 rows are not in materials"),
-    ("describe", [("mp-149",), ("mp-149",), ("mp-30",)], "descriptions: a key occurs twice"),
+def spoil(root: Path, table: str, change: Callable[[Rows], Rows], material_id: str = "mp-149") -> str:
+    """Publish other rows in the part of a crystal; the name of its file."""
+    part = part_with(root, table, material_id)
+    rows = pq.read_table(part)
+    changed = pa.Table.from_pylist(change(rows.to_pylist()), schema=rows.schema)
+    republish(changed, part)
+    return part.name
+
+
+def footers(root: Path, table: str, **changes: object) -> str:
+    """Publish the first part with another footer."""
+    part = tables.files(root, table)[0]
+    rows = pq.read_table(part)
+    content = json.loads(rows.schema.metadata[tables.FOOTER]) | changes
+    republish(rows.replace_schema_metadata({tables.FOOTER: json.dumps(content).encode()}), part)
+    return part.name
+
+
+def of_149(**changes: object) -> Callable[[Rows], Rows]:
+    """Other values in the rows of mp-149."""
+    return lambda rows: [row | changes if row["material_id"] == "mp-149" else row for row in rows]
+
+
+def flipped(root: Path, table: str) -> str:
+    part = part_with(root, table, "mp-149")
+    content = bytearray(part.read_bytes())
+    content[pq.read_metadata(part).row_group(0).column(5).data_page_offset + 1] ^= 4
+    part.write_bytes(content)
+    return part.name
+
+
+def moved(root: Path, table: str) -> str:
+    """A row of mp-149 lies in the file of another crystal."""
+    row = next(row for row in tables.read(root, table).to_pylist() if row["material_id"] == "mp-149")
+    other = "mp-30"
+    assert part_with(root, table, other) != part_with(root, table, "mp-149")
+    spoil(root, table, lambda rows: [row for row in rows if row["material_id"] != "mp-149"])
+    return spoil(root, table, lambda rows: sorted([*rows, row], key=lambda row: str(row["material_id"])), other)
+
+
+def gone(root: Path, table: str) -> str:
+    part = tables.files(root, table)[3]
+    part.unlink()
+    return part.name
+
+
+SHORT = np.ones(4, np.float16)
+NAN = np.array([np.nan] * 8, np.float16)
+
+CORRUPTIONS: dict[str, tuple[str, Callable[[Path, str], str], str]] = {
+    "a flipped byte": ("materials", flipped, "{path} is damaged"),
+    "a missing part": ("structures", gone, "it is missing"),
+    "a wrong shard": ("splits", moved,
+                      "rows that belong into another part: the hash of an id decides: 1 ({part}, row "),
+    "a key twice": ("text_embeddings", lambda root, table: spoil(root, table, lambda rows: [rows[0], *rows]),
+                    "1 row breaks the rule that no two rows have the same material_id and variant ({part}, row 1, "),
+    "a vector that is no number": ("text_embeddings", lambda root, table: spoil(root, table, of_149(pooled=NAN)),
+                                   "2 rows break the rule that every number of pooled is finite ({part}, row 0, "
+                                   "mp-149/0, mp-149/1)"),
+    "a vector that is too short": (
+        "text_embeddings", lambda root, table: spoil(root, table, of_149(sentence_vectors=[SHORT] * 2)),
+        "all vectors of sentence_vectors have one length in the whole table ({part}, row "),
+    "more vectors than sentences": (
+        "text_embeddings", lambda root, table: spoil(root, table, of_149(regions=["global"])),
+        "sentence_vectors, regions have as many entries as each other, at least 1 ({part}, row 0, mp-149/0, mp-149/1)"),
+    "an orphan": ("predictions", lambda root, table: spoil(root, table, of_149(material_id="mp-1")),
+                  "1 rows are not in materials; run `dvc repro` ({part}, row "),
+    "an orphan of a view": ("paraphrases", lambda root, table: spoil(root, table, of_149(material_id="mp-1")),
+                            "1 rows are not in descriptions; run `dvc repro` ({part}, row "),
+    "a volume in nm³": ("materials", lambda root, table: spoil(root, table, of_149(volume=0.0409)),
+                        "1 row breaks the rule that volume (Å³) and density (g/cm³) give each atom a mass of 1 to 300 "
+                        "u ({part}, row "),
+    "a space group of another system": (
+        "materials", lambda root, table: spoil(root, table, of_149(space_group_number=194)),
+        "1 row breaks the rule that space_group_number belongs to the crystal_system ({part}, row "),
+    "an atom that is not there": ("structures", lambda root, table: spoil(root, table, of_149(near_j=[7])),
+                                  "images and neighbours are numbered by the orbits that there are"),
+    "a word that nobody knows": ("splits", lambda root, table: spoil(root, table, of_149(split="dev")),
+                                 "1 row breaks the rule that split is one of: train, validation, test ({part}, row "),
+    "a wrong version": ("splits", lambda root, table: footers(root, table, version=7),
+                        "version 7 on disk, 1 in the code"),
+    "a strange footer": ("splits", lambda root, table: footers(root, table, parts=9),
+                         "its footer counts 9 parts, and there are 8 ({part})"),
+    "other inputs": ("descriptions", lambda root, table: footers(root, table, inputs_digest="0" * 64),
+                     "it was made from other rows of materials than there are; run `dvc repro` ({part})"),
+    "another order": ("text_embeddings", lambda root, table: spoil(root, table, lambda rows: rows[::-1]),
+                      "rows that are not in the order of material_id and variant: 2 ({part}, row 0, mp-149/1, "
+                      "mp-149/0)"),
+}
+
+
+@pytest.mark.parametrize("kind", CORRUPTIONS)
+def test_each_corruption_is_named(root: Path, kind: str) -> None:
+    table, plant, expected = CORRUPTIONS[kind]
+    part = plant(root, table)
+    lines = list(map(str, validate.problems(root, [table])))
+    expected = expected.format(part=part, path=Paths(root).table(table) / part)
+    (line,) = [line for line in lines if expected in line]
+    assert line.startswith(f"{table}: ")
+    assert part in line
+
+
+def test_all_problems_are_listed(root: Path) -> None:
+    spoil(root, "splits", of_149(fold=-1))
+    flipped(root, "structures")
+    spoil(root, "materials", of_149(k_vrh=-4.0))
+    made = CliRunner().invoke(app, ["validate", "--root", str(root)])
+    assert isinstance(made.exception, UserError)
+    assert str(made.exception) == "2 problems in 3 tables of the work tree, since nothing is published"
+    warning, error, other = sorted(made.stdout.splitlines(), key=lambda line: (not line.startswith("warning"), line))
+    assert warning.startswith("warning: materials: 1 row breaks the rule that k_vrh is from 0 to 2000 GPa (part-")
+    assert error.startswith("splits: 1 row breaks the rule that fold is from 0 to 99 (part-")
+    assert other.startswith("structures: ")
+    as_json = CliRunner().invoke(app, ["validate", "splits", "--root", str(root), "--format", "json"])
+    (problem,) = json.loads(as_json.stdout)
+    assert (problem["table"], problem["ids"], problem["is_error"]) == ("splits", ["mp-149"], True)
+
+
+def test_rejects_that_are_rows(root: Path) -> None:
+    (reject,) = tables.read_parts([Paths(root).rejects("materials")]).to_pylist()
+    tables.Rejects(Paths(root).rejects("materials"), "materials", [])
+    rows = pa.Table.from_pylist([reject | {"material_id": "mp-149"}], schema=tables.REJECTS_SCHEMA)
+    pq.write_table(rows, Paths(root).rejects("materials"))
+    assert "materials: 1 rejects are rows too (rejects/materials.parquet, row 0, mp-149)" in map(
+        str, validate.problems(root, ["materials"]))
+
+
+def test_a_damaged_file_of_the_model(root: Path) -> None:
+    Paths(root).model.mkdir()
+    weights = Paths(root).model / "model.safetensors"
+    weights.write_bytes(b"weights")
+    sums.write(weights.parent)
+    weights.write_bytes(b"weighty")
+    assert [str(problem) for problem in validate.problems(root) if problem.table == "model"] == [
+        f"model: {weights} is damaged (bytes 0 to 7 are not what was written); `python -m pipelines repair` mends "
+        "it (model.safetensors)"]
+
+
+@pytest.mark.parametrize(("table", "change", "message"), [
+    ("predictions", of_149(material_id="mp-1"), "predictions: 1 rows are not in materials"),
+    ("text_embeddings", of_149(variant=3), "text_embeddings: 2 rows are not in descriptions or paraphrases"),
+    ("splits", lambda rows: [rows[0], *rows], "splits: a key occurs twice"),
 ])
-def test_orphans_and_doubles(root: Path, stage: str, keys: list[tuple[object, ...]], message: str) -> None:
-    publish(root, stage, keys)
+def test_what_a_publish_of_a_version_checks(root: Path, table: str, change: Callable[[Rows], Rows],
+                                            message: str) -> None:
+    spoil(root, table, change)
     with pytest.raises(UserError, match=message):
         validate.check(root)
 
 
-def test_a_text_that_is_gone_leaves_its_vectors_behind(root: Path) -> None:
-    publish(root, "paraphrase", [("mp-149", 1), ("mp-30", 1)])
-    with pytest.raises(UserError, match="text_embeddings: 1 rows"):
-        validate.check(root)
-
-
-def test_another_version_and_another_schema(root: Path) -> None:
-    (part,) = tables.files(root, "materials")
-    rows = pq.read_table(part)
-    republish(rows.replace_schema_metadata({tables.FOOTER: b'{"version": 1}'}), part)
-    with pytest.raises(UserError, match="materials: version 1 on disk"):
-        validate.check(root)
-    republish(rows.drop_columns(["formula"]), part)
-    with pytest.raises(UserError, match="materials: columns differ"):
-        validate.check(root)
-
-
-def test_a_flipped_bit_where_no_key_lies(root: Path) -> None:
-    (part,) = tables.files(root, "materials")
-    column = pq.read_metadata(part).row_group(0).column(5)
-    content = bytearray(part.read_bytes())
-    content[column.data_page_offset + 1] ^= 4
-    part.write_bytes(content)
-    with pytest.raises(UserError, match=f"^{part} is damaged"):
-        validate.check(root)
+def test_a_column_that_is_gone(root: Path) -> None:
+    for part in tables.files(root, "splits"):
+        republish(pq.read_table(part).drop_columns(["fold"]), part)
+    assert next(str(problem) for problem in validate.problems(root, ["splits"])).startswith(
+        "splits: columns differ from the view's (fold is new and must not be missing); rerun `python -m pipelines "
+        "split`")

@@ -1,0 +1,144 @@
+"""What can be told of tables to those who only see them: what they mean, where they come from, whose data they hold."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import yaml
+
+from features import registry
+from features.errors import UserError
+from features.paths import Paths
+from features.profiles import NAME as PROFILES
+from features.store import tables, versions
+
+REJECTS = "rejects"
+CRYSTALS = "materials"
+DOI = "10."
+
+
+@dataclass(frozen=True)
+class Source:
+    """What one source gave, as its rows in `materials` say."""
+
+    name: str
+    version: str | None
+    licence: str | None
+    citation: str | None
+    """DOIs, parted by blanks."""
+    crystals: int
+
+    @property
+    def dois(self) -> list[str]:
+        return [word for word in (self.citation or "").split() if word.startswith(DOI)]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How a table came to be."""
+
+    stage: str | None
+    upstream: tuple[str, ...]
+    """Tables that its stage reads."""
+    footer: dict[str, Any]
+    """Version, parameters, libraries: what its files say of themselves."""
+
+
+def parts(where: Path) -> dict[str, list[Path]]:
+    """Files of each table in a project folder, and of the rejects if there is one."""
+    found = {name: tables.files(where, name) for name in tables.names(where)}
+    rejects = [path for path in sorted((Paths(where).features / REJECTS).glob("*.parquet")) if tables.rows(path)]
+    return found | ({REJECTS: rejects} if rejects else {})
+
+
+def chosen(where: Path, names: str | None) -> dict[str, list[Path]]:
+    """The tables of a list of names parted by commas; without one, all that have rows and belong to the version.
+
+    Raises `UserError` if one of them is not there, or if there are none.
+    """
+    found = parts(where)
+    if names is None:
+        found = {name: files for name, files in found.items() if name not in (PROFILES, *versions.APART)
+                 and any(map(tables.rows, files))}
+    else:
+        asked = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
+        if missing := [name for name in asked if name not in found]:
+            raise UserError(f"no table '{missing[0]}'; there are: {', '.join(found) or 'none yet'}")
+        found = {name: found[name] for name in asked}
+    if not found:
+        raise UserError(f"there are no tables under {Paths(where).features} yet; run `dvc repro` to make them")
+    return found
+
+
+def meaning(name: str) -> str:
+    """What a table is, in a sentence; empty if nobody says."""
+    module = next((path for path in registry.MODULES.values() if path.endswith(f".{name}")), None)
+    if module is not None:
+        return (importlib.import_module(module).__doc__ or "").strip().splitlines()[0]
+    return OTHERS.get(name, "")
+
+
+OTHERS = {
+    "predictions": "What the model says of each crystal, beside what is known.",
+    "attributions": "What the predictions of test crystals rest on, piece by piece.",
+    "attention": "Where fused networks look in the texts of explained crystals.",
+    "faithfulness": "The tests that each method of explanation was put to.",
+    "fact_effects": "What each kind of fact does to predictions, over the test crystals that state it.",
+    "profiles": "What the columns of all tables hold, in numbers.",
+    "rejects": "Rows that could not be computed, with the reason.",
+}
+
+
+def sources(where: Path) -> list[Source]:
+    """Who gave how many crystals on what terms, the largest first; nothing without `materials`."""
+    if not tables.exists(where, CRYSTALS):
+        return []
+    columns = ["source", "source_version", "license", "citation"]
+    counted = tables.read(where, CRYSTALS, columns).group_by(columns).aggregate([([], "count_all")]).to_pylist()
+    found = [Source(row["source"], row["source_version"], row["license"], row["citation"], row["count_all"])
+             for row in counted]
+    return sorted(found, key=lambda source: (-source.crystals, str(source)))
+
+
+def origin(where: Path, name: str, files: list[Path]) -> Origin:
+    """How a table came to be: what its files and the `dvc.lock` beside it say."""
+    stage, upstream = _stage(where, name)
+    return Origin(stage, tuple(upstream), tables.footer(files[0]) if name != REJECTS else {})
+
+
+def _stage(where: Path, name: str) -> tuple[str | None, list[str]]:
+    try:
+        content = yaml.safe_load(Paths(where).lock.read_text(encoding="utf-8"))
+        for stage, told in content["stages"].items():
+            if f"data/features/{name}" in [out["path"] for out in told.get("outs", ())]:
+                deps = [Path(dep["path"]).parts for dep in told.get("deps", ())]
+                return stage, sorted({dep[2] for dep in deps if dep[:2] == ("data", "features") and dep[2] != REJECTS})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
+        """Without a sound one, the views tell."""
+    view = next((view for view in registry.all_views() if view.name == name), None)
+    return (view.stage, sorted(view.inputs)) if view is not None else (None, [])
+
+
+def version(where: Path, at: str | None = None) -> str:
+    """What the tables that are shown are called."""
+    if at is not None:
+        return f"revision {at}"
+    return f"version {where.name}" if versions.ID.fullmatch(where.name) else "the work tree, since nothing is published"
+
+
+def text(field: pa.Field, what: str) -> str:
+    """Description or unit of a column; empty if it has none."""
+    return (field.metadata or {}).get(what.encode(), b"").decode()
+
+
+def rules(name: str) -> list[Any]:
+    """What is promised of a table: `column` (None where it is about several) and `rule`, a sentence, of each."""
+    try:
+        from features import contract
+    except ImportError:
+        return []
+    return contract.rules(name)

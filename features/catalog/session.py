@@ -1,0 +1,422 @@
+"""A user's session of SQL: an in-memory DuckDB that can read the tables and nothing else, and one query at a time.
+
+Opening it opens no part file: the view of a table is made when a query first names the table. A qualifier that is no
+schema of DuckDB's, as in `head.materials` or `"v1".similar('mp-149', 10)`, is a git revision, whose tables are then
+read beside the others. So a damaged table, or a revision whose files are gone, stops only queries that name it.
+"""
+
+from __future__ import annotations
+
+import queue
+import re
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import duckdb
+import pyarrow as pa
+
+from features.catalog import meanings, names, views, virtual
+from features.catalog.part_files import SCHEME, PartFiles
+from features.catalog.search import Search
+from features.catalog.views import identifier, quoted
+from features.catalog.words import in_one_line
+from features.errors import UserError
+from features.paths import Paths
+from features.store import revisions, versions
+from features.store.sums import Damaged
+
+TIMEOUT_S = 300.0
+"""Longest time for a query, in seconds: a scan of every vector of 200,000 texts takes a few, so a query that takes this
+long is most likely a join that lacks its condition, and must not hold the machine overnight."""
+MEMORY = "50%"
+"""What a query may hold of the machine's memory: its result, and perhaps a stage, lie beside it."""
+GRACE_S = 0.5
+"""Seconds that an interrupted query gets to end. DuckDB looks for an interruption between chunks of 2,048 rows."""
+THREAD = "sql"
+"""Name of the thread that runs a query."""
+BATCH_ROWS = 1 << 14
+"""Rows of a result that are handed on at once."""
+WAITING = 2
+"""Batches of a result that wait for whoever reads it."""
+TICK_S = 0.25
+"""How often a waiting reader is asked for patience."""
+
+CLOSED: Mapping[str, str] = {
+    "python_enable_replacements": "false",  # a query must not read the variables of this program
+    "python_scan_all_frames": "false",
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "allow_community_extensions": "false",
+    "allow_persistent_secrets": "false",
+    # Nothing spills to disk: DuckDB would let a query write any file into the folder. One that needs more memory than
+    # it may have ends with a line that says so.
+    "temp_directory": "",
+    "max_temp_directory_size": "0B",
+    "memory_limit": MEMORY,
+}
+"""Settings of a user's session from its start. They are locked before the user's first word."""
+
+
+class Session:
+    """Tables of one version of a project, and of revisions that its queries name."""
+
+    def __init__(self, root: Path, at: str | None = None, timeout_s: float = TIMEOUT_S) -> None:
+        """Raises `UserError` if there are no tables, or no such revision."""
+        self.root, self.timeout_s = root, timeout_s
+        self.where = revisions.at(root, at)
+        """The folder that is read, laid out like a project."""
+        if not views.sources(self.where):
+            raise UserError(f"there are no tables under {Paths(self.where).features} yet; run `dvc repro` to make them")
+        self._searches: dict[Path, Search] = {}
+        self._open()
+
+    def _open(self) -> None:
+        self.connection = duckdb.connect(":memory:", config=dict(CLOSED))
+        self.files = PartFiles({}, versions.held(self.where))
+        self.connection.register_filesystem(self.files)
+        for setting in (f"max_execution_time = {max(1, round(self.timeout_s * 1000))}",
+                        f"allowed_directories = [{quoted(SCHEME)}]",  # `PartFiles` alone answers there, and only reads
+                        "allow_extension_repositories = 'forbidden'",
+                        "enable_external_access = false",
+                        "disabled_filesystems = 'LocalFileSystem'",  # whatever else may be allowed, no local file
+                        "enable_progress_bar = true", "enable_progress_bar_print = false",
+                        "lock_configuration = true"):
+            self.connection.execute(f"SET {setting}")
+        self._closing = weakref.finalize(self, self.connection.close)  # at the end of the program at the latest
+        self._versions: dict[str, _Version] = {}
+        self._version("").search(self.connection)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the session; a query that nothing interrupts goes on by itself until it ends."""
+        self._closing()
+
+    def detached(self) -> duckdb.DuckDBPyConnection:
+        """The connection, with all tables of this version, for who runs queries without this session."""
+        version = self._version("")
+        for name in version.tables:
+            version.make(self.connection, name)
+        self._closing.detach()
+        return self.connection
+
+    @property
+    def tables(self) -> list[str]:
+        """Names of all tables, those that are made of others included."""
+        return sorted(self._version("").tables)
+
+    def answer(self, sql: str, waiting: Callable[[float], None] | None = None) -> Answer:
+        """Begin one read-only statement; the answer is a context in which its batches can be iterated over.
+
+        Args:
+            waiting: called with the share of the work that is done, from 0 to 1, or a negative number where nobody
+                knows, while a batch is waited for.
+        """
+        return Answer(self, sql, waiting)
+
+    def abandon(self) -> None:
+        """Leave the connection to a query that nothing interrupts, and go on with another."""
+        self._closing.detach()
+        self._open()
+
+    def prepared(self, sql: str) -> duckdb.DuckDBPyRelation:
+        """A statement that has passed as a query, over views that are there. Raises `duckdb.Error`, `UserError`."""
+        connection = self.connection
+        statements = connection.extract_statements(sql)
+        if len(statements) != 1:
+            raise UserError(f"one SQL statement is expected, found {len(statements)}")
+        _only_reads(connection, statements[0])
+        spoken = names.named(connection, sql)
+        damaged = self._make(spoken)
+        try:
+            try:
+                relation = connection.sql(sql)
+            except duckdb.CatalogException:
+                if spoken.everything:
+                    raise
+                self._make_all(commented=False)  # named in a way that the text does not show, or not there: a hint
+                relation = connection.sql(sql)
+        except duckdb.Error:
+            if damaged:
+                raise damaged[0] from None
+            raise
+        if relation is None:
+            raise UserError("the statement has no result")
+        return relation
+
+    def failure(self) -> UserError | None:
+        """Why a function of ours could not answer; told once."""
+        told = next((search.failure for search in self._searches.values() if search.failure), None)
+        for search in self._searches.values():
+            search.failure = None
+        return told
+
+    def _make(self, spoken: names.Named) -> list[Damaged]:
+        """Make the views that a query names. Returns what is wrong with those that it may name, if it is uncertain."""
+        damaged = []
+        for schema, name in sorted(spoken.tables | spoken.functions):
+            if schema.casefold() in names.SCHEMAS:
+                schema = ""
+            if schema and not spoken.exact and not self._known(name):
+                continue  # the column of a table, rather than the table of a revision
+            is_table = (schema, name) in spoken.tables
+            if schema and not is_table and name.casefold() not in meanings.FUNCTIONS:
+                continue
+            version = self._version(schema)
+            if schema and name.casefold() in meanings.FUNCTIONS:
+                version.search(self.connection)
+            try:
+                version.make(self.connection, name)
+            except Damaged as damage:
+                if spoken.exact:
+                    raise
+                damaged.append(damage)
+        if spoken.everything:
+            self._make_all(commented=True)
+        return damaged
+
+    def _known(self, name: str) -> bool:
+        return name.casefold() in meanings.FUNCTIONS or self._version("").name(name) is not None
+
+    def _make_all(self, commented: bool) -> None:
+        for version in list(self._versions.values()):
+            for name in version.tables:
+                version.make_or_stand_in(self.connection, name)
+                if commented:
+                    version.comment(self.connection, name)
+            if commented:
+                version.comment_functions(self.connection)
+
+    def _version(self, schema: str) -> _Version:
+        """The version whose tables stand in a schema. Raises `UserError` if that is no revision."""
+        key = schema.casefold()
+        if key not in self._versions:
+            where = self.where if not schema else revisions.at(self.root, "HEAD" if key == "head" else schema)
+            search = self._searches.setdefault(where, Search(where))
+            version = _Version(schema or "main", schema, where, search, str(len(self._versions)), self.files)
+            if schema:
+                self.connection.execute(f"CREATE SCHEMA {identifier(schema)}")
+            self._versions[key] = version
+        version = self._versions[key]
+        if version.revision != schema and key != "head":
+            raise UserError(f"{schema} and {version.revision} differ in capitals alone, which SQL does not tell apart")
+        return version
+
+
+class _Version:
+    """The views of one version in a session."""
+
+    def __init__(self, schema: str, revision: str, where: Path, search: Search, mark: str, files: PartFiles) -> None:
+        self.schema, self.revision, self.where, self.mark, self.files = schema, revision, where, mark, files
+        self.tables = [*views.sources(where), *(name for name in virtual.names())]
+        self._search = search
+        self._spelled = {name.casefold(): name for name in self.tables}
+        self._made: set[str] = set()
+        self._commented: set[str] = set()
+        self._damaged: dict[str, Damaged] = {}
+        self._searching = False
+
+    def name(self, spelled: str) -> str | None:
+        """The table of this name, however its letters are written."""
+        return self._spelled.get(spelled.casefold())
+
+    def search(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Define `similar`, `find` and `near`."""
+        if not self._searching:
+            self._search.add(connection, self.schema, self.mark)
+            self._searching = True
+
+    def make(self, connection: duckdb.DuckDBPyConnection, spelled: str) -> None:
+        """Make the view of a table, if there is such a table. Raises `Damaged`."""
+        name = self.name(spelled)
+        if name in self._damaged:
+            raise self._damaged[name]
+        if name is None or name in self._made:
+            return
+        try:
+            if name in virtual.MODULES:
+                inner = f"_{name}_{self.mark}"
+                connection.register(inner, virtual.make(self.where, name))
+                connection.execute(f"CREATE VIEW {identifier(self.schema)}.{identifier(name)} AS "  # noqa: S608 (a name of ours)
+                                   f"SELECT * FROM {identifier(inner)}")
+            else:
+                parts = views.files(self.where, name)
+                inside = {f"{self.mark}/{name}/{part.name}": part for part in parts}
+                self.files.serve(inside)
+                views.create(connection, self.schema, name, parts, [f"{SCHEME}{url}" for url in inside])
+        except Damaged as damage:
+            self._damaged[name] = damage
+            raise
+        except duckdb.Error as error:
+            if "Traceback" not in str(error):
+                raise
+            self._damaged[name] = Damaged(views.files(self.where, name)[0], in_one_line(str(error)))
+            raise self._damaged[name] from None
+        self._made.add(name)
+
+    def make_or_stand_in(self, connection: duckdb.DuckDBPyConnection, name: str) -> None:
+        """The same, but a table that cannot be made has a view that says so, for lists of tables."""
+        try:
+            self.make(connection, name)
+        except UserError as error:
+            connection.execute(f"CREATE OR REPLACE VIEW {identifier(self.schema)}.{identifier(name)} AS "
+                               f"SELECT error({quoted(str(error))}) AS damaged")
+
+    def comment(self, connection: duckdb.DuckDBPyConnection, name: str) -> None:
+        """Comment a view and its columns."""
+        if name in self._commented or name not in self._made:
+            return
+        self._commented.add(name)
+        if name in virtual.MODULES:
+            views.say(connection, self.schema, name, meanings.meaning(name),
+                      {field.name: views.told(field) for field in virtual.schema(name)})
+        else:
+            views.comment(connection, self.schema, name, views.files(self.where, name))
+
+    def comment_functions(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Comment the table functions."""
+        if self._searching:
+            for name, said in meanings.FUNCTIONS.items():
+                connection.execute(f"COMMENT ON MACRO TABLE {identifier(self.schema)}.{identifier(name)} "
+                                   f"IS {quoted(said)}")
+
+
+class Answer:
+    """What a statement gives, batch by batch, while it runs in a thread of its own.
+
+    As a context: its end is the end of the query, whoever reads on or not. So an exception which a signal raises in the
+    main thread, such as `KeyboardInterrupt`, passes through at once and ends the query.
+    """
+
+    schema: pa.Schema
+    """Of the batches; no two columns share a name."""
+
+    def __init__(self, session: Session, sql: str, waiting: Callable[[float], None] | None) -> None:
+        self._session, self._sql, self._waiting = session, sql, waiting
+        self._connection = session.connection
+        self._batches: queue.Queue[Any] = queue.Queue(WAITING)
+        self._ended = threading.Event()
+        self._left_s = session.timeout_s + GRACE_S
+        self._thread = threading.Thread(target=self._run, name=THREAD, daemon=True)
+
+    def __enter__(self) -> Self:
+        """Begin. Returns when the columns are known. Raises `UserError`."""
+        try:
+            self._thread.start()
+            self.schema = self._next()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self._end()
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        while (batch := self._next()) is not None:
+            yield batch
+
+    def _next(self) -> Any:
+        """What the thread hands over. Raises `UserError` in the place of what went wrong there."""
+        while True:
+            began = time.monotonic()
+            try:
+                given = self._batches.get(timeout=min(TICK_S if self._waiting else self._left_s, max(self._left_s, 0)))
+            except queue.Empty:
+                self._left_s -= time.monotonic() - began
+                if self._left_s <= 0:  # this second limit is for one long call of a function
+                    raise self._took_too_long() from None
+                if self._waiting is not None:
+                    self._waiting(_share(self._connection))
+                continue
+            self._left_s -= time.monotonic() - began
+            break
+        if not isinstance(given, BaseException):
+            return given
+        failure = self._session.failure()
+        if isinstance(given, duckdb.InterruptException):
+            raise failure or self._took_too_long()
+        if isinstance(given, duckdb.Error):
+            raise failure or UserError(f"SQL: {in_one_line(str(given))}")
+        raise given
+
+    def _took_too_long(self) -> UserError:
+        return UserError(f"SQL: the query was stopped after {self._session.timeout_s:g} s; ask for less, or allow more "
+                         "time (--timeout)")
+
+    def _run(self) -> None:
+        try:
+            reader = self._session.prepared(self._sql).to_arrow_reader(BATCH_ROWS)
+            try:
+                schema = _with_unique_names(reader.schema)
+                self._hand_over(schema)
+                for batch in reader:
+                    if not self._hand_over(pa.RecordBatch.from_arrays(batch.columns, schema=schema)):
+                        return
+            except (OSError, pa.ArrowException) as error:  # what DuckDB's errors become on their way through Arrow
+                kind = duckdb.InterruptException if "INTERRUPT" in str(error) else duckdb.Error
+                raise kind(str(error)) from None
+            self._hand_over(None)
+        except BaseException as error:
+            self._hand_over(error)
+
+    def _hand_over(self, what: Any) -> bool:
+        """Wait until there is room, and say whether somebody still reads."""
+        while not self._ended.is_set():
+            try:
+                self._batches.put(what, timeout=TICK_S)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def _end(self) -> None:
+        self._ended.set()
+        if self._thread.is_alive():
+            self._connection.interrupt()
+            self._thread.join(GRACE_S)
+        if self._thread.is_alive():  # closing would wait for it
+            self._session.abandon()
+
+
+def _share(connection: duckdb.DuckDBPyConnection) -> float:
+    try:
+        return float(connection.query_progress()) / 100
+    except duckdb.Error:
+        return -1.0
+
+
+def _only_reads(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> None:
+    """Refuse what is not a query, in clear words; that a query cannot write either is the session's doing.
+
+    EXPLAIN ANALYZE runs what it explains, so what it explains must be a query as well.
+    """
+    kind = statement.type
+    if kind is duckdb.StatementType.EXPLAIN:
+        inner = re.sub(r"^(?:\s|--[^\n]*\n|/\*.*?\*/)*explain\s+(?:analyze\s+|\([^)]*\)\s*)?", "", statement.query,
+                       flags=re.IGNORECASE | re.DOTALL)
+        kind = connection.extract_statements(inner)[0].type
+    if kind is not duckdb.StatementType.SELECT:
+        raise UserError(f"only queries are allowed here, not {kind.name}: the catalog is read-only")
+
+
+def _with_unique_names(schema: pa.Schema) -> pa.Schema:
+    """A schema in which no two columns share a name: the later ones get a number."""
+    seen: dict[str, int] = {}
+    fields = []
+    for field in schema:
+        seen[field.name] = seen.get(field.name, 0) + 1
+        number = seen[field.name]
+        fields.append(field if number == 1 else field.with_name(f"{field.name}_{number}"))
+    return pa.schema(fields)

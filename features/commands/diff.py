@@ -1,0 +1,38 @@
+"""What changed between two versions of the tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from features.commands.options import Root
+from features.store import revisions
+
+Before = Annotated[str, typer.Argument(metavar="A", help="A git revision, the id of a published version, or `work`.")]
+After = Annotated[str, typer.Argument(metavar="[B]", help="The same; left out: what is published now.")]
+Table = Annotated[str | None, typer.Argument(metavar="[TABLE]", help="Of this table alone.")]
+Json = Annotated[bool, typer.Option("--json", help="All of it as JSON.")]
+Html = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write all of it as one page, too.")]
+
+
+def diff(before: Before, after: After = revisions.PUBLISHED, table: Table = None, root: Root = Path(),
+         as_json: Json = False, html: Html = None) -> None:
+    """Compare two versions of the tables: columns, rows, values, distributions, rejects."""
+    import json
+    from dataclasses import asdict
+
+    from features.catalog import diff_report
+    from features.catalog.diff import compare
+    from features.progress import conclude
+    from features.store.files import write_text
+
+    changes = compare(revisions.at(root, before), revisions.at(root, after), [table] if table else [])
+    if html is not None:
+        write_text(html, diff_report.page(changes, before, after))
+        conclude(f"{html} is written")
+    if as_json:
+        print(json.dumps({"before": before, "after": after, **asdict(changes)}, ensure_ascii=False))
+    elif html is None:
+        diff_report.show(changes, before, after)
