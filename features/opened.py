@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features import catalog
+from features import catalog, contract
 from features.catalog.sql import TIMEOUT_S
 from features.errors import UserError
 from features.store import revisions, tables
@@ -58,12 +58,16 @@ class Store:
         """The same as an Arrow table, whose fields tell `description` and `unit` in their metadata."""
         if name not in self.tables:
             raise UserError(f"no table '{name}'; there are: {', '.join(self.tables) or 'none yet'}")
-        known = tables.schema(self.where, name).names
+        first = tables.files(self.where, name)[0]
+        there = tables.schema_of(first).names
+        known = [*there, *(field.name for field in contract.newer_columns(name, first))]
         if unknown := sorted(set(columns or ()) - set(known)):
             raise UserError(f"{name} has no column '{unknown[0]}'; there are: {', '.join(known)}")
         if ids is not None and "material_id" not in known:
             raise UserError(f"{name} is not about single crystals: it has no column material_id")
-        return tables.read(self.where, name, columns, ids)
+        rows = tables.read(self.where, name, columns and [column for column in columns if column in there], ids)
+        rows = contract.with_newer_columns(name, first, rows)
+        return rows if columns is None else rows.select(list(columns))
 
     def torch(self, name: str, columns: Sequence[str] | None = None,
               ids: Sequence[str] | None = None) -> dict[str, torch.Tensor]:
