@@ -15,14 +15,13 @@ from benchmarks.store import rows
 from features import registry
 from features.paths import Paths
 from features.view import FeatureView
-from features.views.materials import SOURCE_SCHEMA
 from pipelines import publishing
 from pipelines.commands import program
 from pipelines.engine import stages
 from pipelines.engine.materialize import Report, materialize
 from pipelines.engine.units import Units, read_units
 from pipelines.executors import Serial
-from pipelines.sources.spool import Spool
+from pipelines.sources import spool_of
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -60,7 +59,7 @@ def _stages() -> dict[str, Any]:
 
 def materialize_all(root: Path, crystals: int, changed: float = 0.0) -> list[Report]:
     """Make all tables, computing what the row store does not have."""
-    spool = Spool(rows.entries(crystals, changed), SOURCE_SCHEMA, root)
+    spool = spool_of(rows.entries(crystals, changed), root)
     reports = []
     for stage in rows.STAGES:
         view: FeatureView[Any] = rows.view_of(stage)

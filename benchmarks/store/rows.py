@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 
 from features import registry
 from features.view import Batch, FeatureView
-from features.views.materials import PROPERTIES, SOURCE_SCHEMA
+from features.views.materials import PROPERTIES
 from features.words.vocabulary import ATOMIC_NUMBERS
+from pipelines.sources import Entry
 
 STAGES = ("ingest", "describe", "paraphrase", "embed", "tensorize", "split")
 VARIANTS = 2
@@ -46,23 +47,16 @@ def view_of(stage: str) -> FeatureView[Any]:
     return dataclasses.replace(view, compute=compute, batch_size=BATCH)
 
 
-def entries(crystals: int, changed: float = 0.0) -> Iterator[pa.RecordBatch]:
+def entries(crystals: int, changed: float = 0.0) -> Iterator[Entry]:
     """What a source would give; a share of the crystals, spread evenly, has changed since it gave them first."""
     for first in range(0, crystals, 4096):
         numbers = np.arange(first, min(crystals, first + 4096))
         salt = (numbers % round(1 / changed) == 0).astype(int) if changed else np.zeros(len(numbers), int)
         seeds = _seeds(f"{number} {again}" for number, again in zip(numbers.tolist(), salt.tolist(), strict=True))
         scale = 0.95 + 0.1 * _noise(seeds, 1)[:, 0]
-        known = {
-            "material_id": [f"mp-{number}" for number in numbers],
-            "structure": [_cif(_templates("materials")[number % _count()]["cif"], factor)
-                          for number, factor in zip(numbers.tolist(), scale.tolist(), strict=True)],
-            "format": "cif", "properties": "{}", "source": "synthetic", "source_version": "benchmarks.store",
-            "license": "CC-BY-4.0", "citation": "10.1038/sdata.2015.9", "last_updated": None, "error": None,
-        }
-        yield pa.RecordBatch.from_arrays(
-            [pa.array(known[name] if isinstance(known[name], list) else [known[name]] * len(numbers), pa.string())
-             for name in SOURCE_SCHEMA.names], schema=SOURCE_SCHEMA)
+        for number, factor in zip(numbers.tolist(), scale.tolist(), strict=True):
+            yield Entry(f"mp-{number}", _cif(_templates("materials")[number % _count()]["cif"], factor), "cif",
+                        "synthetic", "benchmarks.store", "CC-BY-4.0", "10.1038/sdata.2015.9")
 
 
 def _materials(units: pa.Table, _: Any) -> Batch:
