@@ -20,7 +20,7 @@ SIMILAR = """
     SELECT material_id, round(list_cosine_similarity(pooled, (
         SELECT CASE WHEN count(*) = 0 THEN error('text_embeddings has no vector of the description of ' || id)
                     ELSE first(pooled) END
-        FROM text_embeddings WHERE material_id = id AND variant = 0 AND pooled IS NOT NULL)), 6) AS similarity
+        FROM text_embeddings WHERE material_id = id AND variant = 0 AND pooled IS NOT NULL))::DOUBLE, 6) AS similarity
     FROM text_embeddings WHERE variant = 0 AND material_id <> id AND pooled IS NOT NULL"""
 NEAR = """
     WITH cell AS (

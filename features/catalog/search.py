@@ -18,6 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from features import vectors
+from features.catalog import light_encoder
 from features.catalog.views import identifier
 from features.errors import UserError
 from features.store import placement, tables
@@ -176,10 +177,8 @@ def best_sentences(where: Path, ids: Sequence[str], vector: NDArray[Any]) -> dic
 
 def embed(root: Path, query: str) -> NDArray[np.float32]:
     """Vector of a query, by the encoder and settings of the table. Raises `UserError` without its weights."""
-    from features import (
-        sentences,
-        text_encoder,  # torch takes seconds; most queries do without
-    )
+    from features import sentences, text_encoder
+    from features.text_encoder import normalisation
     from features.views.text_embeddings import EmbedParams
 
     footer = tables.footer(tables.files(root, TABLE)[0])
@@ -191,5 +190,9 @@ def embed(root: Path, query: str) -> NDArray[np.float32]:
     if not weights.same_weights(params, footer["digest"]):
         raise UserError(f"find: the weights of {params.encoder} are not those that made text_embeddings; "
                         "run `dvc repro`")
-    encoded = text_encoder.load(params).encode([query], [sentences.tag(query)])[0]
+    read = normalisation.matscibert(query)[0] if params.matscibert() else query
+    quickly = light_encoder.vector(params.folder(), read, params.pooling)
+    if quickly is not None:
+        return quickly
+    encoded = text_encoder.load(params).encode([query], [sentences.tag(query)])[0]  # torch takes seconds
     return encoded.pooled(params.pooling)

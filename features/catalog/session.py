@@ -7,6 +7,7 @@ read beside the others. So a damaged table, or a revision whose files are gone, 
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import re
 import threading
@@ -20,15 +21,15 @@ from typing import Any, Self
 import duckdb
 import pyarrow as pa
 
-from features.catalog import meanings, names, views, virtual
+from features.catalog import meanings, names, views
 from features.catalog.part_files import SCHEME, PartFiles
 from features.catalog.search import Search
+from features.catalog.version_views import VersionViews
 from features.catalog.views import identifier, quoted
 from features.catalog.words import in_one_line
 from features.errors import UserError
 from features.paths import Paths
 from features.store import revisions, versions
-from features.store.sums import Damaged
 
 TIMEOUT_S = 300.0
 """Longest time for a query, in seconds: a scan of every vector of 200,000 texts takes a few, so a query that takes this
@@ -88,7 +89,7 @@ class Session:
                         "lock_configuration = true"):
             self.connection.execute(f"SET {setting}")
         self._closing = weakref.finalize(self, self.connection.close)  # at the end of the program at the latest
-        self._versions: dict[str, _Version] = {}
+        self._versions: dict[str, VersionViews] = {}
         self._version("").search(self.connection)
 
     def __enter__(self) -> Self:
@@ -113,7 +114,26 @@ class Session:
     @property
     def tables(self) -> list[str]:
         """Names of all tables, those that are made of others included."""
-        return sorted(self._version("").tables)
+        return self.tables_of("")
+
+    def tables_of(self, revision: str) -> list[str]:
+        """The same of a revision; of this version if it is empty. Raises `UserError` if there is no such revision."""
+        return sorted(self._version(revision).tables)
+
+    def columns(self) -> dict[str, list[str]]:
+        """Names of the columns of each table that can be read."""
+        found = {}
+        for name in self.tables:
+            with contextlib.suppress(UserError):
+                found[name] = self._version("").columns(name)
+        return found
+
+    def statements(self, text: str) -> list[str]:
+        """The statements of a text, without running them. Raises `UserError` if it is no SQL."""
+        try:
+            return [statement.query.strip() for statement in self.connection.extract_statements(text)]
+        except duckdb.Error as error:
+            raise UserError(f"SQL: {in_one_line(str(error))}") from None
 
     def answer(self, sql: str, waiting: Callable[[float], None] | None = None) -> Answer:
         """Begin one read-only statement; the answer is a context in which its batches can be iterated over.
@@ -137,19 +157,14 @@ class Session:
             raise UserError(f"one SQL statement is expected, found {len(statements)}")
         _only_reads(connection, statements[0])
         spoken = names.named(connection, sql)
-        damaged = self._make(spoken)
+        self._make(spoken)
         try:
-            try:
-                relation = connection.sql(sql)
-            except duckdb.CatalogException:
-                if spoken.everything:
-                    raise
-                self._make_all(commented=False)  # named in a way that the text does not show, or not there: a hint
-                relation = connection.sql(sql)
-        except duckdb.Error:
-            if damaged:
-                raise damaged[0] from None
-            raise
+            relation = connection.sql(sql)
+        except duckdb.CatalogException:
+            if spoken.everything:
+                raise
+            self._make_all(commented=False)  # named in a way that the text does not show, or not there: a hint
+            relation = connection.sql(sql)
         if relation is None:
             raise UserError("the statement has no result")
         return relation
@@ -161,9 +176,8 @@ class Session:
             search.failure = None
         return told
 
-    def _make(self, spoken: names.Named) -> list[Damaged]:
-        """Make the views that a query names. Returns what is wrong with those that it may name, if it is uncertain."""
-        damaged = []
+    def _make(self, spoken: names.Named) -> None:
+        """Make the views that a query names. Raises `Damaged`, and `UserError` for what is no revision."""
         for schema, name in sorted(spoken.tables | spoken.functions):
             if schema.casefold() in names.SCHEMAS:
                 schema = ""
@@ -175,15 +189,9 @@ class Session:
             version = self._version(schema)
             if schema and name.casefold() in meanings.FUNCTIONS:
                 version.search(self.connection)
-            try:
-                version.make(self.connection, name)
-            except Damaged as damage:
-                if spoken.exact:
-                    raise
-                damaged.append(damage)
+            version.make(self.connection, name)
         if spoken.everything:
             self._make_all(commented=True)
-        return damaged
 
     def _known(self, name: str) -> bool:
         return name.casefold() in meanings.FUNCTIONS or self._version("").name(name) is not None
@@ -197,13 +205,13 @@ class Session:
             if commented:
                 version.comment_functions(self.connection)
 
-    def _version(self, schema: str) -> _Version:
+    def _version(self, schema: str) -> VersionViews:
         """The version whose tables stand in a schema. Raises `UserError` if that is no revision."""
         key = schema.casefold()
         if key not in self._versions:
             where = self.where if not schema else revisions.at(self.root, "HEAD" if key == "head" else schema)
             search = self._searches.setdefault(where, Search(where))
-            version = _Version(schema or "main", schema, where, search, str(len(self._versions)), self.files)
+            version = VersionViews(schema or "main", schema, where, search, str(len(self._versions)), self.files)
             if schema:
                 self.connection.execute(f"CREATE SCHEMA {identifier(schema)}")
             self._versions[key] = version
@@ -211,84 +219,6 @@ class Session:
         if version.revision != schema and key != "head":
             raise UserError(f"{schema} and {version.revision} differ in capitals alone, which SQL does not tell apart")
         return version
-
-
-class _Version:
-    """The views of one version in a session."""
-
-    def __init__(self, schema: str, revision: str, where: Path, search: Search, mark: str, files: PartFiles) -> None:
-        self.schema, self.revision, self.where, self.mark, self.files = schema, revision, where, mark, files
-        self.tables = [*views.sources(where), *(name for name in virtual.names())]
-        self._search = search
-        self._spelled = {name.casefold(): name for name in self.tables}
-        self._made: set[str] = set()
-        self._commented: set[str] = set()
-        self._damaged: dict[str, Damaged] = {}
-        self._searching = False
-
-    def name(self, spelled: str) -> str | None:
-        """The table of this name, however its letters are written."""
-        return self._spelled.get(spelled.casefold())
-
-    def search(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Define `similar`, `find` and `near`."""
-        if not self._searching:
-            self._search.add(connection, self.schema, self.mark)
-            self._searching = True
-
-    def make(self, connection: duckdb.DuckDBPyConnection, spelled: str) -> None:
-        """Make the view of a table, if there is such a table. Raises `Damaged`."""
-        name = self.name(spelled)
-        if name in self._damaged:
-            raise self._damaged[name]
-        if name is None or name in self._made:
-            return
-        try:
-            if name in virtual.MODULES:
-                inner = f"_{name}_{self.mark}"
-                connection.register(inner, virtual.make(self.where, name))
-                connection.execute(f"CREATE VIEW {identifier(self.schema)}.{identifier(name)} AS "  # noqa: S608 (a name of ours)
-                                   f"SELECT * FROM {identifier(inner)}")
-            else:
-                parts = views.files(self.where, name)
-                inside = {f"{self.mark}/{name}/{part.name}": part for part in parts}
-                self.files.serve(inside)
-                views.create(connection, self.schema, name, parts, [f"{SCHEME}{url}" for url in inside])
-        except Damaged as damage:
-            self._damaged[name] = damage
-            raise
-        except duckdb.Error as error:
-            if "Traceback" not in str(error):
-                raise
-            self._damaged[name] = Damaged(views.files(self.where, name)[0], in_one_line(str(error)))
-            raise self._damaged[name] from None
-        self._made.add(name)
-
-    def make_or_stand_in(self, connection: duckdb.DuckDBPyConnection, name: str) -> None:
-        """The same, but a table that cannot be made has a view that says so, for lists of tables."""
-        try:
-            self.make(connection, name)
-        except UserError as error:
-            connection.execute(f"CREATE OR REPLACE VIEW {identifier(self.schema)}.{identifier(name)} AS "
-                               f"SELECT error({quoted(str(error))}) AS damaged")
-
-    def comment(self, connection: duckdb.DuckDBPyConnection, name: str) -> None:
-        """Comment a view and its columns."""
-        if name in self._commented or name not in self._made:
-            return
-        self._commented.add(name)
-        if name in virtual.MODULES:
-            views.say(connection, self.schema, name, meanings.meaning(name),
-                      {field.name: views.told(field) for field in virtual.schema(name)})
-        else:
-            views.comment(connection, self.schema, name, views.files(self.where, name))
-
-    def comment_functions(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Comment the table functions."""
-        if self._searching:
-            for name, said in meanings.FUNCTIONS.items():
-                connection.execute(f"COMMENT ON MACRO TABLE {identifier(self.schema)}.{identifier(name)} "
-                                   f"IS {quoted(said)}")
 
 
 class Answer:

@@ -136,9 +136,9 @@ def _statistics(metadata: Any, path: str) -> Iterator[tuple[int, Any]]:
     for group in range(metadata.num_row_groups):
         chunk = metadata.row_group(group).column(place)
         statistics = chunk.statistics
-        if statistics is None or statistics.has_min_max:
+        if statistics is not None and statistics.has_min_max:
             yield group, statistics
-        elif statistics.null_count != chunk.num_values:
+        elif chunk.num_values and (statistics is None or statistics.null_count != chunk.num_values):
             yield group, None
 
 

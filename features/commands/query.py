@@ -14,20 +14,73 @@ from typing import Annotated
 
 import typer
 
-from features import catalog
-from features.catalog.session import THREAD, TIMEOUT_S
-from features.commands.options import Output, Root
-from features.commands.output import Format, show
-from features.errors import UserError
+from features.catalog.session import THREAD, TIMEOUT_S, Session
+from features.catalog.sql import collected
+from features.commands.options import At, Output, Root
+from features.commands.output import Format, show, write
+from features.commands.patience import Patience
+from features.errors import RowError, UserError
 from features.progress import say
+from features.reading import MB, read_bytes
 
-Timeout = Annotated[float, typer.Option(min=0.001, max=86_400, help="Longest time for the query, in seconds.")]
+Query = Annotated[str | None, typer.Argument(
+    help="One query; `-` reads queries from standard input. Without it, a terminal gets a prompt.", show_default=False)]
+File = Annotated[Path | None, typer.Option("--file", "-f", help="Run the queries of this file, one after another.")]
+Timeout = Annotated[float, typer.Option(min=0.001, max=86_400, help="Longest time for a query, in seconds.")]
+STANDARD_INPUT = "-"
+LARGEST_SCRIPT = 16 * MB
 
 
-def sql(query: str, root: Root = Path(), form: Output = Format.table, timeout: Timeout = TIMEOUT_S) -> None:
-    """Run one read-only SQL query over all tables."""
-    with _stopped_by_signals():
-        show(catalog.query(root, query, timeout), form)
+def sql(query: Query = None, root: Root = Path(), file: File = None, at: At = None, form: Output = Format.table,
+        timeout: Timeout = TIMEOUT_S) -> None:
+    """Run read-only SQL over all tables: one query, those of a file, or at a prompt.
+
+    Tables of other revisions are there under their name: `select … from head.materials a join "v1".materials b using
+    (material_id)`. docs/sql.md has more.
+    """
+    if query is not None and file is not None:
+        raise UserError("either a query or --file is expected, not both")
+    if query is None and file is None and sys.stdin.isatty():
+        from features.commands import prompt  # a library that queries of scripts do without
+
+        prompt.run(root, at, timeout)
+        return
+    with _stopped_by_signals(), Session(root, at, timeout) as session:
+        if query is not None and query != STANDARD_INPUT:
+            _run(session, query, form)
+            return
+        statements = session.statements(_text(file))
+        if form is Format.parquet and len(statements) != 1:
+            raise UserError(f"parquet holds one result, and these are {len(statements)} queries")
+        for number, statement in enumerate(statements):
+            if number and form is not Format.jsonl:
+                print()
+            _run(session, statement, form)
+
+
+def _text(file: Path | None) -> str:
+    try:
+        if file is None or str(file) == STANDARD_INPUT:
+            return sys.stdin.read()
+        return read_bytes(file, LARGEST_SCRIPT).decode("utf-8-sig")
+    except RowError as error:
+        raise UserError(f"{file}: {error}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{file or 'standard input'} is no text in UTF-8") from None
+
+
+def _run(session: Session, query: str, form: Format) -> None:
+    patience = Patience() if sys.stderr.isatty() else None
+    if form is Format.table:
+        table = collected(session, query, patience)
+        if patience is not None:
+            patience.end()
+        show(table, form)
+        return
+    with session.answer(query, patience) as answer:
+        if patience is not None:
+            patience.end()
+        write(answer.schema, answer, form)
 
 
 class _Stopped(BaseException):

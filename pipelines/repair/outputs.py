@@ -18,8 +18,8 @@ from features.paths import Paths
 from features.store import sums, swap, versions
 from features.store.damage import damages
 from features.store.files import beside, remove, remove_drafts, write_text
+from features.store.locks import is_held
 from features.store.rowstore import RowStore
-from pipelines.engine import runs
 from pipelines.repair import cache
 
 BY_DVC = re.compile(r"\.[A-Za-z0-9_-]{22}\.tmp")
@@ -34,7 +34,7 @@ def mend_leftovers(root: Path) -> Iterator[str]:
             remove_drafts(folder)
     remove_drafts(paths.data)
     for lock in paths.run_locks.glob("*.lock"):  # of runs that were killed before they stood in the record
-        if not runs.is_held(lock):
+        if not is_held(lock):
             lock.unlink()
     for left in root.glob(".*.tmp"):
         if BY_DVC.fullmatch(left.name):
