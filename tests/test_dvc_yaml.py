@@ -45,7 +45,6 @@ EXCUSED = {
     "features.store": "how rows lie on disk; a table that reads otherwise has another version",
     "features.vectors": "vectors that searches hold, which no stage reads",
     "features.catalog": "the catalog over the tables, which no stage reads",
-    "features.vectors": "vectors in memory for searches of the catalog",
 }
 """Plumbing: a change there changes no value. A package stands for all that is in it."""
 
