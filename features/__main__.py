@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from features.commands import check, diff, export, look, page, query, training_set, travel
+from features.commands import check, cite, diff, export, gc, look, page, query, training_set, travel, why
 from features.errors import run_cli
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
@@ -19,7 +19,10 @@ app.command()(page.page)
 app.command()(export.export)
 app.command()(diff.diff)
 app.command()(travel.fetch)
+app.command()(gc.gc)
 app.command("training-set")(training_set.training_set)
+app.command()(why.why)
+app.command()(cite.cite)
 
 
 if __name__ == "__main__":

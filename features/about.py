@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pyarrow as pa
 import yaml
 
 from features import registry
+from features.catalog import meanings
 from features.errors import UserError
 from features.paths import Paths
 from features.profiles import NAME as PROFILES
@@ -76,21 +76,7 @@ def chosen(where: Path, names: str | None) -> dict[str, list[Path]]:
 
 def meaning(name: str) -> str:
     """What a table is, in a sentence; empty if nobody says."""
-    module = next((path for path in registry.MODULES.values() if path.endswith(f".{name}")), None)
-    if module is not None:
-        return (importlib.import_module(module).__doc__ or "").strip().splitlines()[0]
-    return OTHERS.get(name, "")
-
-
-OTHERS = {
-    "predictions": "What the model says of each crystal, beside what is known.",
-    "attributions": "What the predictions of test crystals rest on, piece by piece.",
-    "attention": "Where fused networks look in the texts of explained crystals.",
-    "faithfulness": "The tests that each method of explanation was put to.",
-    "fact_effects": "What each kind of fact does to predictions, over the test crystals that state it.",
-    "profiles": "What the columns of all tables hold, in numbers.",
-    "rejects": "Rows that could not be computed, with the reason.",
-}
+    return meanings.meaning(name)
 
 
 def sources(where: Path) -> list[Source]:
@@ -133,12 +119,3 @@ def version(where: Path, at: str | None = None) -> str:
 def text(field: pa.Field, what: str) -> str:
     """Description or unit of a column; empty if it has none."""
     return (field.metadata or {}).get(what.encode(), b"").decode()
-
-
-def rules(name: str) -> list[Any]:
-    """What is promised of a table: `column` (None where it is about several) and `rule`, a sentence, of each."""
-    try:
-        from features import contract
-    except ImportError:
-        return []
-    return contract.rules(name)

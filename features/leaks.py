@@ -17,8 +17,11 @@ from features.store import chosen, tables
 from features.store.chosen import VARIANT, Crystals, Ints, Rows
 from features.views.materials import PROPERTIES
 
-OF_TEXTS = ("descriptions", "paraphrases", "text_embeddings", "text_tokens")
-"""Views that say what a description says."""
+TEXTS = "descriptions"
+WORDED = (TEXTS, "paraphrases")
+"""Views whose column `text` says what a description says."""
+ENCODED = ("text_embeddings", "text_tokens")
+"""Views all of which say so."""
 RANK = 0.99
 """Rank correlation with the target from which a column counts as the target in other words."""
 ENOUGH = 10
@@ -26,6 +29,8 @@ ENOUGH = 10
 STATED = 0.1
 """By how large a share of the crystals a text states its own target's value more often than another crystal's text
 does: numbers such as 2.31 stand in texts by chance, as bond lengths."""
+SEARCHED = 10_000
+"""Crystals whose descriptions are searched for their values. They are the first by the hashes of their ids, so any."""
 EXAMPLES = 5
 KEYS = 256
 """Properties of a map column that are looked at."""
@@ -51,45 +56,74 @@ class Finding:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What the rows of a window say."""
+
+    numbers: list[tuple[str, Ints, Floats]]
+    """Of each numeric column its name, the crystals and their values."""
+    texts: Texts | None
+    """Of descriptions."""
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What some descriptions say of a target."""
+
+    place: Ints
+    digests: list[bytes]
+    named: list[int]
+    """Crystals whose description speaks of the target."""
+    asked: int
+    """Descriptions that were searched for the value of the target."""
+    own: int
+    """Those of them that state the value of their crystal."""
+    others: int
+    """Those that state the value of another one."""
+
+
 class Inputs:
-    """The numeric columns of the views of a set, NaN where a crystal has no value."""
+    """What the views of a set say of its crystals: numbers, NaN where there is none, and descriptions."""
 
-    def __init__(self, crystals: int) -> None:
-        self.crystals = crystals
+    def __init__(self, target: str, values: Floats) -> None:
+        """`values`: the target of each crystal."""
+        self.target, self.values = target, values
         self.columns: dict[str, Floats] = {}
-        self.views: list[str] = []
+        self.reads_text = False
+        self.texts: list[Texts] = []
 
-    def of(self, view: str, columns: Sequence[str]) -> Callable[[Rows], list[tuple[str, Ints, Floats]]]:
-        """What takes the numbers out of rows of a view that are at hand."""
-        self.views.append(view)
+    def of(self, view: str, columns: Sequence[str]) -> Callable[[Rows], Seen]:
+        """What looks at rows of a view that are at hand."""
+        self.reads_text |= view in ENCODED or (view in WORDED and "text" in columns)
 
-        def seen(rows: Rows) -> list[tuple[str, Ints, Floats]]:
+        def seen(rows: Rows) -> Seen:
+            texts = _texts(self.target, self.values, rows) if view == TEXTS and "text" in columns else None
             table, place = rows.table, rows.place
             if VARIANT in table.column_names:
                 table, place = _first_variant(table, place)
-            return [(f"{view}.{name}", where, values) for column in columns
-                    for name, where, values in _numbers(column, table[column].combine_chunks(), place)]
+            return Seen([(f"{view}.{name}", where, values) for column in columns
+                         for name, where, values in _numbers(column, table[column].combine_chunks(), place)], texts)
 
         return seen
 
-    def take(self, told: Sequence[list[tuple[str, Ints, Floats]]]) -> None:
+    def take(self, told: Sequence[Seen]) -> None:
         """Put together what was seen of all windows."""
-        for some in told:
-            for name, place, values in some:
+        for one in told:
+            for name, place, values in one.numbers:
                 if name not in self.columns:
-                    self.columns[name] = np.full(self.crystals, np.nan)
+                    self.columns[name] = np.full(len(self.values), np.nan)
                 self.columns[name][place] = values
+            self.texts += [one.texts] if one.texts is not None else []
 
 
-def check(folder: Path, target: str, crystals: Crystals, rows: pa.Table, inputs: Inputs) -> list[Finding]:
+def check(folder: Path, crystals: Crystals, rows: pa.Table, inputs: Inputs) -> list[Finding]:
     """All that a set gives away.
 
     Args:
         folder: the project folder whose tables are read.
-        target: name of the property.
         crystals: of the set.
         rows: `features.training_sets.ROWS` of each.
-        inputs: the numbers of its views.
+        inputs: what its views say.
     """
     splits: list[str] = rows["split"].to_pylist()
     groups: list[str | None] = rows["group"].to_pylist()
@@ -99,18 +133,19 @@ def check(folder: Path, target: str, crystals: Crystals, rows: pa.Table, inputs:
         found += _on_two_sides("group_on_two_sides", "group", groups, splits, crystals)
     found += _on_two_sides("formula_on_two_sides", "reduced formula", formulas, splits, crystals)
     found += _on_two_sides("crystal_on_two_sides", "crystal", hashes, splits, crystals)
-    values = rows["target"].to_numpy()
-    found += _in_inputs(target, values, inputs)
-    if "descriptions" in tables.names(folder) and any(view in OF_TEXTS for view in inputs.views):
-        found += _texts(folder, target, values, splits, crystals)
+    found += _in_inputs(inputs)
+    if TEXTS in tables.names(folder) and inputs.reads_text:
+        texts = inputs.texts or [_texts(inputs.target, inputs.values, chosen.read(window, ["text"], crystals))
+                                 for window in chosen.windows(folder, TEXTS)]
+        found += _in_texts(texts, inputs.target, splits, crystals)
     return found
 
 
 def left_out(counts: Mapping[str, int]) -> list[Finding]:
     """What is said of crystals that are no part of a set, by the reason."""
-    words = {"without_target": "have no target", "without_split": "have no split"}
-    return [Finding(kind, False, f"{_counted(count, 'crystal')} {words.get(kind, 'have no row in ' + kind[8:])}"
-                    .replace("1 crystal have", "1 crystal has"), count, [])
+    words = {"without_target": "target", "without_split": "split"}
+    return [Finding(kind, False, f"{_counted(count, 'crystal')} {'has' if count == 1 else 'have'} no "
+                    f"{words.get(kind, 'row in ' + kind.removeprefix('without_'))}", count, [])
             for kind, count in counts.items() if count]
 
 
@@ -129,7 +164,8 @@ def _on_two_sides(kind: str, what: str, keys: Sequence[str | bytes | None], spli
                       examples)
 
 
-def _in_inputs(target: str, values: Floats, inputs: Inputs) -> Iterator[Finding]:
+def _in_inputs(inputs: Inputs) -> Iterator[Finding]:
+    target, values = inputs.target, inputs.values
     known = np.isfinite(values)
     for name, column in inputs.columns.items():
         both = known & np.isfinite(column)
@@ -163,29 +199,35 @@ def _ranks(values: Floats) -> Floats:
     return means[which]
 
 
-def _texts(folder: Path, target: str, values: Floats, splits: Sequence[str], crystals: Crystals) -> Iterator[Finding]:
+def _texts(target: str, values: Floats, rows: Rows) -> Texts:
+    """Look at the column `text` of some rows. Values are looked for in the first `SEARCHED` crystals of all."""
+    texts = rows.table["text"].combine_chunks()
+    named = pa.array(np.zeros(len(texts), bool))
+    for word in _words_for(target):
+        named = pc.or_(named, pc.match_substring(texts, word, ignore_case=True))
+    written = texts.to_pylist()
+    asked = own = others = 0
+    for number in np.flatnonzero(rows.place < SEARCHED).tolist():
+        if numbers := _written(values[rows.place[number]]):
+            asked += 1
+            own += any(one in written[number] for one in numbers)
+            others += any(one in written[number - 1] for one in numbers)  # of the first it is the last one
+    return Texts(rows.place, [hashlib.sha256(text.encode()).digest()[:16] for text in written],
+                 rows.place[named.to_numpy(zero_copy_only=False)].tolist(), asked, own, others)
+
+
+def _in_texts(texts: Sequence[Texts], target: str, splits: Sequence[str], crystals: Crystals) -> Iterator[Finding]:
     """Equal descriptions on two sides, and descriptions that name the target or state its value."""
     digests: list[bytes | None] = [None] * len(crystals)
-    named: list[str] = []
-    own = others = asked = 0
-    words = _words_for(target)
-    previous = ""
-    for window in chosen.windows(folder, "descriptions"):
-        rows = chosen.read(window, ["text"], crystals)
-        for number, text in zip(rows.place.tolist(), rows.table["text"].to_pylist(), strict=True):
-            digests[number] = hashlib.sha256(text.encode()).digest()[:16]
-            lower = text.lower()
-            if any(word in lower for word in words):
-                named.append(str(crystals.ids[number]))
-            if numbers := _written(values[number]):
-                asked += 1
-                own += any(one in text for one in numbers)
-                others += any(one in previous for one in numbers)
-            previous = text
+    for some in texts:
+        for number, digest in zip(some.place.tolist(), some.digests, strict=True):
+            digests[number] = digest
     yield from _on_two_sides("text_on_two_sides", "description", digests, splits, crystals)
-    if named:
-        yield Finding("target_in_text", True, f"{_counted(len(named), 'description')} speak of {words[0]}", len(named),
-                      named[:EXAMPLES])
+    if named := [number for some in texts for number in some.named]:
+        yield Finding("target_in_text", True, f"{_counted(len(named), 'description')} "
+                      f"speak{'s' * (len(named) == 1)} of {_words_for(target)[0]}",
+                      len(named), [str(crystals.ids[number]) for number in named[:EXAMPLES]])
+    asked, own, others = (sum(getattr(some, name) for some in texts) for name in ("asked", "own", "others"))
     if asked >= ENOUGH and own - others > STATED * asked:
         yield Finding("target_in_text", True, f"{own} of {asked} descriptions state their crystal's {target}; that of "
                       f"another crystal stands in {others}", own, [])

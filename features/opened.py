@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from features import contract
 from features.catalog import virtual
 from features.catalog.session import TIMEOUT_S, Session
 from features.catalog.sql import collected
@@ -71,17 +72,21 @@ class Store:
         """The same as an Arrow table, whose fields tell `description` and `unit` in their metadata."""
         if name not in self.tables:
             raise UserError(f"no table '{name}'; there are: {', '.join(self.tables) or 'none yet'}")
-        made = virtual.make(self.where, name) if name in virtual.names() else None
-        known = (tables.schema(self.where, name) if made is None else made.schema).names
-        if unknown := sorted(set(columns or ()) - set(known)):
-            raise UserError(f"{name} has no column '{unknown[0]}'; there are: {', '.join(known)}")
-        if ids is not None and "material_id" not in known:
-            raise UserError(f"{name} is not about single crystals: it has no column material_id")
-        if made is None:
-            return tables.read(self.where, name, columns, ids)
+        if name in virtual.names():
+            return self._virtual(name, columns, ids)
+        first = tables.files(self.where, name)[0]
+        there = tables.schema_of(first).names
+        _check(name, [*there, *(field.name for field in contract.newer_columns(name, first))], columns, ids)
+        rows = tables.read(self.where, name, columns and [column for column in columns if column in there], ids)
+        rows = contract.with_newer_columns(name, first, rows)
+        return rows if columns is None else rows.select(list(columns))
+
+    def _virtual(self, name: str, columns: Sequence[str] | None, ids: Sequence[str] | None) -> pa.Table:
+        rows = virtual.make(self.where, name)
+        _check(name, rows.schema.names, columns, ids)
         if ids is not None:
-            made = made.filter(pc.is_in(made["material_id"], value_set=pa.array(list(ids), pa.string())))
-        return made if columns is None else made.select(list(columns))
+            rows = rows.filter(pc.is_in(rows["material_id"], value_set=pa.array(list(ids), pa.string())))
+        return rows if columns is None else rows.select(list(columns))
 
     def torch(self, name: str, columns: Sequence[str] | None = None,
               ids: Sequence[str] | None = None) -> dict[str, torch.Tensor]:
@@ -102,6 +107,13 @@ class Store:
                 if columns is not None:
                     raise UserError(f"{name}.{column} is no tensor: {error}") from None
         return tensors
+
+
+def _check(name: str, known: Sequence[str], columns: Sequence[str] | None, ids: Sequence[str] | None) -> None:
+    if unknown := sorted(set(columns or ()) - set(known)):
+        raise UserError(f"{name} has no column '{unknown[0]}'; there are: {', '.join(known)}")
+    if ids is not None and "material_id" not in known:
+        raise UserError(f"{name} is not about single crystals: it has no column material_id")
 
 
 def _numbers(column: pa.ChunkedArray) -> np.ndarray:

@@ -30,13 +30,20 @@ def read_targets(folder: Path, target: str) -> dict[str, float]:
     known = values.is_valid()
     ids, values = table["material_id"].filter(known), values.filter(known)
     if not len(ids):
-        raise UserError(f"no crystal has '{target}'; `python -m features describe materials` lists the properties")
+        raise UserError(f"no crystal has '{target}'; there is {', '.join(_properties(folder)) or 'no property at all'}")
     finite = np.isfinite(values.to_numpy())
     if not finite.all():
         wrong = int(finite.argmin())
         raise UserError(f"{target} of {ids[wrong]} is {values[wrong]}, which is no number to learn "
                         f"({int((~finite).sum())} such crystals)")
     return dict(zip(ids.to_pylist(), values.to_pylist(), strict=True))
+
+
+def _properties(folder: Path) -> list[str]:
+    """Those that any crystal has."""
+    table = tables.read(folder, "materials", [*PROPERTIES, "other_properties"])
+    others = pc.unique(table["other_properties"].combine_chunks().keys).to_pylist()
+    return [*(name for name in PROPERTIES if len(table) > table[name].null_count), *sorted(others)]
 
 
 def columns_of(folder: Path, views: Sequence[str]) -> dict[str, list[str]]:

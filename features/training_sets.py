@@ -30,9 +30,10 @@ import pyarrow as pa
 from features import joined, leaks, selection
 from features.errors import RowError, UserError
 from features.leaks import Finding
+from features.paths import Paths
 from features.reading import TABLE_BYTES, read_bytes
 from features.selection import SPLITS
-from features.store import chosen, revisions, tables, versions
+from features.store import chosen, git, revisions, tables
 from features.store.files import write_text
 from features.view import column
 from features.views import materials
@@ -92,7 +93,7 @@ class TrainingSet:
     version: str | None = None
     """The published version that it was made from, if it was one; no part of the digest."""
     revision: str | None = None
-    """The git revision that was asked for, if one was; no part of the digest."""
+    """The commit that it was made from, if a revision was asked for; no part of the digest."""
     root: Path = field(default=Path(), repr=False)
     """The project whose tables it is read from."""
     _where: Path | None = field(default=None, repr=False)
@@ -169,17 +170,19 @@ class TrainingSet:
     # the same rows elsewhere
 
     def find(self) -> Path:
-        """The folder of the version that the project's readers read, or of `revision`.
+        """The project folder that has its rows: of `revision`, of `version` where that is on this machine, or else of
+        what is published now.
 
-        Raises `UserError` if its tables do not hold this set.
+        Raises `UserError` if the tables there do not hold this set.
         """
-        where = revisions.at(self.root, self.revision)
-        if self._where != where:
+        if self._where is None:
+            version = self.version if self.version and Paths(self.root).version(self.version).is_dir() else None
+            where = revisions.at(self.root, self.revision or version)
             if differences := self.differences(where):
                 raise UserError(f"the tables are not those of {self.name}: {differences[0]}"
                                 + (f" ({len(differences)} differences)" if len(differences) > 1 else ""))
             object.__setattr__(self, "_where", where)
-        return where
+        return self._where  # type: ignore[return-value]
 
     def differences(self, where: Path) -> list[str]:
         """In words, what of a project folder's tables is not what this set was made from; nothing if it is all there.
@@ -248,8 +251,8 @@ class TrainingSet:
 
     @classmethod
     def load(cls, path: str | Path, root: str | Path = ".", at: str | None = None) -> Self:
-        """Read a set that `save` wrote. Its rows are then looked for in the published version of the project below
-        `root`, or in a git revision.
+        """Read a set that `save` wrote. Its rows are looked for in the project below `root`, when they are first asked
+        for: at the revision `at` or, by default, where it was made from.
 
         Raises `UserError` if there is none, or if the file does not hold what was written.
         """
@@ -273,7 +276,8 @@ class TrainingSet:
                 views={name: ViewRows(**{**view, "columns": tuple(view["columns"])})
                        for name, view in content["views"].items()},
                 findings=tuple(Finding(**one) for one in content["findings"]),
-                version=content["made_from"]["version"], revision=at, root=Path(root))
+                version=content["made_from"]["version"], revision=at or content["made_from"]["revision"],
+                root=Path(root))
             whole = made.digest == content["digest"]
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError, pa.ArrowException) as error:
             raise UserError(f"{called} is no training set, or is damaged ({error})") from None
@@ -304,9 +308,12 @@ def training_set(target: str, views: Sequence[str] = VIEWS, split: str | Mapping
             splits; with `strict`, if a finding is a leak.
     """
     folder = revisions.at(Path(root), at)
-    manifest = versions.read_manifest(Path(root)) if at is None else None
+    version = folder.name if folder.absolute().parent == Paths(Path(root)).versions.absolute() else None
+    revision = None
+    if at not in (None, revisions.PUBLISHED, revisions.WORK, version):
+        revision = git.resolve(Path(root), str(at))
     return made_from(folder, target, views, split, optional=optional, also=also, where=where, strict=strict,
-                     version=manifest.version if manifest else None, revision=at, root=Path(root))
+                     version=version, revision=revision, root=Path(root))
 
 
 def made_from(folder: Path, target: str, views: Sequence[str], split: str | Mapping[str, str] | None = None, *,
@@ -339,14 +346,14 @@ def made_from(folder: Path, target: str, views: Sequence[str], split: str | Mapp
                                      for number in range(3)),
                      *(pa.array([one.get(i) for i in order], pa.float64()) for one in values.values())],
                     schema=_rows_schema(tuple(also)))
-    inputs = leaks.Inputs(len(order))
+    inputs = leaks.Inputs(target, rows["target"].to_numpy())
     measured = {}
     for name, columns in wanted.items():
         count, buckets, told = chosen.measured(folder, name, columns, crystals, inputs.of(name, columns))
         inputs.take(told)
         measured[name] = ViewRows(tuple(columns), selection.version_of(folder, name), name in optional, count,
                                   chosen.total(buckets), chosen.short(buckets, crystals))
-    findings = (*leaks.check(folder, target, crystals, rows, inputs), *leaks.left_out(left_out))
+    findings = (*leaks.check(folder, crystals, rows, inputs), *leaks.left_out(left_out))
     if strict and (found := [finding for finding in findings if finding.leak]):
         raise UserError(f"the training set leaks: {found[0].message}"
                         + (f" (and {len(found) - 1} more)" if len(found) > 1 else ""))

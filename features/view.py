@@ -30,6 +30,9 @@ place where a row's own file is opened says which errors are that file's (`featu
 cannot be imported is missing for every row.
 """
 
+TRANSIENT = ("timeout", "crash", "memory", "over_bound")
+"""Rejects that say something of the machine, or of bounds that may be set higher: the next run tries them again."""
+
 begins: ContextVar[Callable[[int], None]] = ContextVar("begins", default=lambda _index: None)
 """What a `compute` calls with the index of each unit as it begins it: a worker's time-out is that of one unit."""
 

@@ -7,7 +7,8 @@ fingerprint of each row can be computed again without parameters, weights or the
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,18 @@ HEADER = ("view", "version", "params", "libraries", "digest")
 
 
 def known(root: Path, view: FeatureView[Any]) -> bool:
-    """Whether the units of a table can be told from tables: not those of a source, nor texts that a server wrote."""
-    if not view.inputs or not all(tables.exists(root, name) for name in view.inputs):
+    """Whether the units of a table can be told from tables: not those of a source, nor texts that a server wrote, nor
+    those of another version of the view."""
+    if not view.inputs or not all(_has(root, name, columns) for name, columns in view.inputs.items()):
+        return False
+    if tables.footer(tables.files(root, view.name)[0]).get("version") != view.version:
         return False
     return view.name != "descriptions" or "materials_project" not in set(
         tables.read(root, view.name, ["source"])["source"].to_pylist())
+
+
+def _has(root: Path, name: str, columns: Sequence[str]) -> bool:
+    return tables.exists(root, name) and set(columns) <= set(tables.schema(root, name).names)
 
 
 def units(root: Path, view: FeatureView[Any], ids: Sequence[str] | None = None) -> pa.Table:
@@ -45,16 +53,35 @@ def digests(root: Path, view: FeatureView[Any]) -> Iterator[tuple[Path, bool]]:
     """
     if not known(root, view):
         return
-    files = tables.files(root, view.name)
-    for number, path in enumerate(files):
-        footer = tables.footer(path)
-        rows = tables.read_parts([path], list(view.key))
-        every = _of_part(root, view, number, len(files))
-        shared = [name for name in view.key if name in every.column_names]
-        numbered = every.select(shared).append_column("_row", pa.array(np.arange(len(every))))
-        made = numbered.join(rows.select(shared), keys=shared, join_type="left semi")["_row"]
-        marks = sorted(fingerprints(footer, every.take(made)))
-        yield path, hashlib.sha256(b"".join(marks)).hexdigest() == footer.get("inputs_digest")
+    for path in tables.files(root, view.name):
+        made, footer = by_key(root, view, path), tables.footer(path)
+        rows = tables.read_parts([path], list(made.names))
+        marks = {made.get(key) for key in zip(*(rows[name].to_pylist() for name in made.names), strict=True)}
+        there = sorted(mark for mark in marks if mark is not None)
+        yield path, hashlib.sha256(b"".join(there)).hexdigest() == footer.get("inputs_digest")
+
+
+@dataclass(frozen=True)
+class Marks:
+    """Fingerprints of units."""
+
+    names: tuple[str, ...]
+    """The columns of a view's key that its units have."""
+    marks: Mapping[tuple[Any, ...], bytes]
+    """By the values of these."""
+
+    def get(self, key: tuple[Any, ...]) -> bytes | None:
+        """The fingerprint of a unit; None if there is no such unit any more."""
+        return self.marks.get(key)
+
+
+def by_key(root: Path, view: FeatureView[Any], path: Path) -> Marks:
+    """The fingerprints of the units that belong into a part, under the header that its footer holds."""
+    files, footer = tables.files(root, view.name), tables.footer(path)
+    every = _of_part(root, view, files.index(path), len(files))
+    names = tuple(name for name in view.key if name in every.column_names)
+    keys = zip(*(every[name].to_pylist() for name in names), strict=True)
+    return Marks(names, dict(zip(keys, fingerprints(footer, every), strict=True)))
 
 
 def _of_part(root: Path, view: FeatureView[Any], number: int, parts: int) -> pa.Table:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-MODULES: Mapping[str, str] = {}
+MODULES: Mapping[str, str] = {"lineage": "features.catalog.lineage"}
 """Table → module that defines its `SCHEMA` and `make`, which is imported when a query names the table or asks which
 tables there are."""
 

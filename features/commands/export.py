@@ -63,4 +63,5 @@ def export(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new or 
         else:
             csv_files.export(where, called, chosen, draft)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    say(f"{len(chosen)} tables of {called} written to {printable(str(folder))} ({size / 1e6:,.1f} MB)")
+    count = f"{len(chosen)} {'table' if len(chosen) == 1 else 'tables'}"
+    say(f"{count} of {called} written to {printable(str(folder))} ({size / 1e6:,.1f} MB)")

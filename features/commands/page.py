@@ -61,4 +61,4 @@ def page(out: Out = Path("tables.html"), with_map: Map = False, root: Root = Pat
 
     where = revisions.at(root, at)
     count = write(where, about.version(where, at), out, with_map)
-    say(f"{count} tables of {about.version(where, at)} written to {printable(str(out))}")
+    say(f"{count} {'table' if count == 1 else 'tables'} of {about.version(where, at)} written to {printable(str(out))}")

@@ -60,15 +60,16 @@ def training_set(
 
 def _describe(chosen: TrainingSet) -> None:
     sizes = ", ".join(f"{name} {count}" for name, count in chosen.sizes.items())
-    made_from = f"revision {chosen.revision}" if chosen.revision else f"version {chosen.version}" if chosen.version \
-        else "the work tree"
+    made_from = f"revision {chosen.revision[:8]}" if chosen.revision else f"version {chosen.version}" \
+        if chosen.version else "the work tree"
     print(printable(f"{chosen.name}: {len(chosen)} crystals ({sizes}) of {made_from}"))
     print_table(["view", "version", "columns", "rows", "digest"], [
         [name, view.version, len(view.columns), view.rows, view.digest[:16]] for name, view in chosen.views.items()])
     for finding in chosen.findings:
         print(printable(f"{'LEAK. ' if finding.leak else ''}{finding.message}"))
     if not any(finding.leak for finding in chosen.findings):
-        print("no leak: no group, formula, crystal or description is on two sides, and no input follows the target")
+        print("no leak: no group, formula, crystal or description is on two sides, and no number among the inputs "
+              "follows the target")
 
 
 def _write(chosen: TrainingSet, out: Path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from features import about, profiles
+from features import about, contract, profiles
 from features.page import examples
 from features.page.examples import Answer
 from features.store import tables, versions
@@ -78,7 +78,7 @@ def all_tables(where: Path) -> list[Table]:
         downstream=[other for other in parts if name in origins[other].upstream],
         same_crystals=[other for other in crystals if other != name] if name in crystals else [],
         columns=_columns(name, parts[name][0], found.get(name, [])),
-        rules=[rule.rule for rule in about.rules(name) if rule.column is None],
+        rules=[rule.rule for rule in contract.rules(name) if rule.column is None],
         answers=[answer for answer in answers if answer.example.table == name],
     ) for name in in_order({name: origin.upstream for name, origin in origins.items()})]
 
@@ -96,13 +96,14 @@ def in_order(upstream: dict[str, tuple[str, ...]]) -> list[str]:
 
 def _columns(name: str, path: Path, rows: list[dict[str, Any]]) -> list[Column]:
     fields = {field.name: field for field in tables.schema_of(path)}
-    said = about.rules(name)
+    said = contract.rules(name)
     columns = []
     for row in rows:
         field = fields.get(row["column_name"])
         columns.append(Column(row["column_name"], row["type"], row["unit"] or "",
                               about.text(field, "description") if field is not None else "a property of the source",
-                              [rule.rule for rule in said if rule.column == row["column_name"]], row))
+                              [rule.rule.removeprefix(f"{rule.column} is ") for rule in said
+                               if rule.column == row["column_name"]], row))
     return columns
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -94,7 +95,7 @@ class Cache:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._folders = [folder for folder in [_folder(root)] if folder]
+        self._folders = [folder for folder in [folder_of(root)] if folder]
         self._all = False
 
     def has_remote(self) -> bool:
@@ -117,17 +118,31 @@ class Cache:
             raise Missing(missing)
         return found
 
+    def _listed(self, outs: Sequence[Out]) -> set[str]:
+        """The files of the outputs whose lists are here."""
+        files: set[str] = set()
+        for out in outs:
+            with contextlib.suppress(Missing):
+                files |= set(self._listing(out).values())
+        return files
+
     def _files(self, out: Out) -> dict[str, Path]:
         """The same of one output, by their path in it; of one that is a file, under ""."""
         if not out.md5.endswith(".dir"):
             return _whole({"": self._object(out, out.md5)})
+        return _whole({path: self._object(out, md5) for path, md5 in self._listing(out).items()})
+
+    def _listing(self, out: Out) -> dict[str, str]:
+        """The md5 of each file of an output that is a folder, by its path in it; empty for a file."""
+        if not out.md5.endswith(".dir"):
+            return {}
         content = self._object(out, out.md5).read_bytes()
         if _md5(content) != out.md5.removesuffix(".dir"):
             raise damaged(self._object(out, out.md5))
         listing = {str(entry["relpath"]): str(entry["md5"]) for entry in json.loads(content)}
         if not all(map(_inside, listing)) or not all(map(MD5.fullmatch, listing.values())):
             raise UserError(f"{out.path} has a file outside of itself in its list {out.md5}, and is not read")
-        return _whole({path: self._object(out, md5) for path, md5 in listing.items()})
+        return listing
 
     def _object(self, out: Out, md5: str) -> Path:
         for folder in self._folders:
@@ -135,10 +150,22 @@ class Cache:
                 return path
         if not self._all:  # only where something is missing: git is asked once more
             self._all = True
-            others = map(_folder, git.worktrees(self.root))
+            others = map(folder_of, git.worktrees(self.root))
             self._folders += [folder for folder in others if folder and folder not in self._folders]
             return self._object(out, md5)
         raise Missing([out])
+
+    def drop_damaged(self, outs: Sequence[Out]) -> int:
+        """Remove the objects of these outputs that are not what their names say: how many."""
+        dropped = 0
+        for out in outs:
+            with contextlib.suppress(Missing, UserError):
+                for md5 in [*self._listing(out).values(), out.md5]:
+                    path = self._object(out, md5)
+                    if _md5(path.read_bytes()) != md5.removesuffix(".dir"):
+                        path.unlink()
+                        dropped += 1
+        return dropped
 
     def fetch(self, missing: Missing) -> None:
         """Bring outputs from the remote into the project's cache, with a bar. What the remote lacks stays missing.
@@ -152,12 +179,14 @@ class Cache:
         logging.getLogger("dvc").setLevel(logging.ERROR)  # what it warns of, our caller says
         try:
             with Repo(str(self.root)) as repo:
-                repo.cloud.pull({HashInfo("md5", out.md5) for out in missing.outs})
+                for wanted in (lambda: {out.md5 for out in missing.outs},  # first the lists of folders,
+                               lambda: self._listed(missing.outs)):  # then their files
+                    repo.cloud.pull({HashInfo("md5", md5) for md5 in wanted()})
         except (DvcException, OSError) as error:
             raise UserError(f"DVC cannot fetch {missing.outs[0].path}: {' '.join(str(error).split())}") from None
 
 
-def _folder(root: Path) -> Path | None:
+def folder_of(root: Path) -> Path | None:
     """The folder of md5 objects that DVC's configuration of a project names; None without DVC."""
     config = _config(root)
     if config is None:

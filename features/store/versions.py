@@ -22,7 +22,7 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -367,15 +367,33 @@ def _alone(versions: Path) -> Iterator[None]:
 def _remove_all_but(versions: Path, staying: set[str]) -> None:
     """Remove versions that nobody reads, and what killed processes have left."""
     for folder in versions.glob("*"):
-        if folder.name in staying or not folder.is_dir():
-            continue
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EAGAIN, errno.EACCES):  # somebody reads it; else there are no locks here
-                continue
-        finally:
+        if folder.name not in staying and folder.is_dir():
+            remove_unread(folder)
+
+
+def clear(root: Path, folders: Iterable[Path]) -> list[Path]:
+    """Remove these versions, but for the one that readers are led to and those that somebody reads: which went."""
+    with _alone(Paths(root).versions):
+        named = read_manifest(root)
+        return [folder for folder in folders if (named is None or folder.name != named.version)
+                and remove_unread(folder)]
+
+
+def remove_unread(folder: Path) -> bool:
+    """Remove a folder that readers hold while they read it (`Hold`), unless one does. Whether it went."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):  # somebody reads it; else there are no locks here
             os.close(handle)
+            return False
+    try:  # who comes now waits for the lock, and finds the folder gone
         gone = folder if folder.name.startswith(".") else folder.rename(folder.with_name(f".{folder.name}.old"))
-        shutil.rmtree(gone)
+    finally:
+        os.close(handle)
+    shutil.rmtree(gone)
+    return True

@@ -10,6 +10,7 @@ from typing import Any
 
 from features.errors import UserError
 from features.paths import Paths
+from features.store.locks import is_held
 from pipelines.engine import runs
 
 SLACK_S = 2.0
@@ -26,7 +27,7 @@ def nobody_at_work(root: Path, but: str | None = None) -> None:
             raise UserError(f"stage '{run.stage}' is at work here since {run.started} (process {run.pid} on "
                             f"{run.host}); wait for it or stop it")
     for lock in sorted(Paths(root).rowstores.glob("*/lock")):
-        if runs.is_held(lock):
+        if is_held(lock):
             raise UserError(f"somebody is computing '{lock.parent.name}' here; wait for it or stop it")
     if (who := dvc_at_work(root)) is not None:
         raise UserError(f"DVC is at work here ({who}); try again when it is done")
@@ -40,7 +41,7 @@ def dvc_at_work(root: Path) -> str | None:
     """
     folder = Paths(root).dvc_tmp
     for name in ("lock", "rwlock.lock"):
-        if runs.is_held(folder / name):
+        if is_held(folder / name):
             return f"{folder / name} is held"
     for entry in holders(folder / "rwlock"):
         if is_alive(entry, folder / "rwlock"):

@@ -12,7 +12,6 @@ computed from it, and it may be deleted while nothing runs. What a run said is i
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import json
@@ -33,6 +32,7 @@ from features.errors import UserError
 from features.paths import Paths
 from features.progress import say
 from features.redaction import redacted
+from features.store.locks import is_held
 
 RUNNING, DONE, FAILED, KILLED, ENDED = "running", "done", "failed", "killed", "ended"
 """Ended: its second line is cut off before it says how."""
@@ -123,23 +123,6 @@ def digest_on_disk(root: Path, table: str) -> str | None:
 def made_by(runs: Sequence[Run], stage: str, digest: str) -> Run | None:
     """The last of these runs of a stage that has published a table of this digest."""
     return next((run for run in reversed(runs) if run.stage == stage and run.counts.get("digest") == digest), None)
-
-
-def is_held(lock: Path) -> bool:
-    """Whether a process holds this lock; one that this user may not try is taken to be held."""
-    try:
-        handle = os.open(lock, os.O_RDONLY)  # which suffices, and may be another user's
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return False
-    except OSError as error:
-        return error.errno in (errno.EAGAIN, errno.EACCES)  # else this file system has no locks at all
-    finally:
-        os.close(handle)
 
 
 @contextlib.contextmanager

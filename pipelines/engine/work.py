@@ -20,11 +20,8 @@ from features.params import Section
 from features.paths import Paths
 from features.store import placement
 from features.store.rowstore import RowStore, marks
-from features.view import FeatureView, Reject
+from features.view import TRANSIENT, FeatureView, Reject
 from pipelines.engine.units import Units
-
-TRANSIENT = ("timeout", "crash", "memory", "over_bound")
-"""Rejects that say something of the machine, or of bounds that may be set higher: the next run tries them again."""
 
 Indices = NDArray[np.int64]
 Mask = NDArray[np.bool_]

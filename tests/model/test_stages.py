@@ -287,5 +287,6 @@ def test_a_model_is_written_whole(trained: Path, tmp_path: Path, monkeypatch: py
         checkpoint.save(tmp_path, old.net, replace(old.config, unit="eV"))
     assert checkpoint.path_of(tmp_path).read_bytes() == before
     assert sorted(path.name for path in Paths(tmp_path).model.iterdir()) == [
-        "background.parquet", "crystals.parquet", "learning_curve.csv", checkpoint.MODEL, "sums.json"]
+        "background.parquet", "crystals.parquet", "learning_curve.csv", checkpoint.MODEL, "sums.json",
+        "training_set.json"]
     assert not list(Paths(tmp_path).data.glob(".model.*"))

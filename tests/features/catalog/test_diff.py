@@ -1,16 +1,24 @@
 """Two versions of the tables, compared."""
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from scipy.stats import ks_2samp
 
-from features.catalog.diff import compare
+from features.catalog.diff import compare, kolmogorov_smirnov
+from features.commands.diff import diff
+from features.errors import UserError
 from features.paths import Paths
+from features.store import revisions
 from pipelines.engine.materialize import materialize
 from pipelines.executors import Serial
+from tests.features.history import LAST, MATERIALS, put
 from tests.pipelines.toy import ToyParams, toy_view, units
 
 NUMBERS: dict[str, int] = {f"m{k}": k for k in range(100)}
@@ -47,6 +55,9 @@ def test_drift_is_the_distance_of_distributions(tmp_path: Path) -> None:
     assert moved.distance == pytest.approx(0.25)
     assert moved.mean[1] == pytest.approx(moved.mean[0] + 50)  # value is twice the number
     assert moved.missing == (0.0, 0.0)
+    draws = np.random.default_rng(0)
+    for one, other in ((draws.normal(size=50), draws.normal(size=70)), (np.arange(9.0) // 3, np.arange(5.0) // 2)):
+        assert kolmogorov_smirnov(one, other) == pytest.approx(ks_2samp(one, other).statistic)
 
 
 def test_rejects_that_were_none_before(tmp_path: Path) -> None:
@@ -74,3 +85,64 @@ def test_rows_that_are_not_those_of_crystals(tmp_path: Path) -> None:
     (change,) = compare(tmp_path / "old", tmp_path / "new").tables
     assert (change.added, change.changed, change.removed) == (
         ["replacement synthetic fact"], ["replacement deletion"], ["replacement insertion"])
+
+
+def test_two_revisions_as_text_json_and_a_page(past: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    page = tmp_path / "diff.html"
+    diff("v1", "v2", root=past, as_json=True, html=page)
+    told = json.loads(capsys.readouterr().out)
+    materials = next(table for table in told["tables"] if table["table"] == "materials")
+    assert materials["counts"] == {"added": 0, "changed": 2, "removed": 0, "same": 29}
+    assert [(column["column"], column["rows"], column["equal"]) for column in materials["columns"]] == [
+        ("k_vrh", 31, 30), ("other_properties.hardness", 31, 30), ("formula", 31, 31)]
+    assert materials["columns"][0]["moves"] == [{"row": "mp-10695", "before": 68.2531, "after": 78.7531, "by": 10.5,
+                                                 "item": None, "words": None}]
+    assert "<del>bonded</del><ins>linked</ins>" in page.read_text()
+    assert "default-src 'none'" in page.read_text()
+
+    diff("v1", root=past)
+    text = capsys.readouterr().out
+    assert text.startswith("v1 → published: 2 tables differ; 1 no longer rejected\n")
+    assert ("materials: 31 → 30 rows; 1 removed, 2 changed (by material_id); 1 of 8 part files\n"
+            f"  removed: {LAST}\n  changed: mp-10695, mp-1135\n") in text
+    assert "each of them is [-bonded-]{+linked+} to its neighbours." in text
+    assert re.search(r"^vector +96\.67% +mp-127 +\[3\] 1\.04\d* +\[3\] 2\.04\d* +1$", text, re.MULTILINE)
+
+    diff("v3", "published", root=past)
+    assert capsys.readouterr().out == "v3 → published: no table differs\n"
+    with pytest.raises(UserError, match="no table 'nope' in either; there are: descriptions, materials"):
+        diff("v1", "v2", "nope", root=past)
+
+
+def test_columns_that_came_or_are_of_another_kind_and_texts_of_strangers(past: Path, tmp_path: Path,
+                                                                         capsys: pytest.CaptureFixture[str]) -> None:
+    schema = MATERIALS.remove(2).append(pa.field("k_vrh", pa.float32(), metadata={"unit": "MPa"})).append(
+        pa.field("<b>", pa.string()))
+    rows = [{"material_id": "<script>\x1b[2J", "formula": "Si", "k_vrh": 1.0, "<b>": "new"},
+            {"material_id": "mp-127", "formula": "<i>" * 20, "k_vrh": float("nan"), "<b>": "new"}]
+    put(past, "materials", schema, rows)
+    assert compare(past, past, ["materials"]).tables == []
+    page = tmp_path / "diff.html"
+    diff("published", "work", "materials", root=past, html=page)
+    diff("published", "work", "materials", root=past)
+    (change,) = compare(revisions.at(past), past, ["materials"]).tables
+    assert [(column.column, column.before, column.after) for column in change.schema] == [
+        ("k_vrh", "double [GPa]", "float [MPa]"), ("<b>", None, "string")]
+    assert (change.counts.added, change.counts.changed, change.counts.removed) == (1, 1, 29)
+    k_vrh = next(column for column in change.columns if column.column == "k_vrh")
+    assert [(move.before, move.after, move.by) for move in k_vrh.moves] == [(pytest.approx(7.5122), "nan", None)]
+    text, html = capsys.readouterr().out, page.read_text()
+    assert "\x1b" not in text
+    assert not any(tag in html for tag in ("<script>", "<b>", "<i>"))
+    assert "&lt;script&gt;" in html
+
+
+def test_rows_that_nothing_tells_apart(tmp_path: Path) -> None:
+    """They are numbered, so that none counts for another."""
+    for folder, values in (("old", [1.0, 2.0, 2.0]), ("new", [1.0, 2.0, 3.0, 4.0])):
+        path = Paths(tmp_path / folder).table("twins") / "part-00000.parquet"
+        path.parent.mkdir(parents=True)
+        pq.write_table(pa.table({"kind": ["a"] * len(values), "value": values}), path)
+    (change,) = compare(tmp_path / "old", tmp_path / "new").tables
+    assert change.key == ("kind", "occurrence")
+    assert (change.counts.added, change.counts.changed, change.counts.same) == (1, 1, 2)

@@ -1,0 +1,1 @@
+"""`python -m benchmarks.store`: the feature store at size, measured."""
