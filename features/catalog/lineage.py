@@ -74,8 +74,8 @@ def of_crystals(where: Path, ids: Sequence[str] | None = None, only: Sequence[st
 
 def project_of(where: Path) -> Path:
     """The project whose version or revision lies in a folder."""
-    return where.parents[2] if where.parent in (Paths(where.parents[2]).versions, Paths(where.parents[2]).revisions) \
-        else where
+    above = where.parents[2] if len(where.parents) > 2 else where  # a folder that lies shallow is no version
+    return above if where.parent in (Paths(above).versions, Paths(above).revisions) else where
 
 
 def _of_table(where: Path, name: str, ids: Sequence[str] | None) -> Iterator[pa.Table]:

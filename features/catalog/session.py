@@ -106,9 +106,10 @@ class Session:
         self._closing()
 
     def detached(self) -> duckdb.DuckDBPyConnection:
-        """The connection, with all tables of this version, for who runs queries without this session."""
+        """The connection, with all tables of this version that lie in files, for who runs queries without this session.
+        """
         version = self._version("")
-        for name in version.tables:
+        for name in views.sources(self.where):
             version.make(self.connection, name)
         self._closing.detach()
         return self.connection
