@@ -145,7 +145,18 @@ class Session:
             waiting: called with the share of the work that is done, from 0 to 1, or a negative number where nobody
                 knows, while a batch is waited for.
         """
+        self._resolve(sql)
         return Answer(self, sql, waiting)
+
+    def _resolve(self, sql: str) -> None:
+        """Have the revisions that a query names: in the caller's thread, since it may be asked whether to fetch them.
+
+        Raises `UserError` for what is no revision.
+        """
+        with contextlib.suppress(duckdb.Error):  # it is no SQL, which its answer says
+            spoken = names.named(self.connection, sql)
+            for schema, name in sorted(spoken.tables | spoken.functions):
+                self._version_of(spoken, schema, name)
 
     def abandon(self) -> None:
         """Leave the connection to a query that nothing interrupts, and go on with another."""
@@ -182,19 +193,23 @@ class Session:
     def _make(self, spoken: names.Named) -> None:
         """Make the views that a query names. Raises `Damaged`, and `UserError` for what is no revision."""
         for schema, name in sorted(spoken.tables | spoken.functions):
-            if schema.casefold() in names.SCHEMAS:
-                schema = ""
-            if schema and not spoken.exact and not self._known(name):
-                continue  # the column of a table, rather than the table of a revision
-            is_table = (schema, name) in spoken.tables
-            if schema and not is_table and name.casefold() not in meanings.FUNCTIONS:
-                continue
-            version = self._version(schema)
-            if schema and name.casefold() in meanings.FUNCTIONS:
-                version.search(self.connection)
-            version.make(self.connection, name)
+            version = self._version_of(spoken, schema, name)
+            if version is not None:
+                version.make(self.connection, name)
+                if name.casefold() in meanings.FUNCTIONS:
+                    version.search(self.connection)
         if spoken.everything:
             self._make_all(commented=True)
+
+    def _version_of(self, spoken: names.Named, schema: str, name: str) -> VersionViews | None:
+        """The version that a name in a query belongs to; None for a name that is no table or function of ours."""
+        if schema.casefold() in names.SCHEMAS:
+            schema = ""
+        if schema and not spoken.exact and not self._known(name):
+            return None  # the column of a table, rather than the table of a revision
+        if schema and (schema, name) not in spoken.tables and name.casefold() not in meanings.FUNCTIONS:
+            return None
+        return self._version(schema)
 
     def _known(self, name: str) -> bool:
         return name.casefold() in meanings.FUNCTIONS or self._version("").name(name) is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import enum
+import io
 import json
 import math
 import os
@@ -12,7 +13,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
-from typing import Any
+from typing import Any, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -58,8 +59,19 @@ def write(schema: pa.Schema, batches: Iterable[pa.RecordBatch], form: Format) ->
             numbers = [_is_number(field.type) for field in schema]
             print_table(schema.names, _rows(schema, batches), numbers)
         else:
-            _WRITERS[form](schema, _rows(schema, batches))
+            with contextlib.redirect_stdout(_Shown(sys.stdout)) if sys.stdout.isatty() else contextlib.nullcontext():
+                _WRITERS[form](schema, _rows(schema, batches))
         sys.stdout.flush()
+
+
+class _Shown(io.TextIOBase):
+    """A terminal, to which texts of tables do nothing."""
+
+    def __init__(self, terminal: TextIO) -> None:
+        self._terminal = terminal
+
+    def write(self, text: str) -> int:
+        return self._terminal.write(printable(text))
 
 
 @contextlib.contextmanager

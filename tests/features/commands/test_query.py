@@ -49,6 +49,7 @@ def test_statements_of_a_file_and_of_standard_input_run_in_order(made: Path, tmp
     (["-f", "missing.sql"], "there is no such file"),
     (["-f", "."], "it is a folder"),
     (["--format", "parquet"], "parquet holds one result, and these are 2 queries"),
+    (["-f", "/dev/stdin"], "only regular files are read"),
     (["--at", "-x", "select 1"], "'-x' is no name of a revision"),
 ])
 def test_what_cannot_be_run_is_one_line(made: Path, arguments: list[str], words: str) -> None:
