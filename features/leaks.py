@@ -18,8 +18,10 @@ from features.store.chosen import VARIANT, Crystals, Ints, Rows
 from features.views.materials import PROPERTIES
 
 TEXTS = "descriptions"
-OF_TEXTS = (TEXTS, "paraphrases", "text_embeddings", "text_tokens")
-"""Views that say what a description says."""
+WORDED = (TEXTS, "paraphrases")
+"""Views whose column `text` says what a description says."""
+ENCODED = ("text_embeddings", "text_tokens")
+"""Views all of which say so."""
 RANK = 0.99
 """Rank correlation with the target from which a column counts as the target in other words."""
 ENOUGH = 10
@@ -87,12 +89,12 @@ class Inputs:
         """`values`: the target of each crystal."""
         self.target, self.values = target, values
         self.columns: dict[str, Floats] = {}
-        self.views: list[str] = []
+        self.reads_text = False
         self.texts: list[Texts] = []
 
     def of(self, view: str, columns: Sequence[str]) -> Callable[[Rows], Seen]:
         """What looks at rows of a view that are at hand."""
-        self.views.append(view)
+        self.reads_text |= view in ENCODED or (view in WORDED and "text" in columns)
 
         def seen(rows: Rows) -> Seen:
             texts = _texts(self.target, self.values, rows) if view == TEXTS and "text" in columns else None
@@ -132,7 +134,7 @@ def check(folder: Path, crystals: Crystals, rows: pa.Table, inputs: Inputs) -> l
     found += _on_two_sides("formula_on_two_sides", "reduced formula", formulas, splits, crystals)
     found += _on_two_sides("crystal_on_two_sides", "crystal", hashes, splits, crystals)
     found += _in_inputs(inputs)
-    if TEXTS in tables.names(folder) and any(view in OF_TEXTS for view in inputs.views):
+    if TEXTS in tables.names(folder) and inputs.reads_text:
         texts = inputs.texts or [_texts(inputs.target, inputs.values, chosen.read(window, ["text"], crystals))
                                  for window in chosen.windows(folder, TEXTS)]
         found += _in_texts(texts, inputs.target, splits, crystals)

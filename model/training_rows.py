@@ -49,9 +49,7 @@ def read(folder: Path, root: Path) -> TrainingSet:
     Raises `UserError` if there is none, and `Damaged` if it is not what was written.
     """
     path = folder / NAME
-    try:
-        raw = sums.read(path)
-    except FileNotFoundError:
+    if not path.exists() and NAME not in (sums.listed(folder) or ()):
         raise UserError(f"{path} does not exist: the model was trained by a version that kept no training set; train "
-                        "again with `dvc repro`") from None
-    return TrainingSet.parse(raw, str(path), root)
+                        "again with `dvc repro`")
+    return TrainingSet.parse(sums.read(path), str(path), root)

@@ -93,7 +93,7 @@ def _of_table(where: Path, name: str, ids: Sequence[str] | None) -> Iterator[pa.
         key = [column for column in ("material_id", "variant") if column in tables.schema_of(files[number]).names]
         rows = tables.read_parts([files[number]], key)
         rows = rows.append_column("row", pa.array(range(len(rows)), pa.int32()))
-        marks, moments = (_told(where, view, files[number], rows, held[number]) if number in held
+        marks, moments = (_told(where, view, files[number], rows, held[number]) if view and number in held
                           else ([None] * len(rows), [None] * len(rows)))
         rows = rows.append_column("fingerprint", pa.array([mark and mark.hex() for mark in marks], pa.string()))
         rows = rows.append_column("computed_at", pa.array(moments, pa.timestamp("us")))

@@ -87,6 +87,8 @@ def columns(name: str, parts: Sequence[Path]) -> dict[str, tuple[str, str]]:
     said = {field.name: told(field) for field in schema}
     if name == "materials":
         units: Mapping[str, str] = tables.footer(parts[0]).get("units", {})
+        if units and OWN in said:
+            said[OWN] = (said[OWN][0], "; ".join(f"{prop}: {unit}" for prop, unit in units.items()))
         said |= {prop: ("property that the source has beyond those of the Materials Project", units.get(prop, ""))
                  for prop in own_properties(parts)}
     return said

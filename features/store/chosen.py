@@ -1,8 +1,8 @@
 """The rows that a table has of some crystals: read in one order, whatever its part files are, and their digest.
 
 The order is that of the crystals' positions (`features.store.placement`), in which part files follow each other however
-many there are. Positions are cut into `BUCKETS` equal ranges, and a part file holds whole ones, so that the digest of a
-bucket, and with it that of the rows, stays the same when a table grows and its parts are divided.
+many there are. Positions are cut into equal ranges, the buckets, and a part file holds whole ones, so that the digest
+of a bucket, and with it that of the rows, stays the same when a table grows and its parts are divided.
 """
 
 from __future__ import annotations
@@ -24,7 +24,13 @@ from numpy.typing import NDArray
 from features.errors import UserError
 from features.store import canonical, placement, tables
 
-BUCKETS = 1024
+BUCKETS = 4096
+"""Of a thousand crystals most have one of their own. Fixed for ever, as the next two: digests rest on it."""
+MANY = 32_768
+"""Crystals from which on `TOGETHER` buckets are one, since each has a digest of each piece of each column."""
+TOGETHER = 4
+EMPTY = hashlib.sha256().digest()
+"""Of a bucket without rows."""
 SHORT = 4
 """Bytes of a bucket's digest that tell where rows differ."""
 THREADS = 2
@@ -42,6 +48,8 @@ class Crystals:
         order = np.argsort(where, kind="stable")
         self.ids = pa.array(ordered, pa.string()).take(pa.array(order))
         self.buckets: Ints = where[order] // ((1 << placement.BITS) // BUCKETS)
+        self.step = TOGETHER if len(ordered) >= MANY else 1
+        """Buckets that have one digest together."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -53,8 +61,8 @@ class Crystals:
 
     @property
     def filled(self) -> Ints:
-        """The buckets that have crystals."""
-        return np.unique(self.buckets)
+        """The digests that are of any crystals, by their number."""
+        return np.unique(self.buckets // self.step)
 
 
 @dataclass(frozen=True)
@@ -79,7 +87,7 @@ class Rows:
 def windows(root: Path, name: str) -> list[Window]:
     """The part files of a table, by the buckets that they hold."""
     files = tables.files(root, name)
-    count = min(len(files), BUCKETS)
+    count = min(len(files), BUCKETS // TOGETHER)
     if BUCKETS % count or len(files) % count:
         raise UserError(f"table '{name}' has {len(files)} part files, which do not hold ranges of crystals")
     step, each = BUCKETS // count, len(files) // count
@@ -126,7 +134,7 @@ def measured(root: Path, name: str, columns: Sequence[str], crystals: Crystals,
     """Number of rows, digest of each bucket, and what `seen` makes of the rows of each window, in their order."""
     def one(window: Window) -> tuple[int, list[bytes], Any]:
         rows = read(window, columns, crystals)
-        cuts = np.searchsorted(rows.place, crystals.bounds[window.low:window.high + 1])
+        cuts = np.searchsorted(rows.place, crystals.bounds[window.low:window.high + 1:crystals.step])
         named = [(column, rows.table[column].combine_chunks()) for column in dict.fromkeys([*_keys(rows), *columns])]
         return len(rows.place), [_digest(named, start, stop) for start, stop in itertools.pairwise(cuts)], seen(rows)
 
@@ -152,7 +160,7 @@ def differing(before: str, after: str, crystals: Crystals) -> Iterator[list[str]
     for number, bucket in enumerate(crystals.filled.tolist()):
         cut = slice(number * width, (number + 1) * width)
         if before[cut] != after[cut]:
-            first, last = crystals.bounds[bucket], crystals.bounds[bucket + 1]
+            first, last = crystals.bounds[[bucket * crystals.step, (bucket + 1) * crystals.step]]
             yield crystals.ids.slice(first, last - first).to_pylist()
 
 
@@ -162,7 +170,7 @@ def _keys(rows: Rows) -> list[str]:
 
 def _digest(columns: Sequence[tuple[str, pa.Array]], start: int, stop: int) -> bytes:
     if start == stop:
-        return hashlib.sha256().digest()
+        return EMPTY
     digest = hashlib.sha256()
     for name, array in columns:
         digest.update(f"{name}\0".encode())

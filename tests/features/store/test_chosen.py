@@ -85,6 +85,18 @@ def test_more_rows_in_more_parts_change_no_digest(tmp_path: Path) -> None:
     assert measured(tmp_path, Crystals(IDS[3:29]))[1] != before[1]
 
 
+def test_of_many_crystals_several_buckets_are_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [row(i, variant) for i in IDS for variant in (0, 1)]
+    publish(tmp_path, 8, rows)
+    monkeypatch.setattr(chosen, "MANY", 40)
+    crystals = Crystals(IDS)
+    before = measured(tmp_path, crystals)
+    assert len(before[2]) == 8 * len(set((crystals.buckets // 4).tolist()))
+    publish(tmp_path, 16, [*rows[1:], row("mp-100")])
+    (named,) = chosen.differing(before[2], measured(tmp_path, crystals)[2], crystals)
+    assert "mp-0" in named
+
+
 @pytest.mark.parametrize("change", [{"text": "mp-17 is hexagonal"}, {"vector": [2.125, 1.001]}, {"variant": 2}, None])
 def test_a_changed_row_is_named(tmp_path: Path, change: dict[str, Any] | None) -> None:
     rows = {(i, variant): row(i, variant) for i in IDS for variant in (0, 1)}
