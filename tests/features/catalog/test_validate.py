@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+from features import profiles
 from features.__main__ import app
 from features.catalog import validate
 from features.errors import UserError
@@ -157,6 +158,14 @@ def test_rejects_that_are_rows(root: Path) -> None:
     pq.write_table(rows, Paths(root).rejects("materials"))
     assert "materials: 1 rejects are rows too (rejects/materials.parquet, row 0, mp-149)" in map(
         str, validate.problems(root, ["materials"]))
+
+
+def test_profiles_of_other_tables(root: Path) -> None:
+    profiles.write(root)
+    assert list(validate.problems(root, ["profiles"])) == []
+    spoil(root, "splits", of_149(fold=99))
+    assert list(map(str, validate.problems(root, ["profiles"]))) == [
+        "profiles: it is of other tables than there are: splits; run `dvc repro` (part-00000.parquet)"]
 
 
 def test_a_damaged_file_of_the_model(root: Path) -> None:
