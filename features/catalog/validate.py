@@ -89,6 +89,9 @@ def problems(root: Path, only: Sequence[str] | None = None) -> Iterator[Problem]
     unreadable = {problem.table for problem in damaged}
     sound = [name for name in names if name not in unreadable and (not only or name in only)]
     for name in sound:
+        if sums.listed(Paths(root).table(name)) is None:
+            yield Problem(name, "it has no sums, so that damage may stay unseen; what makes it again writes them",
+                          sums.SUMS, is_error=False)
         view, promised = registry.view_named(name), contract.of(name)
         columns = list(_of_columns(root, view)) if view else []
         yield from columns

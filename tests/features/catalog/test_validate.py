@@ -141,7 +141,8 @@ def test_all_problems_are_listed(root: Path) -> None:
     spoil(root, "materials", of_149(k_vrh=-4.0))
     made = CliRunner().invoke(app, ["validate", "--root", str(root)])
     assert isinstance(made.exception, UserError)
-    assert str(made.exception) == "2 problems in 3 tables of the work tree, since nothing is published"
+    assert str(made.exception).startswith(
+        "2 problems in splits, structures of the work tree, since nothing is published; the first is structures: ")
     warning, error, other = sorted(made.stdout.splitlines(), key=lambda line: (not line.startswith("warning"), line))
     assert warning.startswith("warning: materials: 1 row breaks the rule that k_vrh is from 0 to 2000 GPa (part-")
     assert error.startswith("splits: 1 row breaks the rule that fold is from 0 to 99 (part-")
@@ -149,6 +150,12 @@ def test_all_problems_are_listed(root: Path) -> None:
     as_json = CliRunner().invoke(app, ["validate", "splits", "--root", str(root), "--format", "json"])
     (problem,) = json.loads(as_json.stdout)
     assert (problem["table"], problem["ids"], problem["is_error"]) == ("splits", ["mp-149"], True)
+
+
+def test_tables_without_sums_are_remarked_on(root: Path) -> None:
+    (Paths(root).table("splits") / sums.SUMS).unlink()
+    (problem,) = validate.problems(root, ["splits"])
+    assert str(problem).startswith("warning: splits: it has no sums, so that damage may stay unseen")
 
 
 def test_rejects_that_are_rows(root: Path) -> None:
