@@ -340,14 +340,13 @@ def made_from(folder: Path, target: str, views: Sequence[str], split: str | Mapp
     training = {i for i, (_, _, part) in splits.items() if part == "train"}
     labelled = [i for i in ids if i in values[target]
                 or (i in training and any(i in values[further] for further in also))]
-    placed = [i for i in labelled if i in splits]
+    placed = pa.array([i for i in labelled if i in splits], pa.string())
     left_out = {"without_target": len(ids) - len(labelled), "without_split": len(labelled) - len(placed)}
     for name in wanted:
         if name not in optional:
-            there = chosen.present(folder, name)
-            left_out[f"without_{name}"] = sum(i not in there for i in placed)
-            placed = [i for i in placed if i in there]
-    crystals = chosen.Crystals(placed)
+            there = chosen.present(folder, name, placed)
+            left_out[f"without_{name}"], placed = len(placed) - len(there), there
+    crystals = chosen.Crystals(placed.to_pylist())
     order = crystals.ids.to_pylist()
     for name in SPLITS:
         if not any(splits[i][2] == name for i in order):
