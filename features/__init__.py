@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from features.opened import Store
+    from features.opened import Store as Store
     from features.training_sets import TrainingSet as TrainingSet
     from features.training_sets import training_set as training_set
 
-__all__ = ["TrainingSet", "open", "training_set"]
+__all__ = ["Store", "TrainingSet", "open", "training_set"]
 
-_AT = {"training_set": "features.training_sets", "TrainingSet": "features.training_sets"}
+_AT = {"Store": "features.opened", "training_set": "features.training_sets", "TrainingSet": "features.training_sets"}
 """What is imported when it is first asked for, and where it is."""
 
 

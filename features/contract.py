@@ -7,6 +7,7 @@ a rule is never published; `Checker` looks at any rows.
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,9 @@ from features.store.sums import Damaged
 from features.terminal import printable
 from features.view import FeatureView
 
+SCHEMAS = Path(__file__).parent / "views" / "schemas.json"
+"""Names and types of the columns of each version of each view. A version never changes but by new columns that may be
+missing; a new version gets an entry of its own. A test compares it with the views."""
 SAMPLES = 3
 """Ids that a violation names."""
 FEW = 10
@@ -203,6 +207,33 @@ def compatible(view: FeatureView[Any], root: Path) -> None:
 def required(view: FeatureView[Any]) -> set[str | None]:
     """Columns that the contract of a view wants in each row."""
     return {rule.column for rule in view.contract if rule.presence}
+
+
+def newer_columns(name: str, part: Path) -> list[pa.Field]:
+    """Columns that a table's view has got since a part was written, without a new version: they are missing in each of
+    its rows. Nothing is imported unless there are some. Raises `Damaged`.
+    """
+    there = set(tables.schema_of(part).names)
+    version = tables.footer(part).get("version")
+    if not _recorded().get(name, {}).get(str(version), {}).keys() - there:
+        return []
+    view = registry.view_named(name)
+    if view is None or view.version != version:
+        return []
+    return [column for column in view.schema if column.name not in there and column.name not in required(view)]
+
+
+def with_newer_columns(name: str, part: Path, rows: pa.Table) -> pa.Table:
+    """Rows of a part with such columns, behind the others."""
+    for column in newer_columns(name, part):
+        rows = rows.append_column(column, pa.nulls(len(rows), column.type))
+    return rows
+
+
+@functools.cache
+def _recorded() -> dict[str, dict[str, dict[str, str]]]:
+    content: dict[str, dict[str, dict[str, str]]] = json.loads(SCHEMAS.read_text(encoding="utf-8"))
+    return content
 
 
 def breaking(old: pa.Schema, new: pa.Schema, needed: Collection[str | None] = ()) -> list[str]:

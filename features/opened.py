@@ -10,10 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features import catalog
-from features.catalog.sql import TIMEOUT_S
+from features import contract
+from features.catalog import virtual
+from features.catalog.session import TIMEOUT_S, Session
+from features.catalog.sql import collected
 from features.errors import UserError
-from features.store import revisions, tables
+from features.store import revisions, tables, versions
 
 if TYPE_CHECKING:
     import polars as pl
@@ -23,14 +25,16 @@ if TYPE_CHECKING:
 class Store:
     """The tables of one version of a project; `features.open` makes one.
 
-    It reads the version that was published when it was opened, or that of a revision, however long it lives. Rows are
-    in the order of the files; sort by `material_id` or join on it.
+    It reads the version that was published when it was opened, or that of a revision, however long it lives. Rows come
+    in the order of the files, in which those of one crystal stand together.
     """
 
     def __init__(self, root: Path, at: str | None = None) -> None:
         self.root, self.at = root, at
         self.where = revisions.at(root, at)
         """The folder that is read, laid out like a project."""
+        self._held = versions.held(self.where)
+        self._session: Session | None = None
 
     def __repr__(self) -> str:
         return f"features.open({str(self.root)!r}{'' if self.at is None else f', at={self.at!r}'})"
@@ -38,14 +42,24 @@ class Store:
     @property
     def tables(self) -> list[str]:
         """Names of the tables."""
-        return tables.names(self.where)
+        return sorted([*tables.names(self.where), *virtual.names()])
 
     def sql(self, query: str, timeout_s: float = TIMEOUT_S) -> pl.DataFrame:
         """Result of one read-only query over all tables, with everything that `python -m features sql` has.
 
-        Raises `UserError` with DuckDB's own words, or after `timeout_s` seconds.
+        What a query has made, views and vectors, stays for the next one. One query runs at a time. Raises `UserError`
+        with DuckDB's own words, or after `timeout_s` seconds.
         """
-        return _frame(catalog.query(self.where, query, timeout_s))
+        if self._session is None or self._session.timeout_s != timeout_s:
+            self.close()
+            self._session = Session(self.root, self.at, timeout_s, self.where)
+        return _frame(collected(self._session, query))
+
+    def close(self) -> None:
+        """End the session behind `sql`; another query begins one again."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
 
     def table(self, name: str, columns: Sequence[str] | None = None, ids: Sequence[str] | None = None) -> pl.DataFrame:
         """A table, or some of its columns, or the rows of some crystals, which are found without reading the others.
@@ -58,12 +72,21 @@ class Store:
         """The same as an Arrow table, whose fields tell `description` and `unit` in their metadata."""
         if name not in self.tables:
             raise UserError(f"no table '{name}'; there are: {', '.join(self.tables) or 'none yet'}")
-        known = tables.schema(self.where, name).names
-        if unknown := sorted(set(columns or ()) - set(known)):
-            raise UserError(f"{name} has no column '{unknown[0]}'; there are: {', '.join(known)}")
-        if ids is not None and "material_id" not in known:
-            raise UserError(f"{name} is not about single crystals: it has no column material_id")
-        return tables.read(self.where, name, columns, ids)
+        if name in virtual.names():
+            return self._virtual(name, columns, ids)
+        first = tables.files(self.where, name)[0]
+        there = tables.schema_of(first).names
+        _check(name, [*there, *(field.name for field in contract.newer_columns(name, first))], columns, ids)
+        rows = tables.read(self.where, name, columns and [column for column in columns if column in there], ids)
+        rows = contract.with_newer_columns(name, first, rows)
+        return rows if columns is None else rows.select(list(columns))
+
+    def _virtual(self, name: str, columns: Sequence[str] | None, ids: Sequence[str] | None) -> pa.Table:
+        rows = virtual.make(self.where, name)
+        _check(name, rows.schema.names, columns, ids)
+        if ids is not None:
+            rows = rows.filter(pc.is_in(rows["material_id"], value_set=pa.array(list(ids), pa.string())))
+        return rows if columns is None else rows.select(list(columns))
 
     def torch(self, name: str, columns: Sequence[str] | None = None,
               ids: Sequence[str] | None = None) -> dict[str, torch.Tensor]:
@@ -84,6 +107,13 @@ class Store:
                 if columns is not None:
                     raise UserError(f"{name}.{column} is no tensor: {error}") from None
         return tensors
+
+
+def _check(name: str, known: Sequence[str], columns: Sequence[str] | None, ids: Sequence[str] | None) -> None:
+    if unknown := sorted(set(columns or ()) - set(known)):
+        raise UserError(f"{name} has no column '{unknown[0]}'; there are: {', '.join(known)}")
+    if ids is not None and "material_id" not in known:
+        raise UserError(f"{name} is not about single crystals: it has no column material_id")
 
 
 def _numbers(column: pa.ChunkedArray) -> np.ndarray:

@@ -15,30 +15,34 @@ from benchmarks.store import rows
 from features import registry
 from features.paths import Paths
 from features.view import FeatureView
-from features.views.materials import SOURCE_SCHEMA
 from pipelines import publishing
+from pipelines.commands import program
 from pipelines.engine import stages
 from pipelines.engine.materialize import Report, materialize
 from pipelines.engine.units import Units, read_units
 from pipelines.executors import Serial
-from pipelines.sources.spool import Spool
+from pipelines.sources import spool_of
 
 REPOSITORY = Path(__file__).parents[2]
 
 
 def start(root: Path) -> None:
-    """An empty project: parameters, stages, git and DVC. Its stages do nothing when DVC runs them."""
+    """An empty project: parameters, and stages that do nothing when DVC runs them."""
     root.mkdir(parents=True)
     params = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
     params["embed"]["levels"] = ["document"]
     params["paraphrase"]["variants"] = rows.VARIANTS
     Paths(root).params.write_text(yaml.safe_dump(params))
     (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": _stages()}, sort_keys=False))
+
+
+def track(root: Path) -> None:
+    """Put a project under git and DVC."""
     (root / ".gitignore").write_text("/data/*\n!/data/published.json\n")
     _run(root, "git", "init", "-q")
-    _run(root, "dvc", "init", "-q")
-    _run(root, "dvc", "config", "cache.type", "hardlink,copy")
-    _run(root, "dvc", "config", "core.autostage", "false")
+    _run(root, program("dvc"), "init", "-q")
+    _run(root, program("dvc"), "config", "cache.type", "hardlink,copy")
+    _run(root, program("dvc"), "config", "core.autostage", "false")
 
 
 def _stages() -> dict[str, Any]:
@@ -55,7 +59,7 @@ def _stages() -> dict[str, Any]:
 
 def materialize_all(root: Path, crystals: int, changed: float = 0.0) -> list[Report]:
     """Make all tables, computing what the row store does not have."""
-    spool = Spool(rows.entries(crystals, changed), SOURCE_SCHEMA, root)
+    spool = spool_of(rows.entries(crystals, changed), root)
     reports = []
     for stage in rows.STAGES:
         view: FeatureView[Any] = rows.view_of(stage)
@@ -71,7 +75,7 @@ def publish(root: Path) -> None:
 
 def commit(root: Path, tag: str) -> None:
     """Put the tables into DVC's cache and this state into git."""
-    _run(root, "dvc", "commit", "-q", "--force")
+    _run(root, program("dvc"), "commit", "-q", "--force")
     _run(root, "git", "add", ".")
     _run(root, "git", "-c", "user.name=benchmark", "-c", "user.email=benchmark@localhost", "commit", "-q", "-m", tag)
     _run(root, "git", "tag", tag)

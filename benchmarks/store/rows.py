@@ -2,8 +2,8 @@
 
 `crystals.jsonl` holds the rows of six crystals of the elastic set. Crystal k is one of them, with all lengths scaled by
 a few percent, other elements in its formula, other properties, and other digits in its text. So values compress,
-filter and join about as those of real crystals do, and mean nothing. As in the real views each row is a pure function of
-its unit: the numbers that vary come from a hash of the unit's text.
+filter and join about as those of real crystals do, and mean nothing. As in the real views each row is a pure function
+of its unit: the numbers that vary come from a hash of the unit's text.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +24,17 @@ from numpy.typing import NDArray
 
 from features import registry
 from features.view import Batch, FeatureView
-from features.views.materials import PROPERTIES, SOURCE_SCHEMA
+from features.views.materials import PROPERTIES
+from features.words.vocabulary import ATOMIC_NUMBERS
+from pipelines.sources import Entry
 
 STAGES = ("ingest", "describe", "paraphrase", "embed", "tensorize", "split")
 VARIANTS = 2
 """Paraphrases of a description."""
 WIDTH = 384
 BATCH = 2048
-ELEMENTS = ("Li Be B C N O F Na Mg Al Si P S Cl K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Rb Sr Y Zr Nb Mo Ru Rh Pd "
-            "Ag Cd In Sn Sb Te I Cs Ba La Ce Pr Nd Sm Gd Tb Dy Ho Er Tm Lu Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi").split()
+ELEMENTS = tuple(ATOMIC_NUMBERS)[:83]
+"""Those that are not radioactive."""
 Seeds = NDArray[np.uint64]
 
 
@@ -45,29 +47,21 @@ def view_of(stage: str) -> FeatureView[Any]:
     return dataclasses.replace(view, compute=compute, batch_size=BATCH)
 
 
-def entries(crystals: int, changed: float = 0.0) -> Iterator[pa.RecordBatch]:
+def entries(crystals: int, changed: float = 0.0) -> Iterator[Entry]:
     """What a source would give; a share of the crystals, spread evenly, has changed since it gave them first."""
     for first in range(0, crystals, 4096):
         numbers = np.arange(first, min(crystals, first + 4096))
         salt = (numbers % round(1 / changed) == 0).astype(int) if changed else np.zeros(len(numbers), int)
         seeds = _seeds(f"{number} {again}" for number, again in zip(numbers.tolist(), salt.tolist(), strict=True))
         scale = 0.95 + 0.1 * _noise(seeds, 1)[:, 0]
-        known = {
-            "material_id": [f"mp-{number}" for number in numbers],
-            "structure": [_cif(_templates("materials")[number % _count()]["cif"], factor)
-                          for number, factor in zip(numbers.tolist(), scale.tolist(), strict=True)],
-            "format": "cif", "properties": "{}", "source": "synthetic", "source_version": "benchmarks.store",
-            "license": "CC-BY-4.0", "citation": "10.1038/sdata.2015.9", "last_updated": None, "error": None,
-        }
-        yield pa.RecordBatch.from_arrays(
-            [pa.array(known[name] if isinstance(known[name], list) else [known[name]] * len(numbers), pa.string())
-             for name in SOURCE_SCHEMA.names], schema=SOURCE_SCHEMA)
+        for number, factor in zip(numbers.tolist(), scale.tolist(), strict=True):
+            yield Entry(f"mp-{number}", _cif(_templates("materials")[number % _count()]["cif"], factor), "cif",
+                        "synthetic", "benchmarks.store", "CC-BY-4.0", "10.1038/sdata.2015.9")
 
 
 def _materials(units: pa.Table, _: Any) -> Batch:
     kind, seeds = _kinds(units), _seeds(units["structure"].to_pylist())
-    scale = np.array([float(re.search(r"_cell_length_a +([\d.]+)", text)[1]) for text in units["structure"].to_pylist()])  # type: ignore[index]
-    scale /= np.array([float(re.search(r"_cell_length_a +([\d.]+)", row["cif"])[1]) for row in _templates("materials")])[kind]  # type: ignore[index]
+    scale = _lengths(units["structure"].to_pylist()) / _lengths(row["cif"] for row in _templates("materials"))[kind]
     noise = _noise(seeds, len(PROPERTIES) + 4)
     chosen = (noise[:, -4:] * len(ELEMENTS)).astype(int).tolist()
     formulas = [_formula(_templates("materials")[k], places) for k, places in zip(kind.tolist(), chosen, strict=True)]
@@ -172,6 +166,10 @@ def _kinds(units: pa.Table) -> NDArray[np.int64]:
 
 def _cif(template: str, factor: float) -> str:
     return re.sub(r"(_cell_length_. +)([\d.]+)", lambda found: f"{found[1]}{float(found[2]) * factor:.6f}", template)
+
+
+def _lengths(texts: Iterable[str]) -> NDArray[np.float64]:
+    return np.array([re.findall(r"_cell_length_a +([\d.]+)", text)[0] for text in texts], float)
 
 
 def _formula(template: dict[str, Any], places: list[int]) -> tuple[str, str, str, list[str]]:

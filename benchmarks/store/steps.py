@@ -13,13 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import memory
+from benchmarks.store.queries import JOIN, SIMILAR
 
-JOIN = """select m.crystal_system, count(*) as crystals, avg(m.k_vrh) as k_vrh, avg(d.n_words) as words,
-       avg(s.n_edges) as edges
-from materials m join descriptions d using (material_id) join structures s using (material_id)
-where m.band_gap > 1 and m.nsites <= 10 group by m.crystal_system order by m.crystal_system"""
-"""Filter, join and aggregate over three tables."""
-SIMILAR = "select * from similar('mp-1', 10)"
 CHANGED = 0.01
 TIMES = 5
 Result = dict[str, Any]
@@ -31,6 +26,7 @@ def build(root: Path, crystals: int) -> Result:
 
     shutil.rmtree(root, ignore_errors=True)
     project.start(root)
+    project.track(root)
     made = _timed(lambda: project.materialize_all(root, crystals))
     writer = memory.peak()
     published = _timed(lambda: project.publish(root))
@@ -79,7 +75,11 @@ def publish(root: Path, _crystals: int) -> Result:
 
 def session(root: Path, _crystals: int, at: str | None = None) -> Result:
     """Queries of one session: the first of each kind, and the median of the following."""
+    import duckdb  # noqa: F401 (loading it is no part of opening a catalog)
+    import polars  # noqa: F401
+
     import features
+    import features.opened
 
     opened = time.perf_counter()
     store = features.open(root, at=at)
@@ -102,7 +102,8 @@ def pandas(root: Path, _crystals: int) -> Result:
     import pandas as pd
 
     def read(name: str, columns: list[str]) -> Any:
-        return pd.read_parquet(root / "data" / "features" / name, columns=columns)
+        parts = sorted((root / "data" / "features" / name).glob("part-*.parquet"))
+        return pd.read_parquet(parts, columns=columns)
 
     def join() -> Any:
         few = read("materials", ["material_id", "crystal_system", "k_vrh", "band_gap", "nsites"])
@@ -140,8 +141,55 @@ def training(root: Path, _crystals: int) -> Result:
 
 def dvc_status(root: Path, _crystals: int) -> Result:
     """`dvc status` of a project in which nothing has changed."""
+    from pipelines.commands import program
+
     return {"seconds": statistics.median(_timed(lambda: subprocess.run(
-        ["dvc", "status", "-q"], cwd=root, check=True)) for _ in range(2))}
+        [program("dvc"), "status", "-q"], cwd=root, check=True)) for _ in range(2))}
+
+
+def feast(root: Path, _crystals: int, python: str) -> Result:
+    """The same rows as those of `training`, retrieved by Feast from files of its own."""
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from benchmarks.store.feast_retrieval import VIEWS
+    from features.store import tables
+
+    folder = root.with_name(f"{root.name}.feast")
+    folder.mkdir(exist_ok=True)
+    moment = pd.Timestamp("2020-01-01", tz="UTC")
+    for name, columns in {**VIEWS, "entities": {"k_vrh": float}}.items():
+        table = tables.read(root, "materials" if name == "entities" else name, ["material_id", *columns])
+        when = pa.array([moment] * len(table), pa.timestamp("us", "UTC"))
+        pq.write_table(table.append_column("event_timestamp", when), folder / f"{name}.parquet")
+    done = subprocess.run([python, str(Path(__file__).with_name("feast_retrieval.py")), str(folder)], check=True,
+                          stdout=subprocess.PIPE, text=True)
+    result: Result = json.loads(done.stdout.splitlines()[-1])
+    words = int(pa.compute.sum(tables.read(root, "descriptions", ["n_words"])["n_words"]).as_py())
+    if result["missing"] or result["sum"] != words:
+        raise AssertionError(f"Feast gave other rows: {result}")
+    shutil.rmtree(folder)
+    return result
+
+
+def writer(root: Path, crystals: int) -> Result:
+    """Peak memory of the process that makes all tables: of this many crystals, and before that of few."""
+    from benchmarks.store import project, rows
+    from features.store import tables
+
+    small = crystals // 20
+    peaks = []
+    for count in (small, crystals):
+        shutil.rmtree(root, ignore_errors=True)
+        project.start(root)
+        began = time.perf_counter()
+        project.materialize_all(root, count)
+        seconds = time.perf_counter() - began
+        peaks.append(memory.peak())
+    largest = max(sum(map(tables.rows, tables.files(root, rows.view_of(stage).name))) for stage in rows.STAGES)
+    return {"seconds": seconds, "rows": largest, "peak_bytes": peaks[1], "small_bytes": peaks[0],
+            "small_crystals": small}
 
 
 def _timed(function: Callable[[], Any]) -> float:
@@ -150,9 +198,9 @@ def _timed(function: Callable[[], Any]) -> float:
     return time.perf_counter() - began
 
 
-STEPS = (build, publish, refresh, session, session_at, dvc_status, pandas, training)
+STEPS = (build, publish, refresh, session, session_at, dvc_status, pandas, training, feast, writer)
 
 if __name__ == "__main__":
-    step, folder, count = sys.argv[1:]
-    by_name: dict[str, Callable[[Path, int], Result]] = {function.__name__: function for function in STEPS}
-    print(json.dumps(by_name[step](Path(folder), int(count))))
+    step, folder, count, *more = sys.argv[1:]
+    by_name: dict[str, Callable[..., Result]] = {function.__name__: function for function in STEPS}
+    print(json.dumps(by_name[step](Path(folder), int(count), *more)))

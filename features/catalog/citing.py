@@ -61,7 +61,10 @@ def citing(where: Path, result: pa.Table) -> Citing:
                         "columns")
     counts = Counter(result["material_id"].to_pylist())
     ids = sorted(name for name in counts if isinstance(name, str))
-    rows = tables.read(where, "materials", ["material_id", "license", "citation"], ids).to_pylist()
+    names = ["material_id", "license", "citation"]
+    if missing := [name for name in names if name not in tables.schema(where, "materials").names]:
+        raise UserError(f"cite: the table materials has no column {missing[0]} there, so that nobody can tell")
+    rows = tables.read(where, "materials", names, ids).to_pylist()
     if unknown := sorted({*ids} - {row["material_id"] for row in rows}):
         raise UserError(f"cite: {len(unknown)} of {len(ids)} crystals are not in materials, the first is {unknown[0]}")
     licences, works = _Tally(), _Tally()

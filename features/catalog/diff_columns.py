@@ -68,7 +68,9 @@ class ColumnChange:
         self.equal += int(same.sum())
         other = np.flatnonzero(~same)
         if len(other):
-            found = _moves(before.take(pa.array(other)), after.take(pa.array(other)), other, names)
+            if len(other) < len(same):
+                before, after = (array.take(pa.array(other)) for array in (before, after))
+            found = _moves(before, after, other, names)
             self.moves = sorted([*self.moves, *found], key=lambda move: -math.inf if move.by is None else move.by,
                                 reverse=True)[:SHOWN]
         return same

@@ -23,11 +23,18 @@ HEADER = ("view", "version", "params", "libraries", "digest")
 
 
 def known(root: Path, view: FeatureView[Any]) -> bool:
-    """Whether the units of a table can be told from tables: not those of a source, nor texts that a server wrote."""
-    if not view.inputs or not all(tables.exists(root, name) for name in view.inputs):
+    """Whether the units of a table can be told from tables: not those of a source, nor texts that a server wrote, nor
+    those of another version of the view."""
+    if not view.inputs or not all(_has(root, name, columns) for name, columns in view.inputs.items()):
+        return False
+    if tables.footer(tables.files(root, view.name)[0]).get("version") != view.version:
         return False
     return view.name != "descriptions" or "materials_project" not in set(
         tables.read(root, view.name, ["source"])["source"].to_pylist())
+
+
+def _has(root: Path, name: str, columns: Sequence[str]) -> bool:
+    return tables.exists(root, name) and set(columns) <= set(tables.schema(root, name).names)
 
 
 def units(root: Path, view: FeatureView[Any], ids: Sequence[str] | None = None) -> pa.Table:

@@ -85,13 +85,14 @@ def _of_table(where: Path, name: str, ids: Sequence[str] | None) -> Iterator[pa.
     view, files = registry.view_named(name), tables.files(where, name)
     made = by_dvc(where, name) if view is None else {}
     wanted = range(len(files)) if ids is None else sorted(set(placement.part_of(list(ids), len(files)).tolist()))
-    held = _stored(where, view, tables.footer(files[0]), wanted, len(files)) if view else {}
+    is_same = view is not None and tables.footer(files[0]).get("version") == view.version
+    held = _stored(where, view, wanted, len(files)) if view and is_same else {}
     for number in wanted:
         footer = tables.footer(files[number])
         key = [column for column in ("material_id", "variant") if column in tables.schema_of(files[number]).names]
         rows = tables.read_parts([files[number]], key)
         rows = rows.append_column("row", pa.array(range(len(rows)), pa.int32()))
-        marks, moments = (_told(where, view, files[number], rows, held.get(number, {})) if view
+        marks, moments = (_told(where, view, files[number], rows, held[number]) if view and number in held
                           else ([None] * len(rows), [None] * len(rows)))
         rows = rows.append_column("fingerprint", pa.array([mark and mark.hex() for mark in marks], pa.string()))
         rows = rows.append_column("computed_at", pa.array(moments, pa.timestamp("us")))
@@ -138,8 +139,9 @@ def _constant(rows: pa.Table, said: Mapping[str, Any]) -> pa.Table:
 
 def _with_sources(where: Path, table: pa.Table, ids: Sequence[str] | None) -> pa.Table:
     """The same with what `materials` says of each crystal, and with all columns."""
-    names = ["source", "source_version", "license", "citation"]
     if len(table) and tables.exists(where, "materials"):
+        there = tables.schema(where, "materials").names
+        names = [name for name in ("source", "source_version", "license", "citation") if name in there]
         sources = tables.read(where, "materials", ["material_id", *names], ids)
         place = pc.index_in(table["material_id"], value_set=sources["material_id"].combine_chunks())
         for name in names:
@@ -189,19 +191,16 @@ def _are(marks: Sequence[bytes | None], footer: Mapping[str, Any]) -> bool:
     return None not in marks and hashlib.sha256(b"".join(known)).hexdigest() == footer.get("inputs_digest")
 
 
-def _segments(where: Path, view: FeatureView[Any], footer: Mapping[str, Any]) -> list[Path]:
+def _segments(where: Path, view: FeatureView[Any]) -> list[Path]:
     """Files of the row store in which rows of a table lie."""
-    if footer.get("version") != view.version:
-        return []
     store = RowStore(Paths(project_of(where)).rowstore(view.name), view.schema, view.version)
     return sorted(store.folder.glob("rows-*.parquet"))
 
 
-def _stored(where: Path, view: FeatureView[Any], footer: Mapping[str, Any], wanted: Sequence[int],
-            parts: int) -> dict[int, Held]:
+def _stored(where: Path, view: FeatureView[Any], wanted: Sequence[int], parts: int) -> dict[int, Held]:
     """What the row store has, by part. Segments that cannot be read tell nothing."""
     found: dict[int, Held] = {number: {} for number in wanted}
-    for path in _segments(where, view, footer):
+    for path in _segments(where, view):
         with contextlib.suppress(OSError, pa.ArrowException):
             moment = datetime.fromtimestamp(path.stat().st_mtime, UTC).replace(tzinfo=None)
             rows = pq.read_table(path, columns=[*view.key, FINGERPRINT])
@@ -220,7 +219,7 @@ def _by_content(where: Path, view: FeatureView[Any], path: Path, keys: Sequence[
     ids = pa.array(sorted({key[0] for key in several}), pa.string())
     published = {tuple(row[name] for name in view.key): row for row in _rows(path, ids)}
     same: dict[tuple[Any, ...], bytes] = {}
-    for segment in _segments(where, view, tables.footer(path)):
+    for segment in _segments(where, view):
         with contextlib.suppress(OSError, pa.ArrowException):
             for row in _rows(segment, ids):
                 mark, key = row.pop(FINGERPRINT), tuple(row[name] for name in view.key)

@@ -66,10 +66,12 @@ CLOSED: Mapping[str, str] = {
 class Session:
     """Tables of one version of a project, and of revisions that its queries name."""
 
-    def __init__(self, root: Path, at: str | None = None, timeout_s: float = TIMEOUT_S) -> None:
-        """Raises `UserError` if there are no tables, or no such revision."""
+    def __init__(self, root: Path, at: str | None = None, timeout_s: float = TIMEOUT_S,
+                 where: Path | None = None) -> None:
+        """`where`: the folder of the version, for who has asked for it before. Raises `UserError` if there are no
+        tables, or no such revision."""
         self.root, self.timeout_s = root, timeout_s
-        self.where = revisions.at(root, at)
+        self.where = where or revisions.at(root, at)
         """The folder that is read, laid out like a project."""
         if not views.sources(self.where):
             raise UserError(f"there are no tables under {Paths(self.where).features} yet; run `dvc repro` to make them")

@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from features import contract
 from features.catalog import meanings
 from features.paths import Paths
 from features.store import sums, tables
@@ -44,9 +45,24 @@ def create(connection: duckdb.DuckDBPyConnection, schema: str, name: str, parts:
     options = "" if (parts[0].parent / sums.SUMS).exists() or name == REJECTS else ", union_by_name = true"
     own = own_properties(parts) if name == "materials" else []
     columns = "".join(f", map_extract({OWN}, {quoted(prop)})[1] AS {identifier(prop)}" for prop in own)
+    columns += "".join(f", CAST(NULL AS {_type(field)}) AS {identifier(field.name)}"
+                       for field in contract.newer_columns(name, parts[0]))
     listed = ", ".join(map(quoted, urls))
     connection.execute(f"CREATE VIEW {identifier(schema)}.{identifier(name)} AS "  # noqa: S608 (all of it is quoted)
                        f"SELECT *{columns} FROM read_parquet([{listed}]{options})")
+
+
+def _type(field: pa.Field) -> str:
+    """DuckDB's name of a column's type."""
+    empty = pa.table([pa.array([], _without_halves(field.type))], [field.name])
+    return str(duckdb.from_arrow(empty).types[0])
+
+
+def _without_halves(dtype: pa.DataType) -> pa.DataType:
+    """The type as DuckDB reads it: it has no numbers of half precision."""
+    if pa.types.is_list(dtype):
+        return pa.list_(_without_halves(dtype.value_type))
+    return pa.float32() if pa.types.is_float16(dtype) else dtype
 
 
 def comment(connection: duckdb.DuckDBPyConnection, schema: str, name: str, parts: Sequence[Path]) -> None:
@@ -71,6 +87,8 @@ def columns(name: str, parts: Sequence[Path]) -> dict[str, tuple[str, str]]:
     said = {field.name: told(field) for field in schema}
     if name == "materials":
         units: Mapping[str, str] = tables.footer(parts[0]).get("units", {})
+        if units and OWN in said:
+            said[OWN] = (said[OWN][0], "; ".join(f"{prop}: {unit}" for prop, unit in units.items()))
         said |= {prop: ("property that the source has beyond those of the Materials Project", units.get(prop, ""))
                  for prop in own_properties(parts)}
     return said

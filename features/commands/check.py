@@ -8,7 +8,6 @@ from typing import Annotated
 import pyarrow as pa
 import typer
 
-from features.catalog import validate as checks
 from features.commands.options import At, Output, Root
 from features.commands.output import Format, show
 from features.errors import UserError
@@ -26,6 +25,8 @@ def validate(names: Tables = None, root: Root = Path(), at: At = None, form: Out
     Prints a line for each problem. Exit code 2 if there is an error; warnings, such as a source's own odd values, are
     none.
     """
+    from features.catalog import validate as checks
+
     where = revisions.at(root, at)
     chosen = list(dict.fromkeys(names or tables.names(where)))
     if unknown := [name for name in chosen if name not in tables.names(where)]:

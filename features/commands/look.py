@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from features import catalog
+from features.catalog import meanings, views, virtual
 from features.commands.options import At, Output, Root
 from features.commands.output import Format, show
 from features.errors import UserError
@@ -33,19 +34,21 @@ def list_tables(root: Root = Path(), at: At = None, form: Output = Format.table)
 
 
 def describe(table: str, root: Root = Path(), at: At = None, form: Output = Format.table) -> None:
-    """Show the columns of a table: type, unit, meaning."""
+    """Show what a table means, and its columns: type, unit, meaning."""
     root = revisions.at(root, at)
-    if table not in tables.names(root):
-        raise UserError(f"no table '{table}'; there are: {', '.join(tables.names(root)) or 'none yet'}")
-    columns = []
-    units = tables.footer(tables.files(root, table)[0]).get("units", {})
-    for field in tables.schema(root, table):
-        metadata = dict(field.metadata or {})
-        if units and field.name == "other_properties":
-            metadata[b"unit"] = "; ".join(f"{name}: {unit}" for name, unit in units.items()).encode()
-        columns.append({"column": field.name, "type": str(field.type), "unit": metadata.get(b"unit", b"").decode(),
-                        "description": metadata.get(b"description", b"").decode()})
-    show(pa.Table.from_pylist(columns), form)
+    known = [*views.sources(root), *virtual.names()]
+    if table not in known:
+        raise UserError(f"no table '{table}'; there are: {', '.join(sorted(known)) or 'none yet'}")
+    if table in virtual.names():
+        kinds, said = virtual.schema(table), {field.name: views.told(field) for field in virtual.schema(table)}
+    else:
+        files = views.files(root, table)
+        kinds, said = tables.schema_of(files[0]), views.columns(table, files)
+    rows = [{"column": name, "type": str(kinds.field(name).type if name in kinds.names else pa.float64()), "unit": unit,
+             "description": description} for name, (description, unit) in said.items()]
+    if form is Format.table and (meaning := meanings.meaning(table)):
+        print(f"{table}: {meaning}\n")
+    show(pa.Table.from_pylist(rows), form)
 
 
 def rejects(root: Root = Path(), at: At = None, form: Output = Format.table) -> None:

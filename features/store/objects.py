@@ -155,6 +155,18 @@ class Cache:
             return self._object(out, md5)
         raise Missing([out])
 
+    def drop_damaged(self, outs: Sequence[Out]) -> int:
+        """Remove the objects of these outputs that are not what their names say: how many."""
+        dropped = 0
+        for out in outs:
+            with contextlib.suppress(Missing, UserError):
+                for md5 in [*self._listing(out).values(), out.md5]:
+                    path = self._object(out, md5)
+                    if _md5(path.read_bytes()) != md5.removesuffix(".dir"):
+                        path.unlink()
+                        dropped += 1
+        return dropped
+
     def fetch(self, missing: Missing) -> None:
         """Bring outputs from the remote into the project's cache, with a bar. What the remote lacks stays missing.
 

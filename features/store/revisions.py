@@ -150,6 +150,19 @@ def _build(folder: Path, commit: git.Commit, files: dict[str, Path]) -> None:
         shutil.rmtree(draft, ignore_errors=True)
 
 
+def drop(root: Path, folder: Path) -> int:
+    """Remove a revision that was found damaged, and those of DVC's objects below it that are not what their names say,
+    so that the next reader has it from a remote: how many objects went."""
+    cache = Cache(root)
+    with contextlib.suppress(ValueError, FileNotFoundError):  # its dvc.lock is what is damaged
+        named, _ = outs(Paths(folder).lock.read_bytes())
+        dropped = cache.drop_damaged([out for path, out in named.items() if path != f"data/{NAME}"])
+        shutil.rmtree(folder)
+        return dropped
+    shutil.rmtree(folder)
+    return 0
+
+
 def _link(source: Path, place: Path) -> None:
     real = os.path.realpath(source)
     try:

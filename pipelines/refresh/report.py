@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+from features.catalog import diff_report
 from features.catalog.diff import TableChange
+from features.catalog.diff_columns import Move
 from pipelines.refresh.renew import Renewal
 
 SHOWN = 10
@@ -26,6 +28,7 @@ def markdown(done: Renewal) -> str:
             ((change.table, *change.rows, len(change.added), len(change.changed), len(change.removed),
               f"{change.parts[0]} of {change.parts[1]}") for change in changes.tables))]
         parts += [_ids(change) for change in changes.tables if change.table == "materials"]
+        parts += [*_columns(changes.tables)]
     if changes.newly_rejected:
         parts += [f"## Newly rejected ({len(changes.newly_rejected)})\n", _table(
             ("table", "crystal", "error", "why"),
@@ -44,6 +47,33 @@ def markdown(done: Renewal) -> str:
             ((name, *map(_number, values)) for name, values in done.metrics.items()
              if not name.endswith(("_low", "_high"))))]
     return "\n".join(parts)
+
+
+def _columns(changes: Sequence[TableChange]) -> Iterator[str]:
+    """What made them, their schemas, and the columns whose values are others in rows that were there before."""
+    lines = [f"{change.table}: {line}\n" for change in changes for line in (
+        *change.why, *(f"column {column.column}: {column.before or 'none'} → {column.after or 'none'}"
+                       for column in change.schema))]
+    moved = sorted(((change.table, column) for change in changes for column in diff_report.unequal(change)),
+                   key=lambda item: item[1].share or 0)
+    if lines or moved:
+        yield "## Columns\n"
+    yield from lines
+    if moved:
+        yield _table(("column", "equal", "largest move of", "before", "now"), (
+            (f"{table}.{column.column}", diff_report.share(column), move.row, *_sides(move))
+            for table, column in moved[:SHOWN] for move in column.moves[:1]))
+
+
+def _sides(move: Move) -> tuple[str, str]:
+    if move.words:
+        return _only(move.words, "-"), _only(move.words, "+")
+    return diff_report.value(move.before), diff_report.value(move.after)
+
+
+def _only(words: Sequence[tuple[str, str]], sign: str) -> str:
+    """One side of a diff of words, in one line."""
+    return diff_report.value("".join(text for kind, text in words if kind in (sign, " ", "…")).strip())
 
 
 def _ids(change: TableChange) -> str:

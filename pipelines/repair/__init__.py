@@ -27,7 +27,7 @@ def repair(root: Path, quick: bool = False, by: str | None = None) -> list[str]:
     nobody_at_work(root, but=by)
     mended += [*dvc.mend(root), *outputs.mend_leftovers(root), *outputs.mend_name(root)]
     if not quick:
-        mended += [*outputs.mend_segments(root), *outputs.mend_damage(root)]
+        mended += [*outputs.mend_segments(root), *outputs.mend_damage(root), *outputs.mend_revisions(root)]
     if mended:
         catalog.refresh(root)
     return mended

@@ -15,7 +15,7 @@ from pathlib import Path
 from features import registry
 from features.errors import UserError
 from features.paths import Paths
-from features.store import sums, swap, versions
+from features.store import revisions, sums, swap, versions
 from features.store.damage import damages
 from features.store.files import beside, remove, remove_drafts, write_text
 from features.store.locks import is_held
@@ -89,6 +89,16 @@ def mend_damage(root: Path) -> Iterator[str]:
     manifest = versions.read_manifest(root)
     if manifest is not None and Paths(root).version(manifest.version).is_dir():
         yield from _mend_version(root, manifest)
+
+
+def mend_revisions(root: Path) -> Iterator[str]:
+    """Other revisions that somebody has read, which DVC's cache or a remote can give once more."""
+    for folder in sorted(path for path in Paths(root).revisions.glob("[0-9a-f]*") if path.is_dir()):
+        damaged = sorted({path for name in versions.outputs(folder) for path in damages(folder / name)})
+        if damaged:
+            dropped = revisions.drop(root, folder)
+            too = f", with {dropped} damaged objects of DVC's cache" if dropped else ""
+            yield f"{_shown(damaged)} damaged: that revision is removed{too}, and laid out again when it is read"
 
 
 def _mend_output(root: Path, name: str) -> Iterator[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -64,13 +64,17 @@ def spooled(params: IngestParams, root: Path) -> Spool:
     with the smallest hash of their id are taken, so that a larger limit only adds.
     """
     module = importlib.import_module(f"pipelines.sources.{params.source}")
-    units = _units(module.read(params, root))
-    spool = Spool(_batches(units), SOURCE_SCHEMA, root)
+    spool = spool_of(module.read(params, root), root)
     if not spool.rows:
         raise UserError(f"the source '{params.source}' has no crystals to offer")
     if params.limit is not None and not getattr(module, "SAMPLES", False):
         spool.choose(params.limit, rank)
     return spool
+
+
+def spool_of(entries: Iterable[Entry], root: Path) -> Spool:
+    """The same of entries that come from elsewhere."""
+    return Spool(_batches(_units(entries)), SOURCE_SCHEMA, root)
 
 
 def ready(params: IngestParams, root: Path) -> bool:
@@ -132,12 +136,14 @@ def _units(entries: Iterable[Entry]) -> Iterable[dict[str, str | None]]:
     _say_alike(seen)
 
 
-def _say_alike(ids: Iterable[str]) -> None:
+def _say_alike(ids: Collection[str]) -> None:
     """A line on ids that differ in capitals alone. All joins here tell them apart, and no id becomes a file's name, so
     both are rows; but a disk of macOS or Windows keeps one of two such files, and that should surprise nobody.
     """
+    changed = {one.casefold() for one in ids if one.casefold() != one}  # of two ids alike one is among these
     first: dict[str, str] = {}
-    alike = [(first[folded], one) for one in ids if first.setdefault(folded := one.casefold(), one) != one]
+    alike = [(first[folded], one) for one in ids
+             if (folded := one.casefold()) in changed and first.setdefault(folded, one) != one]
     if alike:
         say("ingest: ids that differ in capitals alone, which some disks and programs do not tell apart: "
             f"{len(alike)}, the first are {alike[0][0]} and {alike[0][1]}")

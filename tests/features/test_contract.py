@@ -1,5 +1,6 @@
 """Contracts: what a table promises, and that one which breaks its promise is never published."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from features import contract
+import features
+from features import catalog, contract
+from features.catalog import validate
+from features.contract import SCHEMAS
 from features.errors import UserError
 from features.other_tables import TABLES
 from features.paths import Paths
@@ -15,13 +19,12 @@ from features.registry import all_views, view_named
 from features.rules import as_many, finite, not_finite, present, same_length, within
 from features.store import tables
 from features.view import column
+from features.views import splits
+from pipelines.engine import stages
 from pipelines.engine.materialize import Report, materialize
 from pipelines.executors import Serial
+from tests.conftest import make_project
 from tests.pipelines.toy import SCHEMA, ToyParams, compute, toy_view, units
-
-SCHEMAS = Path(__file__).parent / "schemas.json"
-"""Columns of each version of each view. A version that is there never changes but by new columns that may be missing;
-a new version gets an entry of its own."""
 
 
 def run(root: Path, rows: dict[str, int], **view: Any) -> Report:
@@ -154,3 +157,27 @@ def test_the_rules_of_tables_that_are_no_views_have_plain_words() -> None:
         "no two rows have the same material_id", "material_id is never missing"]
     assert contract.rules("unheard of") == []
 
+
+
+def test_parts_from_before_a_new_column_are_read_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In SQL and from Python, as long as the view's version is theirs."""
+    project = make_project(tmp_path, only=["mp-149", "mp-30"])
+    for stage in ("ingest", "split"):
+        stages.run(stage, project, "serial")
+    view = splits.VIEW
+    more = view.schema.append(column("weights", pa.list_(pa.float16()), "how much it counts"))
+    monkeypatch.setattr(splits, "VIEW", dataclasses.replace(view, schema=more))
+    recorded = json.loads(SCHEMAS.read_text())
+    recorded["splits"]["1"]["weights"] = "list<item: halffloat>"
+    monkeypatch.setattr(contract, "_recorded", lambda: recorded)
+    query = "select material_id, weights, typeof(weights) as type from splits order by all"
+    rows = catalog.query(project, query).to_pylist()
+    assert [tuple(row.values()) for row in rows] == [("mp-149", None, "FLOAT[]"), ("mp-30", None, "FLOAT[]")]
+    store = features.open(project)
+    assert store.arrow("splits", ["weights", "fold"], ids=["mp-30"]).column_names == ["weights", "fold"]
+    assert store.arrow("splits").schema.field("weights").type == pa.list_(pa.float16())
+    assert list(validate.problems(project, ["splits"])) == []
+    monkeypatch.setattr(splits, "VIEW", dataclasses.replace(view, schema=more, version=2))
+    assert "weights" not in store.arrow("splits").column_names
+    (line,) = map(str, validate.problems(project, ["splits"]))
+    assert line.startswith("splits: version 1 on disk, 2 in the code")

@@ -5,11 +5,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from scipy.stats import ks_2samp
 
-from features.catalog.diff import compare
+from features.catalog.diff import compare, kolmogorov_smirnov
 from features.commands.diff import diff
 from features.errors import UserError
 from features.paths import Paths
@@ -53,6 +55,9 @@ def test_drift_is_the_distance_of_distributions(tmp_path: Path) -> None:
     assert moved.distance == pytest.approx(0.25)
     assert moved.mean[1] == pytest.approx(moved.mean[0] + 50)  # value is twice the number
     assert moved.missing == (0.0, 0.0)
+    draws = np.random.default_rng(0)
+    for one, other in ((draws.normal(size=50), draws.normal(size=70)), (np.arange(9.0) // 3, np.arange(5.0) // 2)):
+        assert kolmogorov_smirnov(one, other) == pytest.approx(ks_2samp(one, other).statistic)
 
 
 def test_rejects_that_were_none_before(tmp_path: Path) -> None:

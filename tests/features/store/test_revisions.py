@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 from features.errors import UserError
 from features.paths import Paths
 from features.store import git, objects, revisions, tables, versions
+from features.store.sums import Damaged
+from pipelines.repair import outputs
 from tests.features.history import LAST
 from tests.features.history import git as run_git
 
@@ -168,6 +171,32 @@ def test_several_builders_at_once(past: Path) -> None:
     assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
     assert [path.name for path in Paths(past).revisions.glob("*") if path.name != ".gitignore"] == [
         revisions.key(git.commit(past, "v1"))]
+
+
+def test_a_revision_that_is_damaged_later_is_mended(past: Path) -> None:
+    part = tables.files(revisions.at(past, "v1"), "materials")[0]
+    part.chmod(0o644)
+    with part.open("r+b") as file:  # which is the cache's own file, too
+        file.seek(200)
+        file.write(b"damage")
+    with pytest.raises(Damaged, match="pipelines repair"):
+        tables.read(revisions.at(past, "v1"), "materials")
+    (line,) = outputs.mend_revisions(past)
+    assert line.startswith(f"{part} was damaged: that revision is removed, with 1 damaged objects of DVC's cache")
+    assert strength(revisions.at(past, "v1", fetch=True)) == 68.2531
+    assert list(outputs.mend_revisions(past)) == []
+
+
+def test_a_terminal_is_asked(past: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(past / ".dvc" / "cache")
+    asked: list[str] = []
+    for stream in (sys.stdin, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
+    monkeypatch.setattr("typer.confirm", lambda question, **_options: bool(asked.append(question)))
+    with pytest.raises(UserError, match="features fetch v1"):
+        revisions.at(past, "v1")
+    (question,) = asked
+    assert re.fullmatch(r"3 of 3 outputs of revision 'v1' \([\d.]+ kB\) are only on the remote\. Fetch them\?", question)
 
 
 def test_it_stays_while_it_is_read(past: Path) -> None:

@@ -1,0 +1,53 @@
+"""The benchmark of the store on few crystals: that it runs and asks what it says, not how fast."""
+
+from pathlib import Path
+
+import pytest
+
+import features
+from benchmarks.store import bounds, steps
+from benchmarks.store.queries import JOIN
+from features.store import tables
+
+CRYSTALS = 300
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from benchmarks.store import project
+
+    root = tmp_path_factory.mktemp("store") / "project"
+    project.start(root)
+    project.materialize_all(root, CRYSTALS)
+    return root
+
+
+def test_rows_are_those_of_the_views_and_join(root: Path) -> None:
+    assert {name: len(tables.read(root, name, ["material_id"])) for name in tables.names(root)} == {
+        "materials": CRYSTALS, "descriptions": CRYSTALS, "paraphrases": 2 * CRYSTALS, "text_embeddings": 3 * CRYSTALS,
+        "structures": CRYSTALS, "splits": CRYSTALS}
+    rows = features.open(root).sql(JOIN)
+    materials = tables.read(root, "materials", ["band_gap", "nsites"]).to_pylist()
+    assert rows["crystals"].sum() == sum(row["band_gap"] > 1 and row["nsites"] <= 10 for row in materials) > 0
+    (row,) = tables.read(root, "descriptions", ["text", "sentences"], ["mp-7"]).to_pylist()
+    assert {row["text"][span["end"] - 1] for span in row["sentences"]} == {"."}  # other digits, in the same places
+
+
+def test_a_refresh_computes_one_percent_and_ends_where_a_rebuild_does(root: Path, tmp_path: Path) -> None:
+    from benchmarks.store import project
+
+    before = (root / "data/features/structures/sums.json").read_bytes()
+    reports = project.materialize_all(root, CRYSTALS, steps.CHANGED)
+    assert [report.computed for report in reports] == [3, 3, 3, 9, 3, 3]
+    project.start(tmp_path / "other")
+    project.materialize_all(tmp_path / "other", CRYSTALS, steps.CHANGED)
+    after = [(place / "data/features/structures/sums.json").read_bytes() for place in (root, tmp_path / "other")]
+    assert after[0] == after[1] != before
+    assert all(table["bytes"] > 0 for table in steps.publish(root, CRYSTALS)["tables"].values())
+
+
+def test_a_bound_that_is_not_met_is_said() -> None:
+    slow = bounds.Figure("similar", 0.7, "s", most=0.5)
+    assert not slow.is_met
+    assert str(slow).split() == ["similar", "0.7", "s", "at", "most", "0.5:", "NOT", "MET"]
+    assert bounds.Figure("publish", 50, "MB/s", least=50).is_met
