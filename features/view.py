@@ -95,8 +95,6 @@ class FeatureView(Generic[S]):
     """Every field carries a description and, where it has one, a unit."""
     version: int
     """Raised by hand when the meaning of a value changes."""
-    description: str = ""
-    """What a row is, in a sentence, for people who look at the table."""
     contract: tuple[Rule, ...] = ()
     """What holds of the values beyond their types: checked before a table is published, and by `features validate`."""
     params: type[S]

@@ -23,7 +23,7 @@ from features import registry
 from features.catalog import inputs
 from features.paths import Paths
 from features.store import placement, tables
-from features.store.rowstore import RowStore
+from features.store.rowstore import RANGES, RowStore
 from features.view import FINGERPRINT, FeatureView, column
 
 WORDS = pa.dictionary(pa.int32(), pa.string())
@@ -74,8 +74,9 @@ def of_crystals(where: Path, ids: Sequence[str] | None = None, only: Sequence[st
 
 def project_of(where: Path) -> Path:
     """The project whose version or revision lies in a folder."""
-    above = where.parents[2] if len(where.parents) > 2 else where  # a folder that lies shallow is no version
-    return above if where.parent in (Paths(above).versions, Paths(above).revisions) else where
+    data = where.absolute().parent.parent
+    project = Paths(data.parent)
+    return project.root if where.absolute().parent in (project.versions, project.revisions) else where
 
 
 def _of_table(where: Path, name: str, ids: Sequence[str] | None) -> Iterator[pa.Table]:
@@ -203,13 +204,23 @@ def _stored(where: Path, view: FeatureView[Any], wanted: Sequence[int], parts: i
     for path in _segments(where, view):
         with contextlib.suppress(OSError, pa.ArrowException):
             moment = datetime.fromtimestamp(path.stat().st_mtime, UTC).replace(tzinfo=None)
-            rows = pq.read_table(path, columns=[*view.key, FINGERPRINT])
+            rows = _of_parts(path, [*view.key, FINGERPRINT], [placement.part_range(number, parts) for number in wanted])
             numbers = placement.part_of(rows["material_id"].to_pylist(), parts).tolist()
             columns = (rows[name].to_pylist() for name in (FINGERPRINT, *view.key))
             for number, mark, *key in zip(numbers, *columns, strict=True):
                 if number in found:
                     found[number].setdefault(tuple(key), {}).setdefault(mark, moment)
     return found
+
+
+def _of_parts(path: Path, columns: list[str], ranges: Sequence[tuple[int, int]]) -> pa.Table:
+    """The rows of a segment whose row groups overlap with ranges of positions."""
+    file = pq.ParquetFile(path)
+    groups = json.loads((file.metadata.metadata or {}).get(RANGES.encode(), b"null"))
+    if groups is None or len(groups) != file.num_row_groups:  # written before row groups were in order
+        return file.read(columns)
+    return file.read_row_groups([number for number, (first, last) in enumerate(groups)
+                                 if any(first < high and last >= low for low, high in ranges)], columns)
 
 
 def _by_content(where: Path, view: FeatureView[Any], path: Path, keys: Sequence[tuple[Any, ...]],

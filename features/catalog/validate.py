@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from features import contract, registry
+from features import contract, profiles, registry
 from features.catalog import inputs
 from features.contract import Contract
 from features.errors import UserError
@@ -89,6 +89,9 @@ def problems(root: Path, only: Sequence[str] | None = None) -> Iterator[Problem]
     unreadable = {problem.table for problem in damaged}
     sound = [name for name in names if name not in unreadable and (not only or name in only)]
     for name in sound:
+        if sums.listed(Paths(root).table(name)) is None:
+            yield Problem(name, "it has no sums, so that damage may stay unseen; what makes it again writes them",
+                          sums.SUMS, is_error=False)
         view, promised = registry.view_named(name), contract.of(name)
         columns = list(_of_columns(root, view)) if view else []
         yield from columns
@@ -104,7 +107,9 @@ def problems(root: Path, only: Sequence[str] | None = None) -> Iterator[Problem]
                 yield from _made_from_others(root, view)
         if view:
             yield from _rejects(root, view)
-        elif not view:
+        elif name == profiles.NAME:
+            yield from _profiles(root)
+        else:
             yield from _strangers(root, name, unreadable)
     if not only:
         yield from _of_other_files(root)
@@ -261,6 +266,15 @@ def _rejects(root: Path, view: FeatureView[Any]) -> Iterator[Problem]:
     if both:
         yield Problem(view.name, f"{len(both)} rejects are rows too", f"rejects/{path.name}", ids[both[0]],
                       tuple(both[:contract.SAMPLES]))
+
+
+def _profiles(root: Path) -> Iterator[Problem]:
+    """Profiles that were made of other tables than there are."""
+    (part,) = tables.files(root, profiles.NAME)
+    told, there = tables.footer(part).get("tables", {}), profiles.digests(root)
+    if others := sorted(name for name in {*told, *there} if told.get(name) != there.get(name)):
+        yield Problem(profiles.NAME, f"it is of other tables than there are: {', '.join(others)}; run `dvc repro`",
+                      part.name)
 
 
 def _of_other_files(root: Path) -> Iterator[Problem]:

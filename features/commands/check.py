@@ -41,7 +41,9 @@ def validate(names: Tables = None, root: Root = Path(), at: At = None, form: Out
                                    for problem in found], schema=COLUMNS), form)
     what = f"revision {at}" if at else f"version {where.name}" if where != root else \
         "the work tree, since nothing is published"
-    if wrong := sum(problem.is_error for problem in found):
-        raise UserError(f"{wrong} problems in {len({problem.table for problem in found})} tables of {what}")
+    if wrong := [problem for problem in found if problem.is_error]:
+        places = {problem.table for problem in wrong}
+        raise UserError(f"{len(wrong)} problem{'s'[:len(wrong) > 1]} in {', '.join(sorted(places))} of {what}; the "
+                        f"first is {wrong[0]}")
     if form is Format.table:
         print(f"{len(chosen)} tables of {what} are valid")

@@ -112,7 +112,6 @@ VIEW = FeatureView(
     inputs={"materials": ("material_id", "cif")},
     schema=SCHEMA,
     version=1,
-    description="A vector for each atom of a crystal from the frozen, pretrained network CHGNet.",
     contract=(
         *present("material_id", "atom_vectors", "pretrained_on"),
         *finite("atom_vectors"),

@@ -237,7 +237,6 @@ VIEW = FeatureView(
     inputs={"materials": ("material_id", "cif", "isotopes")},
     schema=SCHEMA,
     version=5,
-    description="What a crystallographer would say of a crystal, with the facts that the text was made from.",
     contract=(
         *present("material_id", "text", "sentences", "n_words", "flags", "source"),
         not_blank("text"),

@@ -257,8 +257,6 @@ VIEW = FeatureView(
     inputs={},
     schema=SCHEMA,
     version=4,
-    description="A crystal in its canonical presentation, with the properties that its source knows and where it came "
-                "from.",
     contract=CONTRACT,
     params=MaterialsParams,
     compute=compute,

@@ -174,7 +174,6 @@ VIEW = FeatureView(
     inputs={"descriptions": ("material_id", "text", "sentences")},
     schema=SCHEMA,
     version=2,
-    description="The same facts as in the description of a crystal, in other words.",
     contract=(
         *present("material_id", "variant", "text", "sentences", "method", "seed", "attempts", "dropped", "n_reworded",
                  "facts", "lexical_distance"),

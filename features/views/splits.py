@@ -68,7 +68,6 @@ VIEW = FeatureView(
     inputs={"materials": ("material_id", "reduced_formula", "chemsys", "structure_hash")},
     schema=SCHEMA,
     version=1,
-    description="Whether a crystal trains, validates or tests, together with its relatives.",
     contract=(
         *present("material_id", "group", "fold", "split"),
         not_blank("group"),

@@ -299,7 +299,6 @@ VIEW = FeatureView(
     inputs={"materials": ("material_id", "cif")},
     schema=SCHEMA,
     version=2,
-    description="A crystal as arrays: lattice, atoms, and the images and neighbours that structure encoders sum over.",
     contract=CONTRACT,
     params=TensorizeParams,
     compute=compute,

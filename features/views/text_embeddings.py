@@ -121,7 +121,6 @@ VIEW = FeatureView(
     },
     schema=SCHEMA,
     version=2,
-    description="Vectors of a description or paraphrase from a frozen text encoder: of the text and of its sentences.",
     contract=(
         *present("material_id", "variant", "regions", "n_tokens", "n_windows", "encoder", "weights_digest",
                  "precision"),

@@ -67,7 +67,6 @@ VIEW = FeatureView(
     },
     schema=SCHEMA,
     version=1,
-    description="What a description or paraphrase says, as tokens of a fixed vocabulary with numbers.",
     contract=(
         *present("material_id", "variant", "token_ids", "token_values", "token_kinds", "token_sentences", "regions"),
         within("variant", 0),

@@ -136,5 +136,6 @@ def test_a_version_lies_within_its_project(tmp_path: Path) -> None:
     assert lineage.project_of(paths.version("0" * 16)) == tmp_path
     assert lineage.project_of(paths.revisions / "abc") == tmp_path
     assert lineage.project_of(tmp_path) == tmp_path
+    assert lineage.project_of(Path()) == Path()
 
 

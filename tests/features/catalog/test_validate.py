@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+from features import profiles
 from features.__main__ import app
 from features.catalog import validate
 from features.errors import UserError
@@ -140,7 +141,8 @@ def test_all_problems_are_listed(root: Path) -> None:
     spoil(root, "materials", of_149(k_vrh=-4.0))
     made = CliRunner().invoke(app, ["validate", "--root", str(root)])
     assert isinstance(made.exception, UserError)
-    assert str(made.exception) == "2 problems in 3 tables of the work tree, since nothing is published"
+    assert str(made.exception).startswith(
+        "2 problems in splits, structures of the work tree, since nothing is published; the first is structures: ")
     warning, error, other = sorted(made.stdout.splitlines(), key=lambda line: (not line.startswith("warning"), line))
     assert warning.startswith("warning: materials: 1 row breaks the rule that k_vrh is from 0 to 2000 GPa (part-")
     assert error.startswith("splits: 1 row breaks the rule that fold is from 0 to 99 (part-")
@@ -150,6 +152,12 @@ def test_all_problems_are_listed(root: Path) -> None:
     assert (problem["table"], problem["ids"], problem["is_error"]) == ("splits", ["mp-149"], True)
 
 
+def test_tables_without_sums_are_remarked_on(root: Path) -> None:
+    (Paths(root).table("splits") / sums.SUMS).unlink()
+    (problem,) = validate.problems(root, ["splits"])
+    assert str(problem).startswith("warning: splits: it has no sums, so that damage may stay unseen")
+
+
 def test_rejects_that_are_rows(root: Path) -> None:
     (reject,) = tables.read_parts([Paths(root).rejects("materials")]).to_pylist()
     tables.Rejects(Paths(root).rejects("materials"), "materials", [])
@@ -157,6 +165,14 @@ def test_rejects_that_are_rows(root: Path) -> None:
     pq.write_table(rows, Paths(root).rejects("materials"))
     assert "materials: 1 rejects are rows too (rejects/materials.parquet, row 0, mp-149)" in map(
         str, validate.problems(root, ["materials"]))
+
+
+def test_profiles_of_other_tables(root: Path) -> None:
+    profiles.write(root)
+    assert list(validate.problems(root, ["profiles"])) == []
+    spoil(root, "splits", of_149(fold=99))
+    assert list(map(str, validate.problems(root, ["profiles"]))) == [
+        "profiles: it is of other tables than there are: splits; run `dvc repro` (part-00000.parquet)"]
 
 
 def test_a_damaged_file_of_the_model(root: Path) -> None:
