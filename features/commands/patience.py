@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from types import TracebackType
+from typing import Self
 
 PATIENCE_S = 2.0
 """A query that takes longer says how far it is."""
@@ -15,6 +17,13 @@ class Patience:
     def __init__(self) -> None:
         self._began = time.monotonic()
         self._said = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self.end()
 
     def __call__(self, share: float) -> None:
         """`share`: of the work that is done; negative where nobody knows."""

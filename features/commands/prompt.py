@@ -176,18 +176,14 @@ class Shell(Completer):
 
     def _first(self, statement: str, limit: int = SHOWN_ROWS) -> tuple[pa.Table, bool]:
         """The first rows of a result, and whether there are more."""
-        patience = Patience()
         batches, rows = [], 0
-        try:
-            with self.session.answer(statement, patience) as answer:
-                for batch in answer:
-                    batches.append(batch.slice(0, limit - rows))
-                    rows += len(batch)
-                    if rows > limit:
-                        break
-                return pa.Table.from_batches(batches, answer.schema), rows > limit
-        finally:
-            patience.end()
+        with Patience() as patience, self.session.answer(statement, patience) as answer:
+            for batch in answer:
+                batches.append(batch.slice(0, limit - rows))
+                rows += len(batch)
+                if rows > limit:
+                    break
+            return pa.Table.from_batches(batches, answer.schema), rows > limit
 
     def _show(self, table: pa.Table) -> None:
         """Print a table, through a pager if it is longer than the screen."""

@@ -72,17 +72,17 @@ def _text(file: Path | None) -> str:
 
 
 def _run(session: Session, query: str, form: Format) -> None:
-    patience = Patience() if sys.stderr.isatty() else None
-    if form is Format.table:
-        table = collected(session, query, patience)
-        if patience is not None:
-            patience.end()
-        show(table, form)
-        return
-    with session.answer(query, patience) as answer:
-        if patience is not None:
-            patience.end()
-        write(answer.schema, answer, form)
+    with Patience() if sys.stderr.isatty() else contextlib.nullcontext() as patience:
+        if form is Format.table:
+            table = collected(session, query, patience)
+            if patience is not None:
+                patience.end()
+            show(table, form)
+            return
+        with session.answer(query, patience) as answer:
+            if patience is not None:
+                patience.end()
+            write(answer.schema, answer, form)
 
 
 class _Stopped(BaseException):
