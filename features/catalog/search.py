@@ -31,7 +31,7 @@ DIGITS = 6
 """Of a similarity: vectors in half precision tell no more, and so equal crystals come in the order of their ids."""
 BLOCK = 1 << 15
 """Vectors that are turned into single precision at once."""
-KEPT_BYTES = 1 << 30
+KEPT_BYTES = 1 << 29
 """Largest matrix of unit vectors that a session keeps."""
 
 ROW = pa.struct([("rank", pa.int64()), ("material_id", pa.string()), ("reduced_formula", pa.string()),
@@ -49,7 +49,6 @@ class Search:
         self.failure: UserError | None = None
         """Why a function could not answer; DuckDB would hide it in words of its own."""
         self._units: tuple[object, list[NDArray[np.float32]]] = (None, [])
-        self._places: tuple[object, NDArray[np.int64]] = (None, np.zeros(0, np.int64))
 
     def add(self, connection: duckdb.DuckDBPyConnection, schema: str, mark: str) -> None:
         """Define them in a schema. `mark` is part of the names of functions behind them, of which none is asked for."""
@@ -114,7 +113,8 @@ class Search:
             _units(matrix[start:start + BLOCK]) @ unit for start in range(0, len(matrix), BLOCK)]
         return np.concatenate([*products, np.zeros(0)]).astype(np.float64)
 
-    def _most(self, ids: list[str], similarity: NDArray[Any], n: int, without: int | None = None) -> Hits:
+    @staticmethod
+    def _most(ids: list[str], similarity: NDArray[Any], n: int, without: int | None = None) -> Hits:
         """The n most similar, equal ones by id, but for one."""
         similarity = np.round(np.asarray(similarity, float), DIGITS)
         if without is not None:
@@ -122,12 +122,9 @@ class Search:
         n = min(n, len(ids) - (without is not None))
         if n <= 0:
             return [], []
-        if self._places[0] is not ids:
-            self._places = (ids, np.argsort(np.argsort(np.array(ids))))
         least = np.partition(similarity, len(ids) - n)[len(ids) - n]
-        chosen = np.flatnonzero(similarity >= least)
-        order = chosen[np.lexsort((self._places[1][chosen], -similarity[chosen]))][:n]
-        return [ids[place] for place in order], similarity[order].tolist()
+        chosen = sorted(np.flatnonzero(similarity >= least).tolist(), key=lambda place: (-similarity[place], ids[place]))
+        return [ids[place] for place in chosen[:n]], similarity[chosen[:n]].tolist()
 
     def _rows(self, hits: Hits) -> list[dict[str, Any]]:
         formulas: dict[str, str] = {}

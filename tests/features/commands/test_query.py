@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
+from features.__main__ import app
+from features.errors import UserError
 from pipelines.engine import stages
 from tests.conftest import make_project
 
@@ -25,9 +28,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def ask(root: Path, *arguments: str, text: str = "") -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([sys.executable, "-m", "features", "sql", "--root", str(root), *arguments],
-                          input=text.encode(), capture_output=True, timeout=120, check=False)
+def ask(root: Path, *arguments: str, text: str = "") -> tuple[int, bytes, str]:
+    """Exit code, standard output and the line of the error."""
+    result = CliRunner().invoke(app, ["sql", "--root", str(root), *arguments], input=text)
+    if isinstance(result.exception, UserError):
+        return 2, result.stdout_bytes, str(result.exception)
+    assert result.exit_code == 0, result.exception
+    return 0, result.stdout_bytes, result.stderr
 
 
 def test_statements_of_a_file_and_of_standard_input_run_in_order(made: Path, tmp_path: Path) -> None:
@@ -35,13 +42,12 @@ def test_statements_of_a_file_and_of_standard_input_run_in_order(made: Path, tmp
     (tmp_path / "queries.sql").write_text(script)
     for done in (ask(made, "--format", "csv", text=script), ask(made, "-", "--format", "csv", text=script),
                  ask(made, "--format", "csv", "-f", str(tmp_path / "queries.sql"))):
-        assert (done.returncode, done.stdout, done.stderr) == (0, b"a\n1\n\nb\n;\n", b"")
-    done = ask(made, "--format", "csv", text="select 1 as a;\nselect nope;\nselect 3")
-    assert (done.returncode, done.stdout) == (2, b"a\n1\n\n")
-    assert done.stderr.startswith(b"error: SQL: Binder Error: Referenced column \"nope\" was not found")
-    done = ask(made, text="select 1;\n\nselec 2")
-    assert (done.returncode, done.stdout) == (2, b"")
-    assert done.stderr == b'error: SQL: Parser Error: syntax error at or near "selec" (line 3)\n'
+        assert done == (0, b"a\n1\n\nb\n;\n", "")
+    code, out, said = ask(made, "--format", "csv", text="select 1 as a;\nselect nope;\nselect 3")
+    assert (code, out) == (2, b"a\n1\n\n")
+    assert said.startswith('SQL: Binder Error: Referenced column "nope" was not found')
+    code, out, said = ask(made, text="select 1;\n\nselec 2")
+    assert (code, out, said) == (2, b"", 'SQL: Parser Error: syntax error at or near "selec" (line 3)')
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
@@ -49,21 +55,20 @@ def test_statements_of_a_file_and_of_standard_input_run_in_order(made: Path, tmp
     (["-f", "missing.sql"], "there is no such file"),
     (["-f", "."], "it is a folder"),
     (["--format", "parquet"], "parquet holds one result, and these are 2 queries"),
-    (["-f", "/dev/stdin"], "only regular files are read"),
+    (["-f", "/dev/null"], "only regular files are read"),
     (["--at", "-x", "select 1"], "'-x' is no name of a revision"),
 ])
 def test_what_cannot_be_run_is_one_line(made: Path, arguments: list[str], words: str) -> None:
-    done = ask(made, *arguments, text="select 1; select 2")
-    assert done.returncode == 2
-    assert done.stdout == b""
-    assert words in done.stderr.decode()
-    assert done.stderr.count(b"\n") == 1
+    code, out, said = ask(made, *arguments, text="select 1; select 2")
+    assert (code, out) == (2, b"")
+    assert words in said
+    assert "\n" not in said
 
 
 def test_every_format_gives_whole_values(made: Path) -> None:
     rows = [{"material_id": "mp-22862", "elements": ["Cl", "Na"], "m": {"a|b": 1.5}, "word": "x\ny|z", "s": 3},
             {"material_id": "mp-30", "elements": ["Cu"], "m": {"a|b": 1.5}, "word": "x\ny|z", "s": 3}]
-    out = {form: ask(made, QUERY, "--format", form).stdout.decode("utf-8", "replace")
+    out = {form: ask(made, QUERY, "--format", form)[1].decode("utf-8")
            for form in ("json", "jsonl", "csv", "markdown")}
     assert json.loads(out["json"]) == rows
     assert [json.loads(line) for line in out["jsonl"].splitlines()] == rows
@@ -74,7 +79,7 @@ def test_every_format_gives_whole_values(made: Path) -> None:
         "| material_id | elements | m | word | s |", "| --- | --- | --- | --- | ---: |",
         '| mp-22862 | ["Cl", "Na"] | {"a\\|b": 1.5} | x y\\|z | 3 |',
         '| mp-30 | ["Cu"] | {"a\\|b": 1.5} | x y\\|z | 3 |']
-    table = pq.read_table(io.BytesIO(ask(made, QUERY, "--format", "parquet").stdout))
+    table = pq.read_table(io.BytesIO(ask(made, QUERY, "--format", "parquet")[1]))
     assert table["s"].to_pylist() == [3, 3]
     assert table["m"].to_pylist() == [[("a|b", Decimal("1.5"))]] * 2
 
