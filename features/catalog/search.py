@@ -8,7 +8,7 @@ which keeps vectors in memory; `features.catalog.macros` has those of other clie
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,8 @@ MOST = 10
 """Crystals that are given where a query does not say how many."""
 DIGITS = 6
 """Of a similarity: vectors in half precision tell no more, and so equal crystals come in the order of their ids."""
-BLOCK = 1 << 15
-"""Vectors that are turned into single precision at once."""
+BLOCK = 1 << 12
+"""Vectors that are turned into single precision at once: as many as a processor's cache holds."""
 KEPT_BYTES = 1 << 29
 """Largest matrix of unit vectors that a session keeps."""
 
@@ -48,7 +48,8 @@ class Search:
         self.where = where
         self.failure: UserError | None = None
         """Why a function could not answer; DuckDB would hide it in words of its own."""
-        self._units: tuple[object, list[NDArray[np.float32]]] = (None, [])
+        self._asked: object = None
+        self._kept: list[NDArray[np.float32]] = []
 
     def add(self, connection: duckdb.DuckDBPyConnection, schema: str, mark: str) -> None:
         """Define them in a schema. `mark` is part of the names of functions behind them, of which none is asked for."""
@@ -101,17 +102,15 @@ class Search:
         return vectors.pooled(self.where)
 
     def _cosines(self, matrix: NDArray[Any], vector: NDArray[Any]) -> NDArray[np.float64]:
-        """Cosine of each row with a vector."""
-        unit = vector.astype(np.float32) / max(float(np.linalg.norm(vector.astype(np.float32))), 1e-12)
-        if self._units[0] is matrix:
-            blocks = self._units[1]
-        else:
-            blocks = [_units(matrix[start:start + BLOCK]) for start in range(0, len(matrix), BLOCK)] \
-                if 4 * matrix.size <= KEPT_BYTES else []
-            self._units = (matrix, blocks)
-        products = [block @ unit for block in blocks] or [
-            _units(matrix[start:start + BLOCK]) @ unit for start in range(0, len(matrix), BLOCK)]
-        return np.concatenate([*products, np.zeros(0)]).astype(np.float64)
+        """Cosine of each row with a vector. Unit vectors in single precision are kept for the next query."""
+        unit = _units(vector[None])[0]
+        blocks: Iterable[NDArray[np.float32]] = self._kept
+        if self._asked is not matrix or not self._kept:
+            blocks = (_units(matrix[start:start + BLOCK]) for start in range(0, len(matrix), BLOCK))
+            if 4 * matrix.size <= KEPT_BYTES:
+                self._asked, self._kept = matrix, list(blocks)
+                blocks = self._kept
+        return np.concatenate([*(block @ unit for block in blocks), np.zeros(0)]).astype(np.float64)
 
     @staticmethod
     def _most(ids: list[str], similarity: NDArray[Any], n: int, without: int | None = None) -> Hits:
@@ -123,7 +122,8 @@ class Search:
         if n <= 0:
             return [], []
         least = np.partition(similarity, len(ids) - n)[len(ids) - n]
-        chosen = sorted(np.flatnonzero(similarity >= least).tolist(), key=lambda place: (-similarity[place], ids[place]))
+        chosen = np.flatnonzero(similarity >= least).tolist()
+        chosen.sort(key=lambda place: (-similarity[place], ids[place]))
         return [ids[place] for place in chosen[:n]], similarity[chosen[:n]].tolist()
 
     def _rows(self, hits: Hits) -> list[dict[str, Any]]:
