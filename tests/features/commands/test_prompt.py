@@ -31,7 +31,8 @@ class Terminal:
         self.pid, self.handle = pty.fork()
         if self.pid == 0:
             os.environ.update(TERM="xterm", XDG_STATE_HOME=str(state), PAGER="cat", NO_COLOR="1")
-            os.execv(sys.executable, [sys.executable, "-m", "features", "sql", "--root", str(folder)])  # noqa: S606
+            command = [sys.executable, "-m", "features", "sql", "--root", str(folder)]
+            os.execv(sys.executable, command)  # noqa: S606 (this Python, and no shell)
         fcntl.ioctl(self.handle, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
         self.shown = ""
         self.ended: int | None = None
