@@ -122,7 +122,7 @@ def test_the_report_of_a_refresh_tells_the_same(past: Path) -> None:
     changes = compare(revisions.at(past, "v1"), revisions.at(past, "v3"))
     page = markdown(Renewal((None, None), {}, changes, {}, False, 1.0))
     assert "| materials.k_vrh | 96.67% | mp-10695 | 68.2531 | 78.7531 |\n" in page
-    assert "| descriptions.text | 96.67% | mp-10695 | … , and each of them is bonded to its neighbours. | … , and" in page
+    assert "| descriptions.text | 96.67% | mp-10695 | … , and each of them is bonded to its neighbours. | … " in page
 
 
 def test_columns_that_came_or_are_of_another_kind_and_texts_of_strangers(past: Path, tmp_path: Path,
