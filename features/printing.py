@@ -19,7 +19,9 @@ DIGITS = 8
 ITEMS = 4
 """Items that a terminal shows of a list or map that has no room there: a vector has hundreds."""
 LINES = 3
-"""Lines that a list or map may take on a terminal, where each value has a line of its own."""
+"""Lines that a list or map may take on a terminal."""
+GAP = 3
+"""Characters between two columns of a terminal's table."""
 READABLE = 12
 """Narrowest column, in characters, that a longer text still reads well in."""
 
@@ -49,20 +51,25 @@ def print_table(names: Sequence[str], rows: Iterable[Sequence[object]], numbers:
         for line in lines if goes_on else (names, *lines):
             print(_plain(line, widths, numbers))
         return widths
-    if sum(widths) + 2 * len(widths) - 2 > console.width:
+    if sum(widths) + GAP * (len(widths) - 1) > console.width:
         short = [[_cell(value, ITEMS) for value in row] for row in rows]
+        tight = [_fitting(line, shorter, LINES * READABLE) for line, shorter in zip(lines, short, strict=True)]
         least = [max(cell_len(name), min(max(map(cell_len, (name, *column))), width if number else READABLE))
-                 for name, width, number, *column in zip(names, widths, numbers, *short, strict=True)]
-        if sum(least) + 2 * len(least) - 2 > console.width:
+                 for name, width, number, *column in zip(names, widths, numbers, *tight, strict=True)]
+        if sum(least) + GAP * (len(least) - 1) > console.width:
             room = LINES * max(READABLE, console.width - max(map(cell_len, names)) - 2)
             for number, (line, shorter) in enumerate(zip(lines, short, strict=True), start=1):
                 console.print(Text(f"row {number}", style="bold"))
-                console.print(_record(names, [shorter[place] if cell_len(cell) > room else cell
-                                              for place, cell in enumerate(line)]))
+                console.print(_record(names, _fitting(line, shorter, room)))
             return widths
-        lines = short
+        lines = tight
     console.print(_table(names, lines, numbers))
     return widths
+
+
+def _fitting(cells: Sequence[str], shorter: Sequence[str], room: int) -> list[str]:
+    """Cells that have room as they are, and the others shorter."""
+    return [cell if cell_len(cell) <= room else short for cell, short in zip(cells, shorter, strict=True)]
 
 
 def _cell(value: object, items: int | None = None) -> str:

@@ -12,7 +12,9 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +39,10 @@ BINS = 24
 FEW = 256
 """Different values up to which those of a text are counted one by one; there are 230 space groups."""
 SHOWN = 20
+THREADS = 8
+"""At most so many parts are read at once."""
 BATCH = 1024
-"""Rows that are in memory at once: of token vectors these are 160 MB."""
+"""Rows of a part that are in memory at once: of token vectors these are 160 MB."""
 
 SCHEMA = pa.schema([
     column("table_name", pa.string(), "table, or rejects"),
@@ -132,15 +136,27 @@ def _profile(name: str, files: Sequence[Path]) -> list[dict[str, Any]]:
     units = tables.footer(files[0]).get("units", {})
     columns = [Column.of(one) for one in schema]
     n_rows = 0
-    for path in files:
-        with sums.parquet(path) as file:
-            for batch in file.iter_batches(BATCH):
-                n_rows += len(batch)
-                for found in columns:
-                    found.add(batch.column(found.name))
+    # decoding vectors is what takes long, and Arrow gives one column to one thread; parts come back in their order
+    with ThreadPoolExecutor(min(len(files), pa.cpu_count(), THREADS)) as pool:
+        for count, part in pool.map(_part, files, repeat(schema)):
+            n_rows += count
+            for column_so_far, found in zip(columns, part, strict=True):
+                column_so_far.take_in(found)
     return [{"table_name": name, "position": position, "column_name": one.name, "type": str(one.dtype),
              "unit": one.unit, "rows": n_rows, **one.told()}
             for position, found in enumerate(columns) for one in (found, *found.entries(n_rows, units))]
+
+
+def _part(path: Path, schema: pa.Schema) -> tuple[int, list[Column]]:
+    """Rows of a part file, and what is in its columns."""
+    columns = [Column.of(one) for one in schema]
+    n_rows = 0
+    with sums.parquet(path) as file:
+        for batch in file.iter_batches(BATCH, use_threads=False):
+            n_rows += len(batch)
+            for found in columns:
+                found.add(batch.column(found.name))
+    return n_rows, columns
 
 
 @dataclass
@@ -193,6 +209,18 @@ class Column:
             self._add_lists(values)
         elif pa.types.is_boolean(self.dtype):
             self._count(values.cast(pa.string()))
+
+    def take_in(self, other: Column) -> None:
+        """Take in what has been seen of the column elsewhere."""
+        self.missing += other.missing
+        self.not_finite += other.not_finite
+        self.numbers += other.numbers
+        self.hashes += other.hashes
+        for key, numbers in other.inner.items():
+            self.inner.setdefault(key, []).extend(numbers)
+        if self.words is not None and other.words is not None:
+            self.words += other.words
+        self.words = None if other.words is None or len(self.words or ()) > FEW else self.words
 
     def _add_numbers(self, numbers: Numbers) -> None:
         finite = np.isfinite(numbers)

@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -72,7 +72,7 @@ class ViewRows:
     """The first bytes of the digest of each range of crystals, which tell where rows differ."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class TrainingSet:
     """A named set of crystals with their targets, splits and rows of several views."""
 
@@ -94,14 +94,21 @@ class TrainingSet:
     """The published version that it was made from, if it was one; no part of the digest."""
     revision: str | None = None
     """The commit that it was made from, if a revision was asked for; no part of the digest."""
-    root: Path = field(default=Path(), repr=False)
+    root: Path = Path()
     """The project whose tables it is read from."""
-    _where: Path | None = field(default=None, repr=False)
+    _where: Path | None = None
     """The folder whose tables were last found to hold it."""
+
+    def __repr__(self) -> str:
+        return f"<TrainingSet {self.name}: {self.in_words()}>"
 
     def __len__(self) -> int:
         """Number of crystals."""
         return len(self.rows)
+
+    def in_words(self) -> str:
+        """How many crystals it has, as in `31 crystals (train 20, validation 8, test 3)`."""
+        return f"{len(self)} crystals ({', '.join(f'{split} {count}' for split, count in self.sizes.items())})"
 
     @cached_property
     def digest(self) -> str:
@@ -136,6 +143,8 @@ class TrainingSet:
 
         Raises `UserError` where the project's tables do not hold this set.
         """
+        if split not in (None, *SPLITS):
+            raise UserError(f"no split '{split}'; there are: {', '.join(SPLITS)}")
         where = self.find()
         columns = {name: view.columns for name, view in self.views.items()}
         yield from joined.batches(where, self.crystals, self.rows, columns, split, variants)
@@ -323,20 +332,21 @@ def made_from(folder: Path, target: str, views: Sequence[str], split: str | Mapp
     wanted = selection.columns_of(folder, views)
     if unknown := sorted(set(optional) - set(wanted)):
         raise UserError(f"'{unknown[0]}' is optional, but no view of the set; these are: {', '.join(wanted)}")
+    if taken := next((name for name in also if name in (target, *ROWS.names)), None):
+        raise UserError(f"'{taken}' is no further target: the rows of a set have it already")
     values = {name: selection.read_targets(folder, name) for name in (target, *also)}
     splits = selection.splits_of(folder, split)
     ids = selection.fulfilling(folder, where)
     training = {i for i, (_, _, part) in splits.items() if part == "train"}
     labelled = [i for i in ids if i in values[target]
                 or (i in training and any(i in values[further] for further in also))]
-    placed = [i for i in labelled if i in splits]
+    placed = pa.array([i for i in labelled if i in splits], pa.string())
     left_out = {"without_target": len(ids) - len(labelled), "without_split": len(labelled) - len(placed)}
     for name in wanted:
         if name not in optional:
-            there = chosen.present(folder, name)
-            left_out[f"without_{name}"] = sum(i not in there for i in placed)
-            placed = [i for i in placed if i in there]
-    crystals = chosen.Crystals(placed)
+            there = chosen.present(folder, name, placed)
+            left_out[f"without_{name}"], placed = len(placed) - len(there), there
+    crystals = chosen.Crystals(placed.to_pylist())
     order = crystals.ids.to_pylist()
     for name in SPLITS:
         if not any(splits[i][2] == name for i in order):

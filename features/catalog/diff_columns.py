@@ -206,7 +206,7 @@ def _words(before: Any, after: Any) -> list[tuple[str, str]] | None:
     if any(isinstance(value, int | float | None) for value in (before, after)):
         return None
     texts = [value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for value in (before, after)]
-    return word_diff(*texts) if max(map(len, texts)) > LONG else None
+    return word_diff(*texts) if max(map(len, texts)) > LONG and any(" " in text for text in texts) else None
 
 
 def word_diff(before: str, after: str) -> list[tuple[str, str]]:

@@ -39,8 +39,9 @@ def show(changes: Changes, before: str, after: str) -> None:
             print_table(("drift of", "mean before", "mean now", "missing before", "missing now", "distance"), (
                 (moved.column, *moved.mean, *(f"{share:.1%}" for share in moved.missing), round(moved.distance, 3))
                 for moved in change.drift[:IDS]))
-        for move in (move for column in columns for move in column.moves[:1] if move.words):
-            _say(f"\n  {move.row}: {''.join(_marked(kind, text) for kind, text in move.words or ())}")
+        for name, move in ((column.column, move) for column in columns for move in column.moves[:1] if move.words):
+            words = "".join(_marked(kind, text) for kind, text in move.words or ())
+            _say(f"\n  {name} of {move.row}: {' '.join(words.split())}")
     for title, rejects in (("newly rejected", changes.newly_rejected),
                            ("no longer rejected", changes.no_longer_rejected)):
         if rejects:

@@ -1,7 +1,7 @@
 """`similar`, `near` and `find` in SQL alone, for clients that open `data/catalog.duckdb`.
 
 They read the tables each time, and `find` compares words, since other clients have no text encoder. No lambda stands in
-them, whose spelling changed between versions of DuckDB.
+them, whose spelling changed between versions of DuckDB, and `n` has no default, which DuckDB 1 takes by its name alone.
 """
 
 from __future__ import annotations
@@ -102,10 +102,10 @@ def add(connection: duckdb.DuckDBPyConnection, schema: str, made: Collection[str
         asked, more = ("query", ", sentence") if name == "find" else ("id", "")
         macro = f"{identifier(schema)}.{identifier(name)}"
         connection.execute(f"""
-            CREATE MACRO {macro}({asked}, n := 10) AS TABLE
+            CREATE MACRO {macro}({asked}, n) AS TABLE
             SELECT row_number() OVER (ORDER BY similarity DESC, material_id) AS rank, material_id, reduced_formula,
                    similarity{more}
             FROM (SELECT * FROM ({body}) ORDER BY similarity DESC, material_id LIMIT coalesce(n, 10)) AS hits
             LEFT JOIN {formulas} AS formulas USING (material_id) ORDER BY rank""")  # noqa: S608 (all of it is ours)
-        said = meanings.LEXICAL_FIND if name == "find" else meanings.FUNCTIONS[name]
+        said = (meanings.LEXICAL_FIND if name == "find" else meanings.FUNCTIONS[name]).replace(" := 10", "")
         connection.execute(f"COMMENT ON MACRO TABLE {macro} IS {quoted(said)}")

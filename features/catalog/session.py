@@ -40,7 +40,7 @@ GRACE_S = 0.5
 """Seconds that an interrupted query gets to end. DuckDB looks for an interruption between chunks of 2,048 rows."""
 THREAD = "sql"
 """Name of the thread that runs a query."""
-BATCH_ROWS = 1 << 14
+BATCH_ROWS = 1 << 11
 """Rows of a result that are handed on at once."""
 WAITING = 2
 """Batches of a result that wait for whoever reads it."""
@@ -106,9 +106,10 @@ class Session:
         self._closing()
 
     def detached(self) -> duckdb.DuckDBPyConnection:
-        """The connection, with all tables of this version, for who runs queries without this session."""
+        """The connection, with all tables of this version that lie in files, for who runs queries without this session.
+        """
         version = self._version("")
-        for name in version.tables:
+        for name in views.sources(self.where):
             version.make(self.connection, name)
         self._closing.detach()
         return self.connection
@@ -144,7 +145,18 @@ class Session:
             waiting: called with the share of the work that is done, from 0 to 1, or a negative number where nobody
                 knows, while a batch is waited for.
         """
+        self._resolve(sql)
         return Answer(self, sql, waiting)
+
+    def _resolve(self, sql: str) -> None:
+        """Have the revisions that a query names: in the caller's thread, since it may be asked whether to fetch them.
+
+        Raises `UserError` for what is no revision.
+        """
+        with contextlib.suppress(duckdb.Error):  # it is no SQL, which its answer says
+            spoken = names.named(self.connection, sql)
+            for schema, name in sorted(spoken.tables | spoken.functions):
+                self._version_of(spoken, schema, name)
 
     def abandon(self) -> None:
         """Leave the connection to a query that nothing interrupts, and go on with another."""
@@ -181,19 +193,23 @@ class Session:
     def _make(self, spoken: names.Named) -> None:
         """Make the views that a query names. Raises `Damaged`, and `UserError` for what is no revision."""
         for schema, name in sorted(spoken.tables | spoken.functions):
-            if schema.casefold() in names.SCHEMAS:
-                schema = ""
-            if schema and not spoken.exact and not self._known(name):
-                continue  # the column of a table, rather than the table of a revision
-            is_table = (schema, name) in spoken.tables
-            if schema and not is_table and name.casefold() not in meanings.FUNCTIONS:
-                continue
-            version = self._version(schema)
-            if schema and name.casefold() in meanings.FUNCTIONS:
-                version.search(self.connection)
-            version.make(self.connection, name)
+            version = self._version_of(spoken, schema, name)
+            if version is not None:
+                version.make(self.connection, name)
+                if name.casefold() in meanings.FUNCTIONS:
+                    version.search(self.connection)
         if spoken.everything:
             self._make_all(commented=True)
+
+    def _version_of(self, spoken: names.Named, schema: str, name: str) -> VersionViews | None:
+        """The version that a name in a query belongs to; None for a name that is no table or function of ours."""
+        if schema.casefold() in names.SCHEMAS:
+            schema = ""
+        if schema and not spoken.exact and not self._known(name):
+            return None  # the column of a table, rather than the table of a revision
+        if schema and (schema, name) not in spoken.tables and name.casefold() not in meanings.FUNCTIONS:
+            return None
+        return self._version(schema)
 
     def _known(self, name: str) -> bool:
         return name.casefold() in meanings.FUNCTIONS or self._version("").name(name) is not None

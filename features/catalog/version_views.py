@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
 from features.catalog import meanings, views, virtual
 from features.catalog.part_files import SCHEME, PartFiles
@@ -24,6 +25,7 @@ class VersionViews:
         self._search = search
         self._spelled = {name.casefold(): name for name in self.tables}
         self._made: set[str] = set()
+        self._listed: set[str] = set()
         self._commented: set[str] = set()
         self._damaged: dict[str, Damaged] = {}
         self._searching = False
@@ -47,10 +49,7 @@ class VersionViews:
             return
         try:
             if name in virtual.MODULES:
-                inner = f"_{name}_{self.mark}"
-                connection.register(inner, virtual.make(self.where, name))
-                connection.execute(f"CREATE VIEW {identifier(self.schema)}.{identifier(name)} AS "  # noqa: S608 (a name of ours)
-                                   f"SELECT * FROM {identifier(inner)}")
+                self._show(connection, name, virtual.make(self.where, name))
             else:
                 parts = views.files(self.where, name)
                 inside = {f"{self.mark}/{name}/{part.name}": part for part in parts}
@@ -67,12 +66,25 @@ class VersionViews:
         self._made.add(name)
 
     def make_or_stand_in(self, connection: duckdb.DuckDBPyConnection, name: str) -> None:
-        """The same, but a table that cannot be made has a view that says so, for lists of tables."""
+        """The same, for lists of tables: one that cannot be made has a view that says so, and one that would be made of
+        others has its columns and no row yet."""
+        if name in virtual.MODULES:
+            if name not in self._made | self._listed:
+                self._show(connection, name, virtual.schema(name).empty_table())
+                self._listed.add(name)
+            return
         try:
             self.make(connection, name)
         except UserError as error:
             connection.execute(f"CREATE OR REPLACE VIEW {identifier(self.schema)}.{identifier(name)} AS "
                                f"SELECT error({quoted(str(error))}) AS damaged")
+
+    def _show(self, connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:
+        inner = f"_{name}_{self.mark}"
+        connection.register(inner, table)
+        connection.execute(f"CREATE OR REPLACE VIEW {identifier(self.schema)}.{identifier(name)} AS "  # noqa: S608 (both are quoted)
+                           f"SELECT * FROM {identifier(inner)}")
+        self._commented.discard(name)
 
     def columns(self, name: str) -> list[str]:
         """Names of the columns of a table. Raises `UserError`."""
@@ -82,7 +94,7 @@ class VersionViews:
 
     def comment(self, connection: duckdb.DuckDBPyConnection, name: str) -> None:
         """Comment a view and its columns."""
-        if name in self._commented or name not in self._made:
+        if name in self._commented or name not in self._made | self._listed:
             return
         self._commented.add(name)
         if name in virtual.MODULES:

@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from features.commands.options import Root
-from features.store import revisions
+from features.store import revisions, tables
 
 Before = Annotated[str, typer.Argument(metavar="A", help="A git revision, the id of a published version, or `work`.")]
-After = Annotated[str, typer.Argument(metavar="[B]", help="The same; left out: what is published now.")]
-Table = Annotated[str | None, typer.Argument(metavar="[TABLE]", help="Of this table alone.")]
+After = Annotated[str, typer.Argument(metavar="B", help="The same; left out: what is published now.")]
+Table = Annotated[str | None, typer.Argument(metavar="TABLE", help="Of this table alone.")]
 Json = Annotated[bool, typer.Option("--json", help="All of it as JSON.")]
 Html = Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write all of it as one page, too.")]
 
@@ -28,7 +28,10 @@ def diff(before: Before, after: After = revisions.PUBLISHED, table: Table = None
     from features.progress import conclude
     from features.store.files import write_text
 
-    changes = compare(revisions.at(root, before), revisions.at(root, after), [table] if table else [])
+    old = revisions.at(root, before)
+    if table is None and after in tables.names(old):  # a revision of that name is `heads/…` or `tags/…`
+        after, table = revisions.PUBLISHED, after
+    changes = compare(old, revisions.at(root, after), [table] if table else [])
     if html is not None:
         write_text(html, diff_report.page(changes, before, after))
         conclude(f"{html} is written")

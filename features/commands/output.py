@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import enum
+import io
 import json
 import math
 import os
@@ -12,7 +13,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
-from typing import Any
+from typing import Any, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,6 +22,8 @@ from features.errors import UserError
 from features.printing import print_table
 from features.terminal import printable
 
+GROUP_BYTES = 32 << 20
+"""Arrow's bytes of a row group of a result in Parquet."""
 CLOSED_PIPE = 141
 """Exit code of a program whose reader has gone: 128 + SIGPIPE."""
 
@@ -56,8 +59,19 @@ def write(schema: pa.Schema, batches: Iterable[pa.RecordBatch], form: Format) ->
             numbers = [_is_number(field.type) for field in schema]
             print_table(schema.names, _rows(schema, batches), numbers)
         else:
-            _WRITERS[form](schema, _rows(schema, batches))
+            with contextlib.redirect_stdout(_Shown(sys.stdout)) if sys.stdout.isatty() else contextlib.nullcontext():
+                _WRITERS[form](schema, _rows(schema, batches))
         sys.stdout.flush()
+
+
+class _Shown(io.TextIOBase):
+    """A terminal, to which texts of tables do nothing."""
+
+    def __init__(self, terminal: TextIO) -> None:
+        self._terminal = terminal
+
+    def write(self, text: str) -> int:
+        return self._terminal.write(printable(text))
 
 
 @contextlib.contextmanager
@@ -129,8 +143,22 @@ def _write_parquet(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None
         table = _with_plain_numbers(pa.Table.from_batches(list(batches), schema))
         schema, batches = table.schema, table.to_batches()
     with pq.ParquetWriter(sys.stdout.buffer, schema) as writer:
-        for batch in batches:
-            writer.write_batch(batch)
+        for table in _gathered(schema, batches):
+            writer.write_table(table)
+
+
+def _gathered(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Batches together, a row group each."""
+    together: list[pa.RecordBatch] = []
+    size = 0
+    for batch in batches:
+        together.append(batch)
+        size += batch.nbytes
+        if size >= GROUP_BYTES:
+            yield pa.Table.from_batches(together, schema)
+            together, size = [], 0
+    if together:
+        yield pa.Table.from_batches(together, schema)
 
 
 def _is_number(dtype: pa.DataType) -> bool:
@@ -154,7 +182,11 @@ def _with_plain_numbers(table: pa.Table) -> pa.Table:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(_finite(value), default=str, ensure_ascii=False, allow_nan=False)
+    return json.dumps(_finite(value), default=_other, ensure_ascii=False, allow_nan=False)
+
+
+def _other(value: Any) -> float | str:
+    return float(value) if isinstance(value, Decimal) else str(value)
 
 
 def _finite(value: Any) -> Any:

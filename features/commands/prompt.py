@@ -43,6 +43,7 @@ HELP = """A query goes on over lines until its semicolon. Up and down bring earl
 query or drops a line. Tables of another git revision are head.materials, "v1".materials."""
 _QUOTED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|/\*.*?\*/", re.DOTALL)
 _WORD = re.compile(r"[.\w]+$")
+_TABLE_NEXT = re.compile(r"\b(from|join|describe|summarize)\s+[.\w]*$", re.IGNORECASE)
 
 
 def run(root: Path, at: str | None, timeout_s: float) -> None:
@@ -69,10 +70,9 @@ def run(root: Path, at: str | None, timeout_s: float) -> None:
 
 def is_whole(text: str) -> bool:
     """Whether what was typed can be answered: a command, nothing, or statements with a semicolon at the end."""
-    text = text.strip()
-    rest = _QUOTED.sub(lambda match: " " if match[0].startswith(("-", "/")) else "''", text).rstrip()
-    inside = rest.replace("''", "").count("'") or "/*" in rest
-    return not text or text.startswith(".") or (rest.endswith(";") and not inside)
+    rest = _QUOTED.sub(lambda match: " " if match[0].startswith(("-", "/")) else "_", text).strip()
+    inside = "'" in rest or '"' in rest or "/*" in rest
+    return not text.strip() or text.lstrip().startswith(".") or (rest.endswith(";") and not inside)
 
 
 def _keys() -> KeyBindings:
@@ -147,11 +147,14 @@ class Shell(Completer):
 
     def _described(self, name: str) -> pa.Table:
         schema, _, table = name.rpartition(".")
-        schema = schema.strip('"')
+        schema, table = schema.strip('"'), table.strip('"')
         if not schema and table.casefold() in meanings.FUNCTIONS:
             return self._whole(f"DESCRIBE FROM {table}('x', 0)")
+        known = self.session.tables_of(schema)
+        if table.casefold() not in map(str.casefold, known):
+            raise UserError(f"no table '{table}'; there are: {', '.join(known)}")
         place = f"{_identifier(schema)}.{_identifier(table)}" if schema else _identifier(table)
-        self._whole(f"FROM {place} LIMIT 0")  # so that it is there, or said not to be
+        self._whole(f"FROM {place} LIMIT 0")  # so that its view is there, or said to be damaged
         return self._whole("SELECT column_name AS column, data_type AS type, comment AS meaning FROM duckdb_columns() "  # noqa: S608 (quoted)
                            f"WHERE lower(table_name) = lower({_text(table)}) AND lower(schema_name) = "
                            f"lower({_text(schema or 'main')}) ORDER BY column_index")
@@ -206,7 +209,12 @@ class Shell(Completer):
             yield from (Completion(name, -len(line)) for name in COMMANDS if name.startswith(line))
             return
         prefix = word.rpartition(".")[2]
-        offered = self.session.tables if line.startswith(".") else self._words(document.text, "." in word)
+        if line.startswith("."):
+            offered = self.session.tables
+        elif _TABLE_NEXT.search(document.text_before_cursor):
+            offered = [*self.session.tables, *meanings.FUNCTIONS]
+        else:
+            offered = self._words(document.text, "." in word)
         for name in dict.fromkeys(offered):
             if prefix and name.casefold().startswith(prefix.casefold()):
                 yield Completion(name, -len(prefix))

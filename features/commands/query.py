@@ -52,6 +52,8 @@ def sql(query: Query = None, root: Root = Path(), file: File = None, at: At = No
         statements = session.statements(_text(file))
         if form is Format.parquet and len(statements) != 1:
             raise UserError(f"parquet holds one result, and these are {len(statements)} queries")
+        if not statements:
+            raise UserError("there is no query; on a terminal `python -m features sql` gives a prompt")
         for number, statement in enumerate(statements):
             if number and form is not Format.jsonl:
                 print()

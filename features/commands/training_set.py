@@ -59,10 +59,9 @@ def training_set(
 
 
 def _describe(chosen: TrainingSet) -> None:
-    sizes = ", ".join(f"{name} {count}" for name, count in chosen.sizes.items())
     made_from = f"revision {chosen.revision[:8]}" if chosen.revision else f"version {chosen.version}" \
         if chosen.version else "the work tree"
-    print(printable(f"{chosen.name}: {len(chosen)} crystals ({sizes}) of {made_from}"))
+    print(printable(f"{chosen.name}: {chosen.in_words()} of {made_from}"))
     print_table(["view", "version", "columns", "rows", "digest"], [
         [name, view.version, len(view.columns), view.rows, view.digest[:16]] for name, view in chosen.views.items()])
     for finding in chosen.findings:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from features.errors import UserError
 from features.housekeeping.kept import Kept
-from features.store.objects import MD5, folder_of, outs
+from features.store.objects import MD5, NAME, Cache, Missing, folder_of, outs
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,28 @@ def unused(root: Path, kept: Kept) -> Unused | None:
     has = [f"{path.parent.name}{path.name}" in there for path in spare]
     return Unused(name, [path for path, is_there in zip(spare, has, strict=True) if is_there],
                   [path for path, is_there in zip(spare, has, strict=True) if not is_there])
+
+
+def has_all(root: Path, lock: bytes) -> bool:
+    """Whether DVC's cache or its remote has every output that a `dvc.lock` names. A remote that has the list of a
+    folder has its files: DVC sends them first. One that does not answer has nothing."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        named, _ = outs(lock)
+        Cache(root).files([out for path, out in named.items() if path != f"data/{NAME}"])
+    except (ValueError, UserError):  # damaged
+        return False
+    except Missing as missing:
+        wanted = {out.md5 for out in missing.outs}
+        try:
+            with Repo(str(root)) as repo:
+                return bool(repo.config["core"].get("remote")) and wanted <= set(
+                    repo.cloud.get_remote_odb().list_oids_exists(wanted))
+        except (DvcException, OSError):
+            return False
+    return True
 
 
 def _named(folder: Path, lock: bytes) -> Iterator[str]:

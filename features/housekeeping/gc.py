@@ -26,6 +26,7 @@ from features.store.revisions import size as shown
 from features.store.rowstore import RowStore
 from features.view import FINGERPRINT
 
+GONE = "gone for good, unless the stages of their revision run again"
 DAY_S = 86_400.0
 TRAINING_S = 7 * DAY_S
 """Age from which the state of a training that has not ended counts as forgotten."""
@@ -81,7 +82,7 @@ def plan(root: Path, keep: Sequence[str] = (), lose: bool = False) -> Plan:
     """
     kept = Kept.of(root, keep)
     made = Plan()
-    _revisions(root, kept, made)
+    _revisions(root, kept, made, lose)
     _versions(root, kept, made)
     _row_store(root, kept, made)
     _vectors(root, kept, made)
@@ -94,12 +95,29 @@ def plan(root: Path, keep: Sequence[str] = (), lose: bool = False) -> Plan:
     return made
 
 
-def _revisions(root: Path, kept: Kept, made: Plan) -> None:
+def _revisions(root: Path, kept: Kept, made: Plan, lose: bool) -> None:
     names = kept.revisions()
     folders = [folder for folder in sorted(Paths(root).revisions.glob("*")) if folder.is_dir()
                and folder.name not in names and (not folder.name.startswith(".") or _is_old(folder, DRAFT_S))]
+    sole = [folder for folder in folders if not folder.name.startswith(".") and not _is_elsewhere(root, folder)]
     made.kinds.append(Kind("other git revisions, laid out for readers", "laid out again when they are read",
-                           folders, lambda paths: [path for path in paths if versions.remove_unread(path)]))
+                           [folder for folder in folders if folder not in sole], _unread))
+    if lose:
+        made.kinds.append(Kind("other git revisions whose tables are nowhere else", GONE, sole, _unread))
+    elif sole:
+        made.notes.append(f"{len(sole)} other git revisions, whose tables are neither in DVC's cache nor on its "
+                          f"remote, stay; --lose removes them, and then they are {GONE}")
+
+
+def _is_elsewhere(root: Path, folder: Path) -> bool:
+    try:
+        return cache.has_all(root, Paths(folder).lock.read_bytes())
+    except FileNotFoundError:  # it is no revision
+        return True
+
+
+def _unread(folders: Sequence[Path]) -> list[Path]:
+    return [folder for folder in folders if versions.remove_unread(folder)]
 
 
 def _versions(root: Path, kept: Kept, made: Plan) -> None:
@@ -196,7 +214,7 @@ def _cache(root: Path, keep: Sequence[str], kept: Kept, made: Plan, lose: bool) 
         made.kinds.append(Kind(f"objects of DVC's cache that remote '{there.remote}' has", "fetched again when a "
                                "revision that needs them is read", there.in_remote, objects))
     kind = Kind("objects of DVC's cache that no remote has",
-                "gone for good, unless the stages of their revision run again", there.elsewhere, objects)
+                GONE, there.elsewhere, objects)
     if lose:
         made.kinds.append(kind)
     elif there.elsewhere:

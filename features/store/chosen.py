@@ -124,9 +124,9 @@ def read(window: Window, columns: Sequence[str], crystals: Crystals) -> Rows:
     return Rows(chosen, place[order] + first)
 
 
-def present(root: Path, name: str) -> set[str]:
-    """The crystals that a table has rows of."""
-    return set(tables.read(root, name, [ID])[ID].to_pylist())
+def present(root: Path, name: str, ids: pa.Array) -> pa.Array:
+    """Those of the crystals that a table has rows of."""
+    return ids.filter(pc.is_in(ids, value_set=tables.read(root, name, [ID])[ID].combine_chunks()))
 
 
 def measured(root: Path, name: str, columns: Sequence[str], crystals: Crystals,

@@ -44,8 +44,7 @@ def reproduce(root: Path, at: str | None = None, within: float = 0.0) -> None:
     if before is None:
         raise UserError(f"{Paths(where).results / 'metrics.json'} does not exist: there is nothing to compare with; "
                         "run `dvc repro`")
-    sizes = ", ".join(f"{name} {count}" for name, count in chosen.sizes.items())
-    say(f"evaluate: {chosen.name}, {len(chosen)} crystals ({sizes})")
+    say(f"evaluate: {chosen.name}, {chosen.in_words()}")
     if others := chosen.differences(where):
         for other in others[:NAMED]:
             say(f"evaluate: {other}")

@@ -104,6 +104,7 @@ READERS: dict[str, Callable[[Path], None]] = {
     "train": _makes("model", "train", places=("data/model",)),
     "evaluate": _makes("model", "evaluate", places=("data/features/predictions", "data/results")),
     "predict": _predict,
+    "reproduce": lambda root: command(root, "model", "evaluate", "--reproduce"),
     "repro": repro,
     "publish": _makes("pipelines", "publish", places=("data/published.json", "data/features/profiles")),
     "checkout": _from_the_cache(lambda root: _dvc(root, "checkout", "--force")),

@@ -58,6 +58,7 @@ KINDS = [
     Kind("model-header", "data/model/model.safetensors", ("predict",), 24, (0.0, 0.02)),
     Kind("model-sums", "data/model/sums.json", ("predict", "evaluate")),
     Kind("model-crystals", "data/model/crystals.parquet", ("predict", "evaluate")),
+    Kind("training-set", "data/model/training_set.json", ("reproduce", "predict"), 24),
     Kind("learning-curve", "data/model/learning_curve.csv", ("evaluate", "plan")),
     Kind("metrics", "data/results/metrics.json", ("evaluate", "plan", "status"), 6),
     Kind("parity", "data/results/parity.csv", ("evaluate", "plan"), 4),

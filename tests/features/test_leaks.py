@@ -129,6 +129,7 @@ def test_who_belongs_to_a_set(tmp_path: Path) -> None:
     ({"views": []}, "needs a view"),
     ({"optional": ["descriptions"]}, "'descriptions' is optional, but no view of the set"),
     ({"split": "fold-5"}, "no split 'fold-5'; there are: fold-0"),
+    ({"also": ["split"]}, "'split' is no further target"),
     ({"split": {"mp-1": "held out"}}, "the split of mp-1 is 'held out'"),
     ({"where": "nsites > 99"}, "no crystal with k_vrh is left in the split train"),
     ({"where": "1 = 1) union (select text from read_text('/etc/hostname')"}, "SQL"),
@@ -145,6 +146,9 @@ def test_a_file_that_is_no_set(clean: Path, tmp_path: Path) -> None:
     again = TrainingSet.load(path, clean)
     assert (again.name, again.to_dict()) == (chosen.name, chosen.to_dict())
     assert again.table().equals(chosen.table())
+    assert repr(again) == f"<TrainingSet {chosen.name}: 40 crystals (train 28, validation 6, test 6)>"
+    with pytest.raises(UserError, match="no split 'tests'"):
+        again.table("tests")
     text = path.read_text()
     for damaged in (text.replace('"test"', '"train"', 1), text[:-20], "[]", text.replace('"format":1', '"format":9')):
         path.write_text(damaged)

@@ -33,7 +33,7 @@ def test_a_query_is_a_data_frame(store: features.Store) -> None:
 
 
 def test_tables_columns_and_rows(store: features.Store) -> None:
-    assert store.tables == ["materials", "splits", "structures"]
+    assert store.tables == ["lineage", "materials", "splits", "structures"]
     assert store.table("splits", ["split", "material_id"], ["mp-30"]).columns == ["split", "material_id"]
     assert store.table("materials", ids=["mp-30", "mp-149"])["nsites"].to_list() in ([1, 2], [2, 1])
     table = store.arrow("materials", ["volume"])
@@ -54,7 +54,7 @@ def test_columns_as_tensors(store: features.Store) -> None:
 
 
 @pytest.mark.parametrize(("call", "words"), [
-    (lambda store: store.table("nothing"), "no table 'nothing'; there are: materials"),
+    (lambda store: store.table("nothing"), "no table 'nothing'; there are: lineage, materials"),
     (lambda store: store.table("splits", ["nope"]), "splits has no column 'nope'; there are: material_id"),
     (lambda store: store.torch("materials", ["cif"]), "materials.cif is no tensor: it holds string"),
     (lambda store: store.torch("structures", ["orbit"]), "its lists have from 1 to"),

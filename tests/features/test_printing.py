@@ -81,3 +81,20 @@ def test_a_result_of_many_columns_is_one_line_a_value() -> None:
 
 def test_a_terminal_shows_the_first_of_a_vector() -> None:
     assert on_a_terminal(("pooled",), [([0.5] * 384,)])[-1].strip() == "[0.5, 0.5, 0.5, 0.5, … 384 items]"
+
+
+def test_lists_and_maps_are_whole_where_there_is_room() -> None:
+    few, many = dict.fromkeys("abcdef", 1), {f"property {k}": 1 for k in range(8)}
+    words = "{" + ", ".join(f"{name}: 1" for name in few) + "}"
+    assert words in on_a_terminal(("id", "map"), [("a", few)])[-1]
+    in_a_table = " ".join(on_a_terminal(("id", "text", "map", "more"), [("a", "word " * 30, few, many)]))
+    assert words not in in_a_table  # it is folded beside the text
+    assert in_a_table.count("…") == 1
+    record = " ".join(" ".join(on_a_terminal([f"column_{k}" for k in range(9)], [[*"12345678", many]])).split())
+    assert "property 7: 1}" in record
+
+
+def test_names_of_columns_stay_in_one_piece() -> None:
+    name = "the_largest_longitudinal_modulus"
+    assert on_a_terminal((name, f"{name}_2"), [(1, "text " * 30)])[0].split() == [name, f"{name}_2"]
+    assert on_a_terminal((name, f"{name}_2", f"{name}_3"), [(1, 2, 3)])[0] == "row 1"

@@ -231,6 +231,9 @@ def test_no_statement_in_any_wrapper_touches_a_file(canary: Path, attack: str) -
     COPIES[0].replace("{place}", PLACES["part"]), COPIES[0].replace("{place}", PLACES["table"]),
     COPIES[6].replace("{place}", PLACES["new"]), "attach '{root}/secret.duckdb'", "create table x as select 1 as a",
     "select * from read_text('{root}/secret.txt')", "select * from 'secret.csv'",
+    'select * from "{root}/secret.duckdb".secrets', 'select * from "../../secret".splits',
+    'select * from "--output={root}/empty/new".splits', 'select * from "-c core.pager=touch new".splits',
+    "select * from read_parquet('tables://0/../../secret.parquet')",
 ])
 def test_a_query_says_in_one_line_why_it_was_refused(canary: Path, attack: str, wrapper: str) -> None:
     before = state(canary)

@@ -110,6 +110,8 @@ def test_two_revisions_as_text_json_and_a_page(past: Path, capsys: pytest.Captur
 
     diff("v3", "published", root=past)
     assert capsys.readouterr().out == "v3 → published: no table differs\n"
+    diff("v1", "descriptions", root=past)
+    assert capsys.readouterr().out.startswith("v1 → published: 1 table differs\n\ndescriptions: 31 → 30 rows; ")
     with pytest.raises(UserError, match="no table 'nope' in either; there are: descriptions, materials"):
         diff("v1", "v2", "nope", root=past)
 

@@ -1,5 +1,6 @@
 """`similar`, `find` and `near` over the vectors of a small project, in a session and in other clients."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -151,3 +152,15 @@ def test_without_vectors_of_documents(made: Path, tmp_path: Path) -> None:
         catalog.query(root, "from similar('mp-149', 1)")
     with pytest.raises(UserError, match="into embed"):
         catalog.query(root, "from find('octahedra', 1)")
+
+
+BLOCKS = re.findall(r"```sql\n(.*?)```", (Path(__file__).parents[3] / "docs" / "sql.md").read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize("sql", [block for block in BLOCKS if "HEAD" not in block])
+def test_the_queries_of_the_documentation_run(made: Path, sql: str) -> None:
+    assert len(catalog.query(made, sql)) >= 1
+
+
+def test_the_documentation_has_queries() -> None:
+    assert len(BLOCKS) >= 4

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -114,6 +115,12 @@ def test_what_no_remote_has_stays_until_it_is_given_up(past: Path, tmp_path: Pat
     assert len(tables.read(revisions.at(past, "v1"), "materials")) == 31
     with pytest.raises(UserError, match="of revision 'v2' is gone"):
         revisions.at(past, "v2", fetch=True)
+    shutil.rmtree(past / ".dvc" / "cache")  # but for what v1's folder has of it
+    revisions.versions._held.clear()
+    made = plan(past)
+    assert any("whose tables are neither in DVC's cache nor on its remote, stay" in note for note in made.notes)
+    assert REVISIONS not in counts(made)
+    assert counts(plan(past, lose=True))["other git revisions whose tables are nowhere else"] == 1
     with pytest.raises(UserError, match="git knows no revision 'nope'"):
         plan(past, ["nope"])
 

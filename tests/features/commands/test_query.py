@@ -1,0 +1,99 @@
+"""`python -m features sql`: queries from files and standard input, formats, results that stream."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.engine import stages
+from tests.conftest import make_project
+
+QUERY = "select material_id, elements, map {'a|b': 1.5} as m, 'x' || chr(10) || 'y|z' as word, " \
+        "sum(nsites) over () as s from materials order by material_id"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = make_project(tmp_path_factory.mktemp("project"), only=["mp-30", "mp-22862"])
+    stages.run("ingest", root, "serial")
+    return root
+
+
+def ask(root: Path, *arguments: str, text: str = "") -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([sys.executable, "-m", "features", "sql", "--root", str(root), *arguments],
+                          input=text.encode(), capture_output=True, timeout=120, check=False)
+
+
+def test_statements_of_a_file_and_of_standard_input_run_in_order(made: Path, tmp_path: Path) -> None:
+    script = "select 1 as a; -- a comment; with a semicolon\nselect ';' as b;\n"
+    (tmp_path / "queries.sql").write_text(script)
+    for done in (ask(made, "--format", "csv", text=script), ask(made, "-", "--format", "csv", text=script),
+                 ask(made, "--format", "csv", "-f", str(tmp_path / "queries.sql"))):
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"a\n1\n\nb\n;\n", b"")
+    done = ask(made, "--format", "csv", text="select 1 as a;\nselect nope;\nselect 3")
+    assert (done.returncode, done.stdout) == (2, b"a\n1\n\n")
+    assert done.stderr.startswith(b"error: SQL: Binder Error: Referenced column \"nope\" was not found")
+    done = ask(made, text="select 1;\n\nselec 2")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr == b'error: SQL: Parser Error: syntax error at or near "selec" (line 3)\n'
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["select 1", "-f", "x.sql"], "either a query or --file"),
+    (["-f", "missing.sql"], "there is no such file"),
+    (["-f", "."], "it is a folder"),
+    (["--format", "parquet"], "parquet holds one result, and these are 2 queries"),
+    (["-f", "/dev/stdin"], "only regular files are read"),
+    (["--at", "-x", "select 1"], "'-x' is no name of a revision"),
+])
+def test_what_cannot_be_run_is_one_line(made: Path, arguments: list[str], words: str) -> None:
+    done = ask(made, *arguments, text="select 1; select 2")
+    assert done.returncode == 2
+    assert done.stdout == b""
+    assert words in done.stderr.decode()
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_every_format_gives_whole_values(made: Path) -> None:
+    rows = [{"material_id": "mp-22862", "elements": ["Cl", "Na"], "m": {"a|b": 1.5}, "word": "x\ny|z", "s": 3},
+            {"material_id": "mp-30", "elements": ["Cu"], "m": {"a|b": 1.5}, "word": "x\ny|z", "s": 3}]
+    out = {form: ask(made, QUERY, "--format", form).stdout.decode("utf-8", "replace")
+           for form in ("json", "jsonl", "csv", "markdown")}
+    assert json.loads(out["json"]) == rows
+    assert [json.loads(line) for line in out["jsonl"].splitlines()] == rows
+    read = list(csv.DictReader(io.StringIO(out["csv"])))
+    assert [json.loads(row["elements"]) for row in read] == [["Cl", "Na"], ["Cu"]]
+    assert [json.loads(row["m"]) for row in read] == [{"a|b": 1.5}] * 2
+    assert out["markdown"].splitlines() == [
+        "| material_id | elements | m | word | s |", "| --- | --- | --- | --- | ---: |",
+        '| mp-22862 | ["Cl", "Na"] | {"a\\|b": 1.5} | x y\\|z | 3 |',
+        '| mp-30 | ["Cu"] | {"a\\|b": 1.5} | x y\\|z | 3 |']
+    table = pq.read_table(io.BytesIO(ask(made, QUERY, "--format", "parquet").stdout))
+    assert table["s"].to_pylist() == [3, 3]
+    assert table["m"].to_pylist() == [[("a|b", Decimal("1.5"))]] * 2
+
+
+def test_a_large_result_streams_in_bounded_memory(made: Path) -> None:
+    """Of 800 MB of words nothing is held, and a reader that has seen enough ends it without a word."""
+    code = ("import resource, sys; from features.__main__ import app\n"
+            "try: app()\n"
+            "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)")
+    query = "select repeat('x', 20000) || range as word from range(40000)"
+    process = subprocess.Popen([sys.executable, "-c", code, "sql", query, "--root", str(made), "--format", "jsonl"],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    read = 0
+    while read < 200 << 20:
+        read += len(process.stdout.read(1 << 20))
+    process.stdout.close()
+    said = process.stderr.read().decode().split()
+    assert process.wait(60) == 141
+    (peak_kb,) = map(int, said)
+    assert peak_kb < 600_000
