@@ -33,7 +33,7 @@ from features.leaks import Finding
 from features.paths import Paths
 from features.reading import TABLE_BYTES, read_bytes
 from features.selection import SPLITS
-from features.store import chosen, git, revisions, tables
+from features.store import chosen, git, revisions, tables, versions
 from features.store.files import write_text
 from features.view import column
 from features.views import materials
@@ -185,8 +185,9 @@ class TrainingSet:
         Raises `UserError` if the tables there do not hold this set.
         """
         if self._where is None:
-            version = self.version if self.version and Paths(self.root).version(self.version).is_dir() else None
-            where = revisions.at(self.root, self.revision or version)
+            version = self.version or ""  # of a file that anybody may have written
+            here = versions.ID.fullmatch(version) and Paths(self.root).version(version).is_dir()
+            where = revisions.at(self.root, self.revision or (version if here else None))
             if differences := self.differences(where):
                 raise UserError(f"the tables are not those of {self.name}: {differences[0]}"
                                 + (f" ({len(differences)} differences)" if len(differences) > 1 else ""))

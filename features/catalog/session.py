@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import queue
-import re
 import threading
 import time
 import weakref
@@ -133,6 +132,7 @@ class Session:
 
     def statements(self, text: str) -> list[str]:
         """The statements of a text, without running them. Raises `UserError` if it is no SQL."""
+        _check_text(text)
         try:
             return [statement.query.strip() for statement in self.connection.extract_statements(text)]
         except duckdb.Error as error:
@@ -145,6 +145,7 @@ class Session:
             waiting: called with the share of the work that is done, from 0 to 1, or a negative number where nobody
                 knows, while a batch is waited for.
         """
+        _check_text(sql)
         self._resolve(sql)
         return Answer(self, sql, waiting)
 
@@ -209,7 +210,12 @@ class Session:
             return None  # the column of a table, rather than the table of a revision
         if schema and (schema, name) not in spoken.tables and name.casefold() not in meanings.FUNCTIONS:
             return None
-        return self._version(schema)
+        try:
+            return self._version(schema)
+        except UserError:
+            if spoken.exact:
+                raise
+            return None  # an alias; what else it may be, DuckDB says
 
     def _known(self, name: str) -> bool:
         return name.casefold() in meanings.FUNCTIONS or self._version("").name(name) is not None
@@ -345,6 +351,14 @@ def _share(connection: duckdb.DuckDBPyConnection) -> float:
         return -1.0
 
 
+def _check_text(sql: str) -> None:
+    """Raise `UserError` for what the command line was given in no encoding."""
+    try:
+        sql.encode()
+    except UnicodeEncodeError:
+        raise UserError("SQL: the query is no text in UTF-8") from None
+
+
 def _only_reads(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> None:
     """Refuse what is not a query, in clear words; that a query cannot write either is the session's doing.
 
@@ -352,9 +366,7 @@ def _only_reads(connection: duckdb.DuckDBPyConnection, statement: duckdb.Stateme
     """
     kind = statement.type
     if kind is duckdb.StatementType.EXPLAIN:
-        inner = re.sub(r"^(?:\s|--[^\n]*\n|/\*.*?\*/)*explain\s+(?:analyze\s+|\([^)]*\)\s*)?", "", statement.query,
-                       flags=re.IGNORECASE | re.DOTALL)
-        kind = connection.extract_statements(inner)[0].type
+        kind = connection.extract_statements(names.explained(statement.query))[0].type
     if kind is not duckdb.StatementType.SELECT:
         raise UserError(f"only queries are allowed here, not {kind.name}: the catalog is read-only")
 

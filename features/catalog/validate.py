@@ -169,18 +169,17 @@ def _of_rows(root: Path, name: str, promised: Contract) -> Iterator[Problem]:
     for number, path in enumerate(files):
         rows = tables.read_parts([path])
         checker.see(rows, path.name)
-        key = [column for column in promised.key if column in rows.column_names]
+        key = tuple(column for column in promised.key if column in rows.column_names)
         if "material_id" in rows.column_names and len(files) > 1:
             wrong = placement.part_of(rows["material_id"].to_pylist(), len(files)) != number
-            yield from _at(name, rows, wrong, promised.key, path.name, "belong into another part: the hash of an id "
-                                                                       "decides")
+            yield from _at(name, rows, wrong, key, path.name, "belong into another part: the hash of an id decides")
         order = pc.sort_indices(rows, [(column, "ascending") for column in key])
         moved = np.zeros(len(rows), bool)
         for column in key:
             values = rows[column].combine_chunks()
             same = pc.equal(values, values.take(order)).fill_null(True)
             moved |= ~same.to_numpy(zero_copy_only=False)
-        yield from _at(name, rows, moved, promised.key, path.name, f"are not in the order of {' and '.join(key)}")
+        yield from _at(name, rows, moved, key, path.name, f"are not in the order of {' and '.join(key)}")
     for found in checker.violations():
         breaks = "1 row breaks" if found.count == 1 else f"{found.count:,} rows break"
         yield Problem(name, f"{breaks} the rule that {found.rule}", found.part, found.row, found.ids, found.hard)
@@ -203,7 +202,8 @@ def _strangers(root: Path, name: str, unreadable: Collection[str] = ()) -> Itera
     key, rules = ((), ()) if (promised := contract.of(name)) is None else (promised.key, promised.rules)
     for rule in rules:
         upstream = rule.refers
-        if upstream and upstream not in unreadable and tables.exists(root, upstream) and _has(root, name, rule.needs):
+        if upstream and upstream not in unreadable and tables.exists(root, upstream) and _has(
+                root, name, (*rule.needs, *key)):
             yield from _without(root, name, tables.read(root, upstream, rule.needs), rule.needs, key, upstream)
 
 

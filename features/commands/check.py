@@ -43,7 +43,7 @@ def validate(names: Tables = None, root: Root = Path(), at: At = None, form: Out
         "the work tree, since nothing is published"
     if wrong := [problem for problem in found if problem.is_error]:
         places = {problem.table for problem in wrong}
-        raise UserError(f"{len(wrong)} problem{'s'[:len(wrong) > 1]} in {', '.join(sorted(places))} of {what}; the first "
-                        f"is {wrong[0]}")
+        count = "1 problem" if len(wrong) == 1 else f"{len(wrong)} problems"
+        raise UserError(f"{count} in {', '.join(sorted(places))} of {what}; the first is {wrong[0]}")
     if form is Format.table:
         print(f"{len(chosen)} tables of {what} are valid")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,17 @@ def test_a_file_that_is_no_set(clean: Path, tmp_path: Path) -> None:
     assert repr(again) == f"<TrainingSet {chosen.name}: 40 crystals (train 28, validation 6, test 6)>"
     with pytest.raises(UserError, match="no split 'tests'"):
         again.table("tests")
+    strange: list[dict[str, Any]] = [{"version": "../../elsewhere"}, {"revision": "--output=here"},
+                                     {"views": {"../splits": chosen.views["materials"]}}]
+    for said in strange:
+        other = replace(chosen, _where=None, **said)  # of a stranger, with the right digest
+        other.save(path)
+        if "version" in said:
+            assert TrainingSet.load(path, clean).find() == clean
+        else:
+            with pytest.raises(UserError, match=r"no name of a revision|there is no table \.\./splits"):
+                TrainingSet.load(path, clean).find()
+    chosen.save(path)
     text = path.read_text()
     for damaged in (text.replace('"test"', '"train"', 1), text[:-20], "[]", text.replace('"format":1', '"format":9')):
         path.write_text(damaged)

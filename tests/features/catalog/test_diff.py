@@ -18,6 +18,8 @@ from features.paths import Paths
 from features.store import revisions
 from pipelines.engine.materialize import materialize
 from pipelines.executors import Serial
+from pipelines.refresh.renew import Renewal
+from pipelines.refresh.report import markdown
 from tests.features.history import LAST, MATERIALS, put
 from tests.pipelines.toy import ToyParams, toy_view, units
 
@@ -114,6 +116,13 @@ def test_two_revisions_as_text_json_and_a_page(past: Path, capsys: pytest.Captur
     assert capsys.readouterr().out.startswith("v1 → published: 1 table differs\n\ndescriptions: 31 → 30 rows; ")
     with pytest.raises(UserError, match="no table 'nope' in either; there are: descriptions, materials"):
         diff("v1", "v2", "nope", root=past)
+
+
+def test_the_report_of_a_refresh_tells_the_same(past: Path) -> None:
+    changes = compare(revisions.at(past, "v1"), revisions.at(past, "v3"))
+    page = markdown(Renewal((None, None), {}, changes, {}, False, 1.0))
+    assert "| materials.k_vrh | 96.67% | mp-10695 | 68.2531 | 78.7531 |\n" in page
+    assert "| descriptions.text | 96.67% | mp-10695 | … , and each of them is bonded to its neighbours. | … " in page
 
 
 def test_columns_that_came_or_are_of_another_kind_and_texts_of_strangers(past: Path, tmp_path: Path,

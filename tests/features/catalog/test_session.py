@@ -169,3 +169,22 @@ def test_a_session_reads_what_was_published_when_it_opened(made: Path, tmp_path:
         versions.publish(root)
         assert collected(session, "select count(*) as n from splits")["n"].to_pylist() == before == [3]
     assert catalog.query(root, "select count(*) as n from splits")["n"].to_pylist() == [2]
+
+
+@pytest.mark.parametrize(("sql", "words"), [
+    ("explain analyze select s.splits from (select 1 as splits) s", None),  # an alias and a column, no revision
+    ("with materials as (select 1 as a) select a from materials", None),
+    ("explain pivot splits on split in ('test') using count(*)", None),
+    ("select " + "abs(" * 900 + "1" + ")" * 900 + " from splits", None),
+    ("from MAIN.Splits join memory.main.materials using (material_id)", None),
+    ("from 'head'.splits", "syntax error"),
+    ("select '\udc80'", "no text in UTF-8"),
+    ("-- nothing", "one SQL statement is expected, found 0"),
+    ("\0select 1", "syntax error"),
+])
+def test_odd_queries(made: Path, sql: str, words: str | None) -> None:
+    if words is None:
+        assert len(catalog.query(made, sql))
+    else:
+        with pytest.raises(UserError, match=words):
+            catalog.query(made, sql)

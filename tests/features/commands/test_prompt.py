@@ -31,7 +31,8 @@ class Terminal:
         self.pid, self.handle = pty.fork()
         if self.pid == 0:
             os.environ.update(TERM="xterm", XDG_STATE_HOME=str(state), PAGER="cat", NO_COLOR="1")
-            os.execv(sys.executable, [sys.executable, "-m", "features", "sql", "--root", str(folder)])  # noqa: S606
+            command = [sys.executable, "-m", "features", "sql", "--root", str(folder)]
+            os.execv(command[0], command)  # noqa: S606 (no shell is wanted)
         fcntl.ioctl(self.handle, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
         self.shown = ""
         self.ended: int | None = None
@@ -95,7 +96,7 @@ def test_queries_commands_errors_and_the_end(terminal: Terminal, tmp_path: Path)
     terminal.type(".tables\r")
     assert "one canonical crystal per row" in terminal.until("rejects")
     terminal.type(".describe splitz\r")
-    terminal.until("no table 'splitz'; there are: materials, rejects")
+    terminal.until("no table 'splitz'; there are: lineage, materials, rejects")
     terminal.type(".describe materials\r")
     assert re.search(r"k_vrh\s+DOUBLE\s+bulk modulus", terminal.until("other_properties"))
     terminal.type("select repeat('y', 3) as long_name, * from materials limit 1;\r")

@@ -196,7 +196,8 @@ def test_a_terminal_is_asked(past: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(UserError, match="features fetch v1"):
         revisions.at(past, "v1")
     (question,) = asked
-    assert re.fullmatch(r"3 of 3 outputs of revision 'v1' \([\d.]+ kB\) are only on the remote\. Fetch .*\?", question)
+    assert re.fullmatch(r"3 of 3 outputs of revision 'v1' \([\d.]+ kB\) are only on the remote\. Fetch them\?",
+                        question)
 
 
 def test_it_stays_while_it_is_read(past: Path) -> None:
