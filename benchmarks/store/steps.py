@@ -78,7 +78,8 @@ def publish(root: Path, _crystals: int) -> Result:
 
 def session(root: Path, _crystals: int, at: str | None = None) -> Result:
     """Queries of one session: the first of each kind, and the median of the following."""
-    import duckdb  # noqa: F401 (loading it is no part of opening a catalog)
+    import duckdb  # noqa: F401 (loading libraries is no part of opening a catalog)
+    import pandas  # noqa: F401 (Arrow loads it)
     import polars  # noqa: F401
 
     import features
