@@ -49,6 +49,11 @@ def pooled(where: Path) -> Vectors:
     return _pooled(where.resolve(), _state(where, "text_embeddings"))
 
 
+def units(where: Path) -> Vectors:
+    """The same of length 1 and in single precision, ready for cosines; zero where a vector is."""
+    return _units(where.resolve(), _state(where, "text_embeddings"))
+
+
 def structure(where: Path) -> Vectors:
     """Vectors of all structures, `[n, WIDTH]`, without unit: all means, then all standard deviations.
 
@@ -59,7 +64,7 @@ def structure(where: Path) -> Vectors:
 
 def prepare(where: Path) -> None:
     """Put the matrices on disk, so that the first search need not make them. Nothing where there is no such table."""
-    for name, make in (("text_embeddings", pooled), ("structures", structure)):
+    for name, make in (("text_embeddings", units), ("structures", structure)):
         if tables.exists(where, name):
             make(where)
 
@@ -75,6 +80,19 @@ def _state(where: Path, table: str) -> tuple[int, int]:
 @functools.lru_cache(maxsize=4)
 def _pooled(where: Path, _state: tuple[int, int]) -> Vectors:
     return matrices.kept(where, "text_embeddings", "pooled", lambda: _pooled_pieces(where))
+
+
+@functools.lru_cache(maxsize=4)
+def _units(where: Path, _state: tuple[int, int]) -> Vectors:
+    return matrices.kept(where, "text_embeddings", "units", lambda: (
+        (ids, unit(rows)) for ids, rows in _pooled_pieces(where)))
+
+
+def unit(rows: Floats) -> NDArray[np.float32]:
+    """Rows of a matrix at length 1, in single precision; zeros stay."""
+    single = rows.astype(np.float32)
+    single /= np.maximum(np.sqrt(np.einsum("ij,ij->i", single, single))[:, None], 1e-12)  # thrice as fast as `norm`
+    return single
 
 
 def _pooled_pieces(where: Path) -> Iterator[Vectors]:

@@ -111,6 +111,8 @@ def _others(results: dict[str, Any]) -> Iterator[Figure]:
                  note=f"{training['rows']:,} rows, {training['named_s']:.1f} s of it to name and check")
     if "feast" in results:
         feast = results["feast"]
-        yield Figure("Feast: the same rows, to ours", feast["seconds"] / training["total_s"], "times",
-                     note=f"{feast['seconds']:.1f} s, {feast['peak_bytes'] / GB:.1f} GB, {feast['rows']:,} rows, feast "
-                          f"{feast['version']}")
+        yield Figure("Feast: the same rows, to ours joined", feast["seconds"] / (training["total_s"] - training["named_s"]),
+                     "times", note=f"{feast['seconds']:.1f} s, {feast['peak_bytes'] / GB:.1f} GB, {feast['rows']:,} rows, "
+                                   f"feast {feast['version']}")
+        yield Figure("Feast: the same rows, to ours named, checked and joined", feast["seconds"] / training["total_s"],
+                     "times", note="Feast neither names nor checks them")

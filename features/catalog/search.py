@@ -8,7 +8,7 @@ which keeps vectors in memory; `features.catalog.macros` has those of other clie
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,6 @@ DIGITS = 6
 """Of a similarity: vectors in half precision tell no more, and so equal crystals come in the order of their ids."""
 BLOCK = 1 << 12
 """Vectors that are turned into single precision at once: as many as a processor's cache holds."""
-KEPT_BYTES = 1 << 29
-"""Largest matrix of unit vectors that a session keeps."""
 
 ROW = pa.struct([("rank", pa.int64()), ("material_id", pa.string()), ("reduced_formula", pa.string()),
                  ("similarity", pa.float64())])
@@ -48,8 +46,6 @@ class Search:
         self.where = where
         self.failure: UserError | None = None
         """Why a function could not answer; DuckDB would hide it in words of its own."""
-        self._asked: object = None
-        self._kept: list[NDArray[np.float32]] = []
 
     def add(self, connection: duckdb.DuckDBPyConnection, schema: str, mark: str) -> None:
         """Define them in a schema. `mark` is part of the names of functions behind them, of which none is asked for."""
@@ -78,7 +74,7 @@ class Search:
     def _similar(self, material_id: str, n: int) -> list[dict[str, Any]]:
         ids, matrix = self._described()
         own = _place(ids, material_id, "text_embeddings has no vector of the description of")
-        return self._rows(self._most(ids, self._cosines(matrix, matrix[own]), n, own))
+        return self._rows(self._most(ids, matrix @ matrix[own], n, own))
 
     def _near(self, material_id: str, n: int) -> list[dict[str, Any]]:
         if not tables.exists(self.where, "structures"):
@@ -92,25 +88,14 @@ class Search:
     def _find(self, query: str, n: int) -> list[dict[str, Any]]:
         ids, matrix = self._described()
         vector = embed(self.where, query)
-        hits = self._most(ids, self._cosines(matrix, vector), n)
+        hits = self._most(ids, matrix @ vectors.unit(vector[None])[0], n)
         said = best_sentences(self.where, hits[0], vector)
         return [{**row, "sentence": said.get(row["material_id"])} for row in self._rows(hits)]
 
     def _described(self) -> vectors.Vectors:
         if not tables.exists(self.where, TABLE):
             raise UserError(f"similar and find need the table {TABLE}, run `dvc repro`")
-        return vectors.pooled(self.where)
-
-    def _cosines(self, matrix: NDArray[Any], vector: NDArray[Any]) -> NDArray[np.float64]:
-        """Cosine of each row with a vector. Unit vectors in single precision are kept for the next query."""
-        unit = _units(vector[None])[0]
-        blocks: Iterable[NDArray[np.float32]] = self._kept
-        if self._asked is not matrix or not self._kept:
-            blocks = (_units(matrix[start:start + BLOCK]) for start in range(0, len(matrix), BLOCK))
-            if 4 * matrix.size <= KEPT_BYTES:
-                self._asked, self._kept = matrix, list(blocks)
-                blocks = self._kept
-        return np.concatenate([*(block @ unit for block in blocks), np.zeros(0)]).astype(np.float64)
+        return vectors.units(self.where)
 
     @staticmethod
     def _most(ids: list[str], similarity: NDArray[Any], n: int, without: int | None = None) -> Hits:
@@ -133,12 +118,6 @@ class Search:
             formulas = dict(zip(known["material_id"].to_pylist(), known["reduced_formula"].to_pylist(), strict=True))
         return [{"rank": rank, "material_id": name, "reduced_formula": formulas.get(name), "similarity": value}
                 for rank, (name, value) in enumerate(zip(*hits, strict=True), start=1)]
-
-
-def _units(matrix: NDArray[Any]) -> NDArray[np.float32]:
-    single = matrix.astype(np.float32)
-    single /= np.maximum(np.sqrt(np.einsum("ij,ij->i", single, single))[:, None], 1e-12)  # thrice as fast as `norm`
-    return single
 
 
 def _place(ids: list[str], material_id: str, otherwise: str) -> int:
@@ -165,7 +144,7 @@ def best_sentences(where: Path, ids: Sequence[str], vector: NDArray[Any]) -> dic
         for row in tables.read_parts([parts[part]], ["material_id", "variant", "sentence_vectors"], wanted).to_pylist():
             if row["variant"] == 0 and row["sentence_vectors"]:
                 matrix = np.array(row["sentence_vectors"], np.float32)
-                best[row["material_id"]] = int(np.argmax(_units(matrix) @ vector.astype(np.float32)))
+                best[row["material_id"]] = int(np.argmax(vectors.unit(matrix) @ vector.astype(np.float32)))
     texts = tables.read(where, "descriptions", ["material_id", "text", "sentences"], list(ids))
     return {row["material_id"]: row["text"][sentence["start"]:sentence["end"]] for row in texts.to_pylist()
             if best.get(row["material_id"], len(row["sentences"])) < len(row["sentences"])

@@ -118,6 +118,19 @@ def verified(path: Path) -> Verified:
     return file
 
 
+def again(file: Checked) -> Verified | None:
+    """A file that was opened before, with what has been checked of it; None if it is not the same any more."""
+    try:
+        opened = Verified(file.path, os.open(file.path, os.O_RDONLY | os.O_CLOEXEC), None)
+    except OSError:
+        return None
+    if opened.identity != file.identity:
+        opened.close()
+        return None
+    opened.use(file)
+    return opened
+
+
 def read(path: Path) -> bytes:
     """A file, whole. Raises as `verified` does."""
     with contextlib.closing(verified(path)) as file:
@@ -145,6 +158,18 @@ def damages(folder: Path) -> Iterator[Damaged]:
             yield damage
 
 
+@dataclass(frozen=True)
+class Checked:
+    """What is known of an open file, beyond its being open."""
+
+    path: Path
+    identity: tuple[int, ...]
+    """Device, inode, size and time of the last change."""
+    sums: Sums | None
+    sound: bytearray
+    """1 for each chunk that was checked."""
+
+
 class Verified:
     """An open file whose chunks are checked when they are first read. Threads may share it, and seek before they read:
     each has a place of its own."""
@@ -156,7 +181,9 @@ class Verified:
         self._descriptor = descriptor
         self._path, self._sums = path, sums
         self._place = threading.local()
-        self.size = os.fstat(descriptor).st_size
+        state = os.fstat(descriptor)
+        self.size = state.st_size
+        self.identity = state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
         if sums is not None and self.size != sums.size:
             self.close()
             raise Damaged(path, f"it has {self.size} bytes, {sums.size} were written")
@@ -166,6 +193,15 @@ class Verified:
     def of(cls, path: Path, sums: Sums) -> Verified:
         """A file whose sums the caller knows."""
         return cls(path, os.open(path, os.O_RDONLY | os.O_CLOEXEC), sums)
+
+    @property
+    def checked(self) -> Checked:
+        """What is known of it, for `again`; it grows as the file is read."""
+        return Checked(self._path, self.identity, self._sums, self._sound)
+
+    def use(self, known: Checked) -> None:
+        """Take over what is known of the same file."""
+        self._sums, self._sound = known.sums, known.sound
 
     @property
     def closed(self) -> bool:

@@ -1,11 +1,14 @@
 """The file system of a SQL session: it reads the files it was given, and has no way to write."""
 
+import contextlib
 import threading
 from pathlib import Path
 
 import pytest
 
 from features.catalog.part_files import PartFiles
+from features.store import sums
+from features.store.sums import Damaged
 
 
 @pytest.fixture
@@ -32,6 +35,23 @@ def test_a_part_is_read(files: PartFiles) -> None:
     assert without.read() == bytes(range(256))
     assert files.info(NAME) == {"name": "toys/part-00000.parquet", "size": 256, "type": "file"}
     assert files.ls("tables://toys", detail=False) == ["toys/part-00000.parquet"]
+
+
+def test_what_was_checked_is_not_checked_again_unless_the_file_has_changed(
+        files: PartFiles, part: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sums.write(part.parent)
+    with contextlib.closing(files.open(NAME)) as first:
+        first.read()
+    with monkeypatch.context() as patch:
+        patch.setattr(sums.zlib, "crc32", None)
+        with contextlib.closing(files.open(NAME)) as again:
+            assert again.read() == bytes(range(256))
+    part.write_bytes(bytes(255) + b"x")  # of the same size
+    with contextlib.closing(files.open(NAME)) as damaged, pytest.raises(Damaged, match="not what was written"):
+        damaged.read()
+    part.unlink()
+    with pytest.raises(Damaged, match="it is missing"):
+        files.open(NAME)
 
 
 def test_threads_that_share_a_file_have_places_of_their_own(files: PartFiles) -> None:

@@ -73,6 +73,14 @@ def test_where_nothing_can_be_written_it_is_made_in_memory(root: Path) -> None:
     assert len(fresh(root)[0]) == len(IDS) - 1
 
 
+def test_unit_vectors_are_those_of_the_table(root: Path) -> None:
+    ids, matrix = vectors.units(root)
+    plain = vectors.pooled(root)[1].astype(float)
+    assert ids == vectors.pooled(root)[0]
+    assert matrix == pytest.approx(plain / np.linalg.norm(plain, axis=1, keepdims=True), abs=1e-6)
+    assert not vectors.unit(np.zeros((1, 4), np.float16)).any()
+
+
 def test_a_table_of_another_time_has_another_matrix(root: Path) -> None:
     vectors.pooled(root)
     publish(root, scale=2.0)

@@ -6,9 +6,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from features.errors import UserError
+from features.errors import RowError, UserError
 from features.paths import Paths
 from features.store import placement, sums, tables
+from features.view import rowwise
 from pipelines.engine.materialize import Report, materialize
 from pipelines.engine.units import read_units
 from pipelines.engine.work import survey
@@ -16,9 +17,17 @@ from pipelines.executors import Serial
 from pipelines.sources.spool import Spool
 from tests.damage import seeded
 from tests.pipelines.engine.test_materialize import contents
-from tests.pipelines.toy import UNITS, ToyParams, toy_view, units
+from tests.pipelines.toy import SCHEMA, UNITS, ToyParams, toy_view, units
 
-VIEW = toy_view(inputs={"first": ("material_id", "number", "what"), "second": ("material_id", "number", "what")},
+
+@rowwise(SCHEMA)
+def compute(unit: dict[str, Any], _: ToyParams) -> dict[str, Any]:
+    if unit["what"] != "good":
+        raise RowError(unit["what"], "as it was to be")
+    return {"material_id": unit["material_id"], "copy": int(unit["number"] < 0), "value": float(unit["number"])}
+
+
+VIEW = toy_view(compute=compute, inputs=dict.fromkeys(("first", "second"), ("material_id", "number", "what")),
                 units=lambda tables: pa.concat_tables(tables.values()))
 """Two units a crystal, from tables of 32 and of 16 parts."""
 
