@@ -146,7 +146,7 @@ class Checker:
         for number, found in sorted(self._found.items()):
             rule, values = self._all[number], self._values.get(number, 0)
             unit = rule.mostly and values >= FEW and 2 * found.count > values
-            words = f"{rule.rule}, and most of {values:,} values do: they are in another unit" if unit else rule.rule
+            words = f"{rule.rule} (most of {values:,} values are beyond, as in another unit)" if unit else rule.rule
             result.append(Violation(self.table, words, found.count, tuple(found.ids), rule.hard or unit, found.part,
                                     found.row))
         return result

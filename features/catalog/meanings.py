@@ -20,7 +20,7 @@ OTHERS: Mapping[str, str] = {
     "fact_effects": "mean effect of what facts state over the test crystals, with its interval",
     "experiments": "out-of-fold errors with and without the text, for each data set, target and control",
     "profiles": "statistics of each column of each table",
-    "lineage": "where each row comes from, and what would make it anew",
+    "lineage": "where each row comes from: source, stage, parameters, libraries, time; and why others are not",
 }
 """Of tables that are no feature views."""
 FUNCTIONS: Mapping[str, str] = {

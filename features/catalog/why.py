@@ -117,10 +117,12 @@ def _now(root: Path, where: Path, view: FeatureView[Any] | None, rows: list[dict
     if view is None:
         yield "the model's tables are made as a whole; `python -m pipelines plan` says when"
         return
-    yield from _changed_header(root, where, view)
-    material_id = rows[0]["material_id"]
+    changes = list(_changed_header(root, where, view))
     if inputs.known(where, view):
-        yield from _changed_inputs(where, view, rows, material_id)
+        changes += _changed_inputs(where, view, rows, rows[0]["material_id"])
+    yield from changes
+    if not changes and any(row["status"] == "row" and row["computed_at"] is None for row in rows):
+        yield f"a run of {view.stage} does, since {Paths(root).rowstore(view.name)} does not have it"
     for upstream in view.inputs:
         if upstream in before and before[upstream].now:
             yield f"what computes its row of {upstream} again may change that"

@@ -31,7 +31,7 @@ def why(material_id: Crystal, table: Table = None, root: Root = Path(), at: At =
 
     where = revisions.at(root, at)
     answers = reasons.why(root, where, material_id, table)
-    if form in (Format.csv, Format.parquet):
+    if form not in (Format.table, Format.json):
         show(lineage.of_crystals(where, [material_id], [answer.table for answer in answers]), form)
         return
     if form is Format.json:

@@ -129,6 +129,9 @@ def test_without_the_row_store(root: Path) -> None:
     made = lineage.of_crystals(root, ["mp-149"], ["materials", "splits"]).to_pylist()
     assert [(row["table_name"], row["fingerprint"] is None, row["computed_at"]) for row in made] == [
         ("materials", True, None), ("splits", False, None)]
+    assert answers(root)["splits"].now == [
+        f"a run of split does, since {Paths(root).rowstore('splits')} does not have it",
+        "what computes its row of materials again may change that"]
 
 
 def test_a_version_lies_within_its_project(tmp_path: Path) -> None:
