@@ -21,7 +21,7 @@ from prompt_toolkit.filters import Condition
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 
-from features.catalog import meanings
+from features.catalog import meanings, virtual
 from features.catalog.session import Session
 from features.commands.output import Format, show
 from features.commands.patience import Patience
@@ -149,12 +149,14 @@ class Shell(Completer):
         schema, _, table = name.rpartition(".")
         schema, table = schema.strip('"'), table.strip('"')
         if not schema and table.casefold() in meanings.FUNCTIONS:
-            return self._whole(f"DESCRIBE FROM {table}('x', 0)")
+            return self._whole("SELECT column_name AS column, column_type AS type "  # noqa: S608 (one of three words)
+                               f"FROM (DESCRIBE FROM {table}('x', 0))")
         known = self.session.tables_of(schema)
         if table.casefold() not in map(str.casefold, known):
             raise UserError(f"no table '{table}'; there are: {', '.join(known)}")
         place = f"{_identifier(schema)}.{_identifier(table)}" if schema else _identifier(table)
-        self._whole(f"FROM {place} LIMIT 0")  # so that its view is there, or said to be damaged
+        if table.casefold() not in virtual.names():
+            self._whole(f"FROM {place} LIMIT 0")  # so that its view is there, or said to be damaged
         return self._whole("SELECT column_name AS column, data_type AS type, comment AS meaning FROM duckdb_columns() "  # noqa: S608 (quoted)
                            f"WHERE lower(table_name) = lower({_text(table)}) AND lower(schema_name) = "
                            f"lower({_text(schema or 'main')}) ORDER BY column_index")

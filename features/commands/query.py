@@ -40,7 +40,7 @@ def sql(query: Query = None, root: Root = Path(), file: File = None, at: At = No
     """
     if query is not None and file is not None:
         raise UserError("either a query or --file is expected, not both")
-    if query is None and file is None and sys.stdin.isatty():
+    if query is None and file is None and sys.stdin.isatty() and sys.stdout.isatty():
         from features.commands import prompt  # a library that queries of scripts do without
 
         prompt.run(root, at, timeout)
