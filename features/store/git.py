@@ -13,7 +13,7 @@ from features.errors import UserError
 
 ELSEWHERE = ("GIT_DIR", "GIT_COMMON_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY",
              "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_NAMESPACE", "GIT_SHALLOW_FILE", "GIT_GRAFT_FILE",
-             "GIT_REPLACE_REF_BASE", "GIT_CEILING_DIRECTORIES")
+             "GIT_REPLACE_REF_BASE")
 """Variables that lead git to another repository than the folder's own: it sets some of them where a hook runs."""
 _HASH = re.compile(r"[0-9a-f]{40,64}")
 _ODD = re.compile(r"[\x00-\x20\x7f]")
