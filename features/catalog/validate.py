@@ -18,7 +18,7 @@ from features.contract import Contract
 from features.errors import UserError
 from features.paths import Paths
 from features.rules import Mask, shown
-from features.store import damage, placement, sums, tables
+from features.store import damage, placement, revisions, sums, tables
 from features.store.sums import Damaged
 from features.terminal import printable
 from features.view import FeatureView, only_input
@@ -85,6 +85,8 @@ def problems(root: Path, only: Sequence[str] | None = None) -> Iterator[Problem]
     if not names:
         raise UserError(f"there are no tables under {Paths(root).features} yet; run `dvc repro` to make them")
     damaged = list(_damages(root))
+    if revisions.is_one(root):
+        damaged += _unlike_commit(root, {problem.table for problem in damaged})
     yield from (problem for problem in damaged if not only or problem.table in only)
     unreadable = {problem.table for problem in damaged}
     sound = [name for name in names if name not in unreadable and (not only or name in only)]
@@ -119,6 +121,15 @@ def _damages(root: Path) -> Iterator[Problem]:
     for name in tables.names(root):
         for found in tables.damages(root, name):
             yield Problem(name, str(found), found.path.name)
+
+
+def _unlike_commit(root: Path, known: Collection[str]) -> Iterator[Problem]:
+    """What of a revision has no sums, or is missing, and is not what its commit's `dvc.lock` names."""
+    for path in revisions.damages(root):
+        is_table = path.is_relative_to(Paths(root).features) and path.parent != Paths(root).rejects("").parent
+        name = path.relative_to(Paths(root).features).parts[0] if is_table else path.stem
+        if name not in known:
+            yield Problem(name, f"{path} is not what the commit has, or missing; `python -m pipelines repair` mends it")
 
 
 def _of_columns(root: Path, view: FeatureView[Any]) -> Iterator[Problem]:
