@@ -66,6 +66,14 @@ def resolve(root: Path, revision: str) -> str:
     raise UserError(f"git does not find revision '{revision}': {said.splitlines()[0] if said else 'it says nothing'}")
 
 
+def there_is(root: Path, reference: str) -> bool:
+    """Whether there is a branch `refs/heads/…` or a tag `refs/tags/…`; none where there is no git."""
+    try:
+        return _git(root, "show-ref", "--verify", "--quiet", reference).returncode == 0
+    except UserError:
+        return False
+
+
 def worktrees(root: Path) -> list[Path]:
     """The same project in other checkouts of the repository on this machine."""
     below = _git(root, "rev-parse", "--show-prefix").stdout.decode(errors="replace").strip()

@@ -100,7 +100,7 @@ class RowStore:
             with contextlib.suppress(Lost), self._open(segment) as file:
                 rows += file.read([FINGERPRINT])[FINGERPRINT].chunks
         rejects: dict[bytes, Reject] = {}
-        for segment in self._segments("rejects"):
+        for segment in sorted(self._segments("rejects"), key=_moment):  # of several reasons the last one counts
             with contextlib.suppress(Lost), self._open(segment) as file:
                 for row in file.read([FINGERPRINT, *REJECT_SCHEMA.names]).to_pylist():
                     mark = row.pop(FINGERPRINT)
@@ -245,6 +245,14 @@ class RowStore:
                     writer.write_table(table.replace_schema_metadata(None), row_group_size=GROUP_ROWS)
                 writer.add_key_value_metadata({RANGES: json.dumps(ranges)})
         return name
+
+
+def _moment(segment: Path) -> int:
+    """When a segment was written; 0 if it is no longer there."""
+    try:
+        return segment.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def _range(segment: Path) -> tuple[int, int]:

@@ -8,6 +8,7 @@ come, so a pull that broke off goes on at its page.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 import re
@@ -40,16 +41,12 @@ PAGE_SCHEMA = pa.schema([pa.field("entry", pa.string())])
 
 def ready(params: IngestParams, root: Path) -> bool:
     """Whether the pull is finished."""
-    return _stored_pages(_folder(params.optimade, root))[1] is None
+    return any(following is None for _, following in _stored_pages(_folder(params.optimade, root)))
 
 
 def read(params: IngestParams, root: Path) -> Iterator[Entry]:
     """Entries in the provider's order. Raises `UserError` if it does not answer or refuses the filter."""
-    folder = _folder(params.optimade, root)
-    pages, following = _stored_pages(folder)
-    if following is not None:
-        pages += _pull(params.optimade, folder, pages, following)
-    for page in pages:
+    for page in _pages(params.optimade, _folder(params.optimade, root)):
         for text in page["entry"].to_pylist():
             yield _entry(json.loads(text), params.optimade)
 
@@ -68,26 +65,34 @@ def _path(folder: Path, number: int) -> Path:
     return folder / f"page-{number:06d}.parquet"
 
 
-def _stored_pages(folder: Path) -> tuple[list[pa.Table], str | None]:
-    """The pages that are here, and the address of the next: "" at the start, None if there is none left."""
-    pages: list[pa.Table] = []
+def _pages(params: OptimadeParams, folder: Path) -> Iterator[pa.Table]:
+    """All pages, one at a time: those that are here, then those that are still to come."""
+    count, rows = 0, 0
     following: str | None = ""
-    while following is not None:
-        page = read_stored(_path(folder, len(pages) + 1))
+    for page, after in _stored_pages(folder):
+        count, rows, following = count + 1, rows + len(page), after
+        yield page
+    if following is not None:
+        yield from _pull(params, folder, count, rows, following)
+
+
+def _stored_pages(folder: Path) -> Iterator[tuple[pa.Table, str | None]]:
+    """The pages that are here, each with the address of the next; None if there is none left."""
+    following: str | None = ""
+    for number in itertools.count(1):
+        page = read_stored(_path(folder, number)) if following is not None else None
         if page is None:
-            break
-        pages.append(page)
+            return
         following = page.schema.metadata[NEXT].decode() or None
-    return pages, following
+        yield page, following
 
 
-def _pull(params: OptimadeParams, folder: Path, before: list[pa.Table], following: str) -> list[pa.Table]:
-    """The pages after those from `before`, each stored as soon as it has come."""
+def _pull(params: OptimadeParams, folder: Path, count: int, rows: int, following: str) -> Iterator[pa.Table]:
+    """The pages after so many with so many rows, each stored as soon as it has come."""
     client = _client(params)
-    pages: list[pa.Table] = []
     address: str | None = following
     seen: set[str] = set()
-    say(f"ingest: pulling from {host(params.base_url or '')}{f', going on after page {len(before)}' if before else ''}")
+    say(f"ingest: pulling from {host(params.base_url or '')}{f', going on after page {count}' if count else ''}")
     while address is not None:
         seen.add(address)
         (answer,) = client.get_one("structures", quote(params.filter), params.base_url, page_limit=params.page_size,
@@ -97,15 +102,15 @@ def _pull(params: OptimadeParams, folder: Path, before: list[pa.Table], followin
             text = re.sub(r"^UserError: ", "", str(answer.errors[0]))
             raise UserError(f"ingest.optimade: {' '.join(text.split())[:400]}")
         address = _next(answer.links.get("next"), seen)
-        rows = [{"entry": json.dumps(entry, sort_keys=True)} for entry in answer.data]
-        page = pa.Table.from_pylist(rows, schema=PAGE_SCHEMA)
+        entries = [{"entry": json.dumps(entry, sort_keys=True)} for entry in answer.data]
+        page = pa.Table.from_pylist(entries, schema=PAGE_SCHEMA)
         page = page.replace_schema_metadata({NEXT: (address or "").encode()})
-        write_beside(page, _path(folder, len(before) + len(pages) + 1))
-        pages.append(page)
-    given, promised = sum(map(len, [*before, *pages])), answer.meta.get("data_returned")
-    if promised not in (None, given):
-        say(f"ingest: {host(params.base_url or '')} speaks of {promised} structures and gave {given}")
-    return pages
+        count, rows = count + 1, rows + len(page)
+        write_beside(page, _path(folder, count))
+        yield page
+    promised = answer.meta.get("data_returned")
+    if promised not in (None, rows):
+        say(f"ingest: {host(params.base_url or '')} speaks of {promised} structures and gave {rows}")
 
 
 def _next(link: Any, seen: set[str]) -> str | None:

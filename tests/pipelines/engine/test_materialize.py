@@ -11,14 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.errors import UserError
+from features.errors import RowError, UserError
 from features.paths import Paths
 from features.store import tables
 from features.store.rowstore import RowStore
+from features.view import Rowwise
 from pipelines.engine.materialize import Report, materialize
 from pipelines.engine.work import survey
 from pipelines.executors import Processes, Serial
-from tests.pipelines.toy import ToyParams, toy_view, units
+from tests.pipelines.toy import SCHEMA, ToyParams, toy_view, units
 
 NAMES = st.text("abcdefgh", min_size=1, max_size=3)
 KINDS = st.sampled_from(["good", "good", "good", "bad", "bug"])
@@ -37,6 +38,16 @@ def contents(root: Path) -> dict[str, bytes]:
     """All published bytes."""
     folder = Paths(root).features
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.parquet"))}
+
+
+def _rejecting(error: str) -> Rowwise[ToyParams]:
+    """The toy's `compute`, whose bad units are bad for this reason."""
+    def compute(unit: dict[str, Any], _params: ToyParams) -> dict[str, Any]:
+        if unit["what"] == "bad":
+            raise RowError(error, "so it is")
+        return {"material_id": unit["material_id"], "copy": 0, "value": 1.0}
+
+    return Rowwise(compute, SCHEMA)
 
 
 @settings(deadline=None, max_examples=40)
@@ -136,6 +147,17 @@ def test_rejects_are_remembered_until_retried(tmp_path: Path) -> None:
     assert run(tmp_path, rows, retry=True).tried == 1
     reject = pq.read_table(Paths(tmp_path).rejects("toys")).to_pylist()
     assert reject == [{"view": "toys", "material_id": "b", "error": "bad", "message": "2 is bad"}]
+
+
+def test_of_several_reasons_the_last_one_counts(tmp_path: Path) -> None:
+    """Names of segments follow from their bytes, so that the later one comes first in half of the cases."""
+    rows = units([("a", 1, "good"), *((f"b{number}", number, "bad") for number in range(8))])
+    for number in range(8):
+        folder, few = tmp_path / str(number), rows.take(pa.array([0, number + 1]))
+        for error in ("timeout", "no_structure"):
+            run(folder, few, compute=_rejecting(error))
+        assert run(folder, few, compute=_rejecting("no_structure")).tried == 0
+        assert pq.read_table(Paths(folder).rejects("toys"))["error"].to_pylist() == ["no_structure"]
 
 
 def test_a_summary_balances_whatever_was_done(tmp_path: Path) -> None:
