@@ -68,15 +68,18 @@ class Session:
 
     def __init__(self, root: Path, at: str | None = None, timeout_s: float = TIMEOUT_S,
                  where: Path | None = None) -> None:
-        """`where`: the folder of the version, for who has asked for it before. Raises `UserError` if there are no
-        tables, or no such revision."""
+        """`where`: the folder of the version, for who has asked for it before. Raises `UserError` if there is no such
+        revision."""
         self.root, self.timeout_s = root, timeout_s
         self.where = where or revisions.at(root, at)
         """The folder that is read, laid out like a project."""
-        if not views.sources(self.where):
-            raise UserError(f"there are no tables under {Paths(self.where).features} yet; run `dvc repro` to make them")
         self._searches: dict[Path, Search] = {}
         self._open()
+
+    def check(self) -> None:
+        """Raise `UserError` if there are no tables."""
+        if not views.sources(self.where):
+            raise UserError(f"there are no tables under {Paths(self.where).features} yet; run `dvc repro` to make them")
 
     def _open(self) -> None:
         self.connection = duckdb.connect(":memory:", config=dict(CLOSED))
@@ -108,6 +111,7 @@ class Session:
     def detached(self) -> duckdb.DuckDBPyConnection:
         """The connection, with all tables of this version that lie in files, for who runs queries without this session.
         """
+        self.check()
         version = self._version("")
         for name in views.sources(self.where):
             version.make(self.connection, name)
@@ -159,6 +163,8 @@ class Session:
             spoken = names.named(self.connection, sql)
             for schema, name in sorted(spoken.tables | spoken.functions):
                 self._version_of(spoken, schema, name)
+        if len(self._versions) == 1:  # it names no other
+            self.check()
 
     def abandon(self) -> None:
         """Leave the connection to a query that nothing interrupts, and go on with another."""
@@ -390,11 +396,15 @@ def _only_reads(connection: duckdb.DuckDBPyConnection, statement: duckdb.Stateme
 
 
 def _with_unique_names(schema: pa.Schema) -> pa.Schema:
-    """A schema in which no two columns share a name: the later ones get a number."""
+    """A schema in which no two columns share a name: the later ones get a number that makes a name which none has."""
+    given = set(schema.names)
     seen: dict[str, int] = {}
     fields = []
     for field in schema:
-        seen[field.name] = seen.get(field.name, 0) + 1
-        number = seen[field.name]
-        fields.append(field if number == 1 else field.with_name(f"{field.name}_{number}"))
+        name, number = field.name, seen.get(field.name, 0) + 1
+        while number > 1 and (name := f"{field.name}_{number}") in given:
+            number += 1
+        seen[field.name] = number
+        given.add(name)
+        fields.append(field.with_name(name))
     return pa.schema(fields)

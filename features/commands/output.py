@@ -48,8 +48,10 @@ def write(schema: pa.Schema, batches: Iterable[pa.RecordBatch], form: Format) ->
     """Write a result to standard output as its batches come, but for `table`, whose columns need all of it.
 
     If whoever reads standard output goes, the process ends without a word. Raises `UserError` for a terminal that would
-    get parquet.
+    get parquet, for values that a format does not hold, and if standard output is closed.
     """
+    if sys.stdout is None:
+        raise UserError("standard output is closed: there is nowhere to write the result")
     if form is Format.parquet and sys.stdout.isatty():
         raise UserError("parquet is for a file and not for a terminal: add `> result.parquet`")
     with _closed_pipe_ends_quietly():
@@ -87,10 +89,26 @@ def _rows(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[list
     """Rows as lists of plain values: maps as dicts, whole decimals as integers."""
     maps = [pa.types.is_map(field.type) for field in schema]
     for batch in batches:
-        columns = [column.to_pylist() for column in batch.columns]
+        columns = [_values(name, column) for name, column in zip(schema.names, batch.columns, strict=True)]
         for row in zip(*columns, strict=True) if columns else ():
-            yield [dict(value) if is_map and value is not None else _plain(value)
+            yield [_dict(value) if is_map and value is not None else _plain(value)
                    for value, is_map in zip(row, maps, strict=True)]
+
+
+def _values(name: str, column: pa.Array) -> list[Any]:
+    try:
+        values: list[Any] = column.to_pylist()
+        return values
+    except (ValueError, OverflowError) as error:  # the year 99999, or a time that is infinite
+        raise UserError(f"column {name} holds a {column.type} that is out of range here ({error}); "
+                        "`::varchar` makes it a text") from None
+
+
+def _dict(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    try:
+        return dict(pairs)
+    except TypeError:  # lists are keys
+        return {str(key): value for key, value in pairs}
 
 
 def _plain(value: Any) -> Any:
@@ -142,7 +160,11 @@ def _write_parquet(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None
     if any(_is_whole_decimal(field.type) for field in schema):  # all of it decides what they become
         table = _with_plain_numbers(pa.Table.from_batches(list(batches), schema))
         schema, batches = table.schema, table.to_batches()
-    with pq.ParquetWriter(sys.stdout.buffer, schema) as writer:
+    try:
+        opened = pq.ParquetWriter(sys.stdout.buffer, schema)
+    except pa.ArrowNotImplementedError as error:
+        raise UserError(f"parquet does not hold this: {error}; `::varchar` makes a column a text") from None
+    with opened as writer:
         for table in _gathered(schema, batches):
             writer.write_table(table)
 

@@ -12,6 +12,7 @@ import typer
 from features.commands.options import At, Output, Root
 from features.commands.output import Format, show
 from features.errors import UserError
+from features.paths import Paths
 from features.progress import say
 from features.store import revisions
 from features.terminal import printable
@@ -29,9 +30,10 @@ def profiles(table: Table = None, root: Root = Path(), at: At = None, form: Outp
 
     where = revisions.at(root, at)
     names = list(made.digests(where))
-    if not names or (table is not None and table not in names):
-        asked = "" if table is None else f"no table '{printable(table)}'; "
-        raise UserError(f"{asked}there are: {', '.join(names) or 'none yet; run `dvc repro` to make them'}")
+    if not names:
+        raise UserError(f"there are no tables under {Paths(where).features} yet; run `dvc repro` to make them")
+    if table is not None and table not in names:
+        raise UserError(f"no table '{printable(table)}'; there are: {', '.join(names)}")
     found = made.read(where, table)
     show(found if form is not Format.table else _for_people(found), form)
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
+import typer
 from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
@@ -31,7 +32,9 @@ from features.terminal import printable
 
 PROMPT, MORE = "sql> ", "...> "
 SHOWN_ROWS = 1000
-"""Rows of a result that a prompt shows."""
+"""Rows of a result that a prompt shows,"""
+SHOWN_BYTES = 1 << 16
+"""and about how many bytes of them: a row of vectors is long."""
 COMMANDS = {
     ".tables": "list the tables with their meaning; .tables v1 lists those of a revision",
     ".describe": ".describe materials: columns of a table, or of a function's result, with type and meaning",
@@ -41,7 +44,8 @@ COMMANDS = {
 }
 HELP = """A query goes on over lines until its semicolon. Up and down bring earlier ones, Tab completes, Ctrl-C stops a
 query or drops a line. Tables of another git revision are head.materials, "v1".materials."""
-_QUOTED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|/\*.*?\*/", re.DOTALL)
+_QUOTED = re.compile(r"\b[eE]'(?:[^'\\]|''|\\.)*'|(?<!\b[eE])'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\""
+                     r"|(\$(?:[^\W\d]\w*)?\$).*?\1|--[^\n]*|/\*.*?\*/", re.DOTALL)
 _WORD = re.compile(r"[.\w]+$")
 _TABLE_NEXT = re.compile(r"\b(from|join|describe|summarize)\s+[.\w]*$", re.IGNORECASE)
 
@@ -49,6 +53,7 @@ _TABLE_NEXT = re.compile(r"\b(from|join|describe|summarize)\s+[.\w]*$", re.IGNOR
 def run(root: Path, at: str | None, timeout_s: float) -> None:
     """Read and answer until the end. What a user gets wrong is one line. Raises `UserError` if there are no tables."""
     with Session(root, at, timeout_s) as session:
+        session.check()
         shell = Shell(session)
         print(f"{len(session.tables)} tables; .help says how this works, Ctrl-D leaves")
         asked: PromptSession[str] = PromptSession(
@@ -64,14 +69,14 @@ def run(root: Path, at: str | None, timeout_s: float) -> None:
             try:
                 if not shell.answer(text.strip()):
                     return
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, typer.Abort):  # the latter at a question whether to fetch a revision
                 print("stopped")
 
 
 def is_whole(text: str) -> bool:
     """Whether what was typed can be answered: a command, nothing, or statements with a semicolon at the end."""
     rest = _QUOTED.sub(lambda match: " " if match[0].startswith(("-", "/")) else "_", text).strip()
-    inside = "'" in rest or '"' in rest or "/*" in rest
+    inside = "'" in rest or '"' in rest or "/*" in rest or "$$" in rest
     return not text.strip() or text.lstrip().startswith(".") or (rest.endswith(";") and not inside)
 
 
@@ -122,7 +127,11 @@ class Shell(Completer):
         try:
             act()
         except UserError as error:
-            print(f"error: {printable(redacted(' '.join(str(error).split())))}", file=sys.stderr, flush=True)
+            _complain(str(error))
+        except typer.Abort:
+            raise
+        except Exception as error:  # whatever a library makes of an odd value, the prompt stays
+            _complain(f"{type(error).__name__}: {error}")
         return True
 
     def _command(self, name: str, rest: str) -> None:
@@ -148,10 +157,11 @@ class Shell(Completer):
     def _described(self, name: str) -> pa.Table:
         schema, _, table = name.rpartition(".")
         schema, table = schema.strip('"'), table.strip('"')
-        if not schema and table.casefold() in meanings.FUNCTIONS:
-            return self._whole("SELECT column_name AS column, column_type AS type "  # noqa: S608 (one of three words)
-                               f"FROM (DESCRIBE FROM {table}('x', 0))")
+        schema = "" if schema.casefold() == "main" else schema
         known = self.session.tables_of(schema)
+        if table.casefold() in meanings.FUNCTIONS:
+            return self._whole("SELECT column_name AS column, column_type AS type "  # noqa: S608 (quoted)
+                               f"FROM (DESCRIBE FROM {_identifier(schema or 'main')}.{_identifier(table)}('x', 0))")
         if table.casefold() not in map(str.casefold, known):
             raise UserError(f"no table '{table}'; there are: {', '.join(known)}")
         place = f"{_identifier(schema)}.{_identifier(table)}" if schema else _identifier(table)
@@ -174,18 +184,19 @@ class Shell(Completer):
         print(f"{rows}, {lasted:.2f} s{'; `--format csv` gives all of them' if more else ''}")
 
     def _whole(self, statement: str) -> pa.Table:
-        return self._first(statement, limit=sys.maxsize)[0]
+        return self._first(statement, sys.maxsize, sys.maxsize)[0]
 
-    def _first(self, statement: str, limit: int = SHOWN_ROWS) -> tuple[pa.Table, bool]:
-        """The first rows of a result, and whether there are more."""
-        batches, rows = [], 0
+    def _first(self, statement: str, limit: int = SHOWN_ROWS, size: int = SHOWN_BYTES) -> tuple[pa.Table, bool]:
+        """The first rows of a result, of about `size` bytes at most, and whether there are more."""
+        batches: list[pa.RecordBatch] = []
         with Patience() as patience, self.session.answer(statement, patience) as answer:
             for batch in answer:
-                batches.append(batch.slice(0, limit - rows))
-                rows += len(batch)
-                if rows > limit:
-                    break
-            return pa.Table.from_batches(batches, answer.schema), rows > limit
+                fits = max(1, size * len(batch) // max(1, batch.nbytes))
+                room = min(limit, fits) - sum(map(len, batches))
+                batches.append(batch.slice(0, max(0, room)))
+                if len(batch) > room:
+                    return pa.Table.from_batches(batches, answer.schema), True
+            return pa.Table.from_batches(batches, answer.schema), False
 
     def _show(self, table: pa.Table) -> None:
         """Print a table, through a pager if it is longer than the screen."""
@@ -196,39 +207,46 @@ class Shell(Completer):
             print(text, end="")
         else:
             os.environ.setdefault("LESS", "-FRSX")
+            os.environ["LESSSECURE"] = "1"  # it reads, and runs and writes nothing
             pydoc.pager(text)
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:  # noqa: ARG002 (of the base)
         """Commands at the start of a line; else tables, columns, functions and words of SQL."""
         found = _WORD.search(document.text_before_cursor)
         word = found[0] if found else ""
+        qualifier, _, prefix = word.rpartition(".")
         line = document.text_before_cursor.lstrip()
         if line.startswith(".") and " " not in line:
             yield from (Completion(name, -len(line)) for name in COMMANDS if name.startswith(line))
             return
-        prefix = word.rpartition(".")[2]
+        asked = bool(prefix or qualifier)
         if line.startswith("."):
-            offered = self.session.tables
-        elif _TABLE_NEXT.search(document.text_before_cursor):
-            offered = [*self.session.tables, *meanings.FUNCTIONS]
+            offered, asked = self.session.tables, True
+        elif not qualifier and _TABLE_NEXT.search(document.text_before_cursor):
+            offered, asked = [*self.session.tables, *meanings.FUNCTIONS], True
         else:
-            offered = self._words(document.text, "." in word)
-        for name in dict.fromkeys(offered):
-            if prefix and name.casefold().startswith(prefix.casefold()):
+            offered = self._words(document.text, qualifier)
+        for name in dict.fromkeys(offered) if asked else ():
+            if name.casefold().startswith(prefix.casefold()):
                 yield Completion(name, -len(prefix))
 
-    def _words(self, text: str, of_a_table: bool) -> list[str]:
-        """What may stand in a query, columns of the tables that it names first."""
+    def _words(self, text: str, qualifier: str) -> list[str]:
+        """What may stand in a query, columns of the tables that it names first; after a qualifier, what is in it."""
         if self._columns is None:
             self._columns = self.session.columns()
         words = {word.casefold() for word in re.findall(r"\w+", text)}
         near = [name for table, names in self._columns.items() if table.casefold() in words for name in names]
+        if qualifier:
+            own = {table.casefold(): names for table, names in self._columns.items()}.get(qualifier.casefold())
+            return own or [*near, *self.session.tables, *meanings.FUNCTIONS]  # an alias, or a revision
         others = [name for names in self._columns.values() for name in names]
-        if of_a_table:
-            return [*near, *others, *self.session.tables, *meanings.FUNCTIONS]
         if self._keywords is None:
             self._keywords = self._whole("SELECT keyword_name FROM duckdb_keywords()")["keyword_name"].to_pylist()
         return [*near, *self.session.tables, *meanings.FUNCTIONS, *self._keywords, *others]
+
+
+def _complain(words: str) -> None:
+    print(f"error: {printable(redacted(' '.join(words.split())))}", file=sys.stderr, flush=True)
 
 
 class _Screen(io.StringIO):

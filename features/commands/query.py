@@ -40,7 +40,7 @@ def sql(query: Query = None, root: Root = Path(), file: File = None, at: At = No
     """
     if query is not None and file is not None:
         raise UserError("either a query or --file is expected, not both")
-    if query is None and file is None and sys.stdin.isatty() and sys.stdout.isatty():
+    if query is None and file is None and sys.stdin and sys.stdin.isatty() and sys.stdout and sys.stdout.isatty():
         from features.commands import prompt  # a library that queries of scripts do without
 
         prompt.run(root, at, timeout)
@@ -63,6 +63,8 @@ def sql(query: Query = None, root: Root = Path(), file: File = None, at: At = No
 def _text(file: Path | None) -> str:
     try:
         if file is None or str(file) == STANDARD_INPUT:
+            if sys.stdin is None:
+                raise UserError("there is no query, and standard input is closed")
             return sys.stdin.read()
         return read_bytes(file, LARGEST_SCRIPT).decode("utf-8-sig")
     except RowError as error:
@@ -72,7 +74,7 @@ def _text(file: Path | None) -> str:
 
 
 def _run(session: Session, query: str, form: Format) -> None:
-    with Patience() if sys.stderr.isatty() else contextlib.nullcontext() as patience:
+    with Patience() if sys.stderr and sys.stderr.isatty() else contextlib.nullcontext() as patience:
         if form is Format.table:
             table = collected(session, query, patience)
             if patience is not None:

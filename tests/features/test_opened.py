@@ -1,5 +1,7 @@
 """The tables from Python."""
 
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -33,12 +35,36 @@ def test_a_query_is_a_data_frame(store: features.Store) -> None:
 
 
 def test_tables_columns_and_rows(store: features.Store) -> None:
-    assert store.tables == ["lineage", "materials", "splits", "structures"]
+    assert store.tables == ["lineage", "materials", "rejects", "splits", "structures"]
     assert store.table("splits", ["split", "material_id"], ["mp-30"]).columns == ["split", "material_id"]
     assert store.table("materials", ids=["mp-30", "mp-149"])["nsites"].to_list() in ([1, 2], [2, 1])
+    assert store.table("materials", "nsites", "mp-30")["nsites"].to_list() == [1]
+    assert store.table("materials", ["nsites", "nsites"], ["mp-30", "mp-30"]).rows() == [(1,)]
+    assert store.table("rejects", "view", ids="mp-30").shape == (0, 1)
     table = store.arrow("materials", ["volume"])
     assert isinstance(table, pa.Table)
     assert table.schema.field("volume").metadata[b"unit"] == "Å³".encode()
+
+
+def test_own_properties_are_columns_that_may_be_asked_for(tmp_path: Path) -> None:
+    root = make_project(tmp_path, only=["mp-30", "mp-149"])
+    properties = root / "data" / "input" / "properties.csv"
+    lines = properties.read_text().splitlines()
+    properties.write_text("\n".join([f"{lines[0]},hardness", *(f"{line},{'12.5' * line.startswith('mp-149,')}"
+                                                              for line in lines[1:])]) + "\n")
+    stages.run("ingest", root, "serial")
+    store = features.open(root)
+    assert store.table("materials", ["material_id", "hardness"]).sort("material_id").rows() == [
+        ("mp-149", 12.5), ("mp-30", None)]
+    assert store.torch("materials", "hardness", "mp-149")["hardness"].tolist() == [12.5]
+    with pytest.raises(UserError, match=r"no column 'Volumen'; there are: .*hardness"):
+        store.table("materials", ["hardness", "Volumen"])
+
+
+def test_threads_take_turns(store: features.Store) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda n: store.sql(f"select {n} as n")["n"][0], range(12)))
+    assert answers == list(range(12))
 
 
 def test_columns_as_tensors(store: features.Store) -> None:
@@ -58,6 +84,7 @@ def test_columns_as_tensors(store: features.Store) -> None:
     (lambda store: store.table("splits", ["nope"]), "splits has no column 'nope'; there are: material_id"),
     (lambda store: store.torch("materials", ["cif"]), "materials.cif is no tensor: it holds string"),
     (lambda store: store.torch("structures", ["orbit"]), "its lists have from 1 to"),
+    (lambda store: store.sql("select [interval '1 year'] as v"), "polars has no list.*, as column v holds; "),
     (lambda store: features.open(store.root, at="--x"), "no name of a revision"),
 ])
 def test_what_is_not_there_is_said(store: features.Store, call: object, words: str) -> None:

@@ -158,6 +158,16 @@ def test_own_properties_that_differ_in_capitals_alone_are_no_columns(tmp_path: P
     assert told["h"].to_pylist() == [None, 2.0]
 
 
+def test_revisions_can_be_read_where_the_work_tree_has_no_tables(made: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(made, tmp_path / "copy"))
+    shutil.rmtree(Paths(root).features)
+    assert catalog.query(root, "select count(*) as n from v1.materials")["n"].to_pylist() == [2]
+    assert catalog.query(root, "describe v1.materials").num_rows
+    for sql in ("from materials", "select 1", "selec"):
+        with pytest.raises(UserError, match="there are no tables under"):
+            catalog.query(root, sql)
+
+
 def test_a_table_that_lies_in_no_file(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Counted:
         """How many tables there are."""

@@ -15,8 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
+from prompt_toolkit.completion import CompleteEvent
+from prompt_toolkit.document import Document
 
-from features.commands.prompt import is_whole
+from features.catalog.session import Session
+from features.commands.prompt import Shell, is_whole
 from pipelines.engine import stages
 from tests.conftest import make_project
 
@@ -30,7 +34,8 @@ class Terminal:
     def __init__(self, folder: Path, state: Path) -> None:
         self.pid, self.handle = pty.fork()
         if self.pid == 0:
-            os.environ.update(TERM="xterm", XDG_STATE_HOME=str(state), PAGER="cat", NO_COLOR="1")
+            os.environ.update(TERM="xterm", XDG_STATE_HOME=str(state), NO_COLOR="1",
+                              PAGER="cat; echo secure=$LESSSECURE")
             command = [sys.executable, "-m", "features", "sql", "--root", str(folder)]
             os.execv(command[0], command)  # noqa: S606 (no shell is wanted)
         fcntl.ioctl(self.handle, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
@@ -93,10 +98,16 @@ def test_queries_commands_errors_and_the_end(terminal: Terminal, tmp_path: Path)
     assert re.search(r"n\s+─\s+2\s", terminal.until("1 row, "))
     terminal.type("select nope from materials;\r")
     assert "error: SQL: Binder Error" in terminal.until('"nsites"')
+    terminal.type("select date '99999-01-01' as d;\r")
+    terminal.until("error: column d holds a date32[day] that is out of range here")
+    terminal.type("select range as n, repeat('y', 3000) as word from range(1000);\r")
+    assert "secure=1" in terminal.until("; `--format csv` gives all")
     terminal.type(".tables\r")
     assert "one canonical crystal per row" in terminal.until("rejects")
     terminal.type(".describe splitz\r")
     terminal.until("no table 'splitz'; there are: lineage, materials, rejects")
+    terminal.type(".describe main.similar\r")
+    assert re.search(r"rank\s+BIGINT", terminal.until("similarity"))
     terminal.type(".describe materials\r")
     assert re.search(r"k_vrh\s+DOUBLE\s+bulk modulus", terminal.until("other_properties"))
     terminal.type("select repeat('y', 3) as long_name, * from materials limit 1;\r")
@@ -134,6 +145,36 @@ def test_tab_completes_tables_columns_functions_and_commands(terminal: Terminal)
 @pytest.mark.parametrize(("text", "whole"), [
     ("select 1;", True), ("select 1", False), ("select ';", False), ("select ';';", True), ("select 1 -- ;", False),
     ("select 1; -- done", True), ("", True), (".tables", True), ("select /* ;", False), ('select "a;', False),
+    ("select $$a'b$$;", True), ("select $x$ $$ ' $x$;", True), ("select $$ ;", False), (r"select E'it\'s';", True),
+    (r"select e'\\';", True), (r"select E'\';", False),
+    ("select date'2020-01-01';", True),
 ])
 def test_a_query_ends_with_its_semicolon(text: str, whole: bool) -> None:
     assert is_whole(text) is whole
+
+
+def test_what_is_offered_before_a_first_letter(made: Path) -> None:
+    with Session(made) as session:
+        shell = Shell(session)
+        for text, first, offered in (("select * from ", "lineage", True), (".describe ", "lineage", True),
+                                     ("select materials.", "material_id", True), ("select Rejects.", "view", True),
+                                     ("select 1 from materials m where m.", "material_id", True),
+                                     ("from head.", "lineage", True), ("select ", "", False)):
+            names = [item.text for item in shell.get_completions(Document(text), CompleteEvent())]
+            assert bool(names) is offered, text
+            assert names[:1] == [first] * offered, text
+
+
+def test_a_question_that_is_not_answered_is_no_error(made: Path, monkeypatch: pytest.MonkeyPatch,
+                                                     capsys: pytest.CaptureFixture[str]) -> None:
+    def raising(error: Exception) -> None:
+        raise error
+
+    with Session(made) as session:
+        shell = Shell(session)
+        monkeypatch.setattr(shell, "_queries", lambda _text: raising(typer.Abort()))
+        with pytest.raises(typer.Abort):  # `run` goes on, as after Ctrl-C
+            shell.answer("from v1.materials;")
+        monkeypatch.setattr(shell, "_queries", lambda _text: raising(ZeroDivisionError("what\nis odd")))
+        assert shell.answer("select 1;")
+    assert capsys.readouterr().err == "error: ZeroDivisionError: what is odd\n"

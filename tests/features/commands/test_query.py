@@ -8,11 +8,13 @@ import sys
 from decimal import Decimal
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
 from features.__main__ import app
+from features.commands.output import Format, show
 from features.errors import UserError
 from pipelines.engine import stages
 from tests.conftest import make_project
@@ -82,6 +84,35 @@ def test_every_format_gives_whole_values(made: Path) -> None:
     table = pq.read_table(io.BytesIO(ask(made, QUERY, "--format", "parquet")[1]))
     assert table["s"].to_pylist() == [3, 3]
     assert table["m"].to_pylist() == [[("a|b", Decimal("1.5"))]] * 2
+
+
+def test_columns_of_one_name_are_all_there(made: Path) -> None:
+    query = "select 1 as k, 2 as k, 3 as k_2, 4 as k, 5 as k_2"
+    assert json.loads(ask(made, query, "--format", "json")[1]) == [{"k": 1, "k_3": 2, "k_2": 3, "k_4": 4, "k_2_2": 5}]
+
+
+@pytest.mark.parametrize(("value", "form", "words"), [
+    ("date '99999-01-01'", "csv", "column v holds a date32[day] that is out of range here"),
+    ("[timestamp 'infinity']", "json", "that is out of range here"),
+    ("interval '1 year'", "parquet", "parquet does not hold this"),
+    ("map {[1]: 2}", "jsonl", None),
+])
+def test_values_that_a_format_does_not_hold(made: Path, value: str, form: str, words: str | None) -> None:
+    code, out, said = ask(made, f"select {value} as v", "--format", form)
+    if words is None:
+        assert (code, out) == (0, b'{"v": {"[1]": 2}}\n')
+    else:
+        assert code == 2
+        assert words in said
+        assert "`::varchar`" in said
+        assert "\n" not in said
+
+
+def test_closed_standard_output_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", None)
+        with pytest.raises(UserError, match="standard output is closed"):
+            show(pa.table({"a": [1]}), Format.csv)
 
 
 def test_a_large_result_streams_in_bounded_memory(made: Path) -> None:
