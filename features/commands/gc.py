@@ -38,8 +38,11 @@ def gc(root: Root = Path(), keep: Keep = None, dry_run: DryRun = False, lose: Lo
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
             raise UserError("nothing was removed, since nobody could be asked; --yes removes all of this")
         typer.confirm("Remove all of this?", abort=True, err=True)
+    told = len(made.notes)
     done = made.carry_out()
     for kind, count, freed in done:
         stays = len(kind.paths) - count
         say(f"{kind.name}: {count} removed, {size(freed)} freed{f'; {stays} in use and left' if stays else ''}")
     conclude(f"{size(sum(freed for *_, freed in done))} freed")
+    if stopped := made.notes[told:]:
+        raise UserError("; ".join(stopped))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from features.errors import UserError
 from features.housekeeping.kept import Kept
-from features.store.objects import MD5, folder_of, listing, outs
+from features.store.objects import MD5, answering, folder_of, listing, outs, remote_of
 
 
 @dataclass(frozen=True)
@@ -30,19 +30,15 @@ def remove(root: Path, keep: Sequence[str], paths: Sequence[Path]) -> list[Path]
 
     Raises `UserError` if DVC is at work, or as `unused` does.
     """
-    from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
-    try:
-        with Repo(str(root)) as repo, repo.lock:
-            still = unused(root, Kept.of(root, keep))
-            spare = {*still.in_remote, *still.elsewhere} if still else set()
-            went = [path for path in paths if path in spare]
-            # folders first: DVC takes one that it has the list of for whole
-            for path in sorted(went, key=lambda path: path.suffix != ".dir"):
-                path.unlink(missing_ok=True)
-    except DvcException as error:
-        raise UserError(" ".join(str(error).split())) from None
+    with answering("DVC's cache is left alone"), Repo(str(root)) as repo, repo.lock:
+        still = unused(root, Kept.of(root, keep))
+        spare = {*still.in_remote, *still.elsewhere} if still else set()
+        went = [path for path in paths if path in spare]
+        # folders first: DVC takes one that it has the list of for whole
+        for path in sorted(went, key=lambda path: path.suffix != ".dir"):
+            path.unlink(missing_ok=True)
     return went
 
 
@@ -55,26 +51,22 @@ def unused(root: Path, kept: Kept) -> Unused | None:
     folder = folder_of(root)
     if folder is None or not folder.is_dir():
         return None
-    from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
     logging.getLogger("dvc").setLevel(logging.ERROR)
-    try:
-        with Repo(str(root)) as repo:
-            if not folder.resolve().is_relative_to(Path(repo.root_dir).resolve()):
-                raise UserError(f"{folder} may be shared with other projects; `dvc gc --projects` knows of them")
-            used = {info.value for objects in repo.used_objs(revs=[commit.sha for commit in kept.commits]).values()
-                    for info in objects}
-            for lock in kept.locks():
-                used |= set(_named(folder, lock))
-            spare = [path for path in _objects(folder) if f"{path.parent.name}{path.name}" not in used]
-            name = repo.config["core"].get("remote")
-            there: set[str] = set()
-            if name and spare:
-                remote = repo.cloud.get_remote_odb(name)
-                there = set(remote.list_oids_exists({f"{path.parent.name}{path.name}" for path in spare}))
-    except (DvcException, OSError) as error:
-        raise UserError(" ".join(str(error).split())) from None
+    with answering("DVC cannot say what is needed"), Repo(str(root)) as repo:
+        if not folder.resolve().is_relative_to(Path(repo.root_dir).resolve()):
+            raise UserError(f"{folder} may be shared with other projects; `dvc gc --projects` knows of them")
+        used = {info.value for objects in repo.used_objs(revs=[commit.sha for commit in kept.commits]).values()
+                for info in objects}
+        for lock in kept.locks():
+            used |= set(_named(folder, lock))
+        spare = [path for path in _objects(folder) if f"{path.parent.name}{path.name}" not in used]
+        name = repo.config["core"].get("remote")
+        there: set[str] = set()
+        if name and spare:
+            with answering():
+                there = set(remote_of(repo).list_oids_exists({f"{path.parent.name}{path.name}" for path in spare}))
     has = [f"{path.parent.name}{path.name}" in there for path in spare]
     return Unused(name, [path for path, is_there in zip(spare, has, strict=True) if is_there],
                   [path for path, is_there in zip(spare, has, strict=True) if not is_there])

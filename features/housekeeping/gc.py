@@ -55,7 +55,8 @@ class Plan:
     notes: list[str] = field(default_factory=list)
 
     def carry_out(self, dry: bool = False) -> list[tuple[Kind, int, int]]:
-        """Remove all of it: of each kind, how many things went, and how many bytes that freed.
+        """Remove all of it: of each kind, how many things went, and how many bytes that freed. What stops the removal
+        of a kind is a note.
 
         A file of several names, such as a part that several versions share, frees space where its last one goes.
         """
@@ -63,7 +64,11 @@ class Plan:
         left: dict[tuple[int, int], int] = {}
         done = []
         for kind in self.kinds:
-            went = kind.paths if dry else kind.remove(kind.paths)
+            try:
+                went = kind.paths if dry else kind.remove(kind.paths)
+            except UserError as error:  # what went before it is told all the same
+                self.notes.append(f"{kind.name} stay: {error}")
+                went = []
             freed = 0
             for inode, names, size in (file for path in went for file in files[path]):
                 left[inode] = left.get(inode, names) - 1
@@ -101,8 +106,12 @@ def _revisions(root: Path, kept: Kept, made: Plan, lose: bool) -> None:
                and not folder.is_symlink() and folder.name not in names
                and (not folder.name.startswith(".") or _is_old(folder, DRAFT_S))]
     sole = [folder for folder in folders if not folder.name.startswith(".") and not _is_elsewhere(root, folder)]
+
+    def again(paths: Sequence[Path]) -> list[Path]:
+        return _unread([folder for folder in paths if folder.name.startswith(".") or _is_elsewhere(root, folder)])
+
     made.kinds.append(Kind("other git revisions, laid out for readers", "laid out again when they are read",
-                           [folder for folder in folders if folder not in sole], _unread))
+                           [folder for folder in folders if folder not in sole], again))
     if lose:
         made.kinds.append(Kind("other git revisions whose tables are nowhere else", GONE, sole, _unread))
     elif sole:

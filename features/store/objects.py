@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -219,13 +219,12 @@ class Cache:
             wanted = {out.md5 for out in missing.outs}
         if not self.has_remote():
             return False
-        from dvc.exceptions import DvcException
         from dvc.repo import Repo
 
         try:
-            with Repo(str(self.root)) as repo:
-                return wanted <= set(repo.cloud.get_remote_odb().list_oids_exists(wanted))
-        except (DvcException, OSError):
+            with Repo(str(self.root)) as repo, answering():
+                return wanted <= set(remote_of(repo).list_oids_exists(wanted))
+        except UserError:
             return False
 
     def fetch(self, missing: Missing) -> None:
@@ -233,18 +232,40 @@ class Cache:
 
         Raises `UserError` if there is no remote, or if it does not answer.
         """
-        from dvc.exceptions import DvcException
         from dvc.repo import Repo
         from dvc_data.hashfile.hash_info import HashInfo
 
         logging.getLogger("dvc").setLevel(logging.ERROR)  # what it warns of, our caller says
-        try:
-            with Repo(str(self.root)) as repo:
-                for wanted in (lambda: {out.md5 for out in missing.outs},  # first the lists of folders,
-                               lambda: self._listed(missing.outs)):  # then their files
-                    repo.cloud.pull({HashInfo("md5", md5) for md5 in wanted()})
-        except (DvcException, OSError) as error:
-            raise UserError(f"DVC cannot fetch {missing.outs[0].path}: {' '.join(str(error).split())}") from None
+        with Repo(str(self.root)) as repo, answering(f"DVC cannot fetch {missing.outs[0].path}"):
+            remote_of(repo)
+            for wanted in (lambda: {out.md5 for out in missing.outs},  # first the lists of folders,
+                           lambda: self._listed(missing.outs)):  # then their files
+                repo.cloud.pull({HashInfo("md5", md5) for md5 in wanted()})
+
+
+@contextlib.contextmanager
+def answering(what: str = "DVC's remote does not answer") -> Iterator[None]:
+    """Turns whatever DVC, and whatever library it reaches a remote by, raises inside into a `UserError`: each of these
+    libraries has exceptions of its own."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        from click import unstyle
+
+        words = " ".join(unstyle(str(error)).split())
+        raise UserError(f"{what}: {words or type(error).__name__}") from None
+
+
+def remote_of(repo: Any) -> Any:
+    """The objects on the default remote of DVC's `Repo`. Raises `UserError` if the remote is a folder that is not
+    there, such as that of a disk which is not mounted: DVC would take it for empty."""
+    found = repo.cloud.get_remote_odb()
+    place = repo.cloud.get_remote().path
+    if found.fs.protocol == "local" and not found.fs.exists(place):
+        raise UserError(f"DVC's remote, the folder {place}, is not there; is its disk mounted?")
+    return found
 
 
 def folder_of(root: Path) -> Path | None:

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,7 +18,7 @@ import pytest
 
 from features.commands.gc import gc
 from features.errors import UserError
-from features.housekeeping.gc import Plan, plan
+from features.housekeeping.gc import Kind, Plan, plan
 from features.paths import Paths
 from features.store import git, revisions, tables, versions
 from features.store.rowstore import RowStore
@@ -138,6 +138,28 @@ def test_what_no_remote_has_stays_until_it_is_given_up(past: Path, tmp_path: Pat
     assert counts(plan(past, lose=True))["other git revisions whose tables are nowhere else"] == 1
     with pytest.raises(UserError, match="git knows no revision 'nope'"):
         plan(past, ["nope"])
+
+
+@pytest.mark.parametrize(("url", "said"), [("/nowhere/store", "is not there"), ("ssh://127.0.0.1:1/x", "ssh")])
+def test_a_remote_that_cannot_be_reached_is_no_empty_one(past: Path, url: str, said: str) -> None:
+    config = past / ".dvc" / "config"
+    config.write_text(re.sub("url = .*", f"url = {url}", config.read_text()))
+    made = plan(past, lose=True)
+    assert LOST not in counts(made, dry=True)
+    assert any("DVC's cache is left alone" in note and said in note for note in made.notes)
+    shutil.rmtree(past / ".dvc" / "cache")
+    with pytest.raises(UserError, match=said) as error:
+        revisions.at(past, "v2", fetch=True)
+    assert "gone" not in str(error.value)
+
+
+def test_what_stops_a_removal_is_told_behind_what_went(past: Path) -> None:
+    def stop(_paths: Sequence[Path]) -> list[Path]:
+        raise UserError("DVC is at work")
+
+    made = Plan([Kind("these", "nothing", [past / "a"], stop), Kind("those", "nothing", [past / "b"], list)])
+    assert [(kind.name, count) for kind, count, _ in made.carry_out()] == [("these", 0), ("those", 1)]
+    assert made.notes == ["these stay: DVC is at work"]
 
 
 def test_a_cache_that_others_may_share_is_left_alone(past: Path, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_what_is_only_on_the_remote_is_fetched_when_that_is_asked_for(past: Path
 
     object_of(past, "v2", "descriptions").unlink(missing_ok=True)
     remote = (past / ".dvc" / "config").read_text()
-    (past / ".dvc" / "config").write_text(remote.replace("store", "empty").replace("remote\n", f"{tmp_path}/empty\n"))
+    (past / ".dvc" / "config").write_text(re.sub("url = .*", f"url = {tmp_path}/empty", remote))
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"of revision 'v2' is gone \(\d of 3 outputs are\): neither DVC's cache"):
         revisions.at(past, "v2", fetch=True)
