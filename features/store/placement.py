@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +14,13 @@ MAX_PARTS = 1024
 BITS = 32
 
 
-def positions(material_ids: list[str]) -> NDArray[np.int64]:
-    """A position in [0, 2³²) for each id. A part is a range of positions, so growing splits parts, never mixes them."""
-    return np.array([int.from_bytes(hashlib.sha256(i.encode()).digest()[:4], "big") for i in material_ids], np.int64)
+def positions(material_ids: Sequence[str | None]) -> NDArray[np.int64]:
+    """A position in [0, 2³²) for each id. A part is a range of positions, so growing splits parts, never mixes them.
+
+    An id that is missing, as only in a damaged table, has the position of an empty one.
+    """
+    return np.array([int.from_bytes(hashlib.sha256((i or "").encode()).digest()[:4], "big") for i in material_ids],
+                    np.int64)
 
 
 def number_of_parts(n_rows: int) -> int:
@@ -24,7 +29,7 @@ def number_of_parts(n_rows: int) -> int:
     return int(min(MAX_PARTS, max(MIN_PARTS, 1 << (wanted - 1).bit_length())))
 
 
-def part_of(material_ids: list[str], parts: int) -> NDArray[np.int64]:
+def part_of(material_ids: Sequence[str | None], parts: int) -> NDArray[np.int64]:
     """The part in which each id lies."""
     return positions(material_ids) // ((1 << BITS) // parts)
 

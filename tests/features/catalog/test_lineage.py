@@ -95,6 +95,21 @@ def test_what_would_compute_it_again(root: Path) -> None:
     assert answers(root, "mp-30")["splits"].now == ["split.seed 0 → 1"]
     (root / "params.yaml").write_text("split: {seed: none}\n")
     assert answers(root)["splits"].now[0].startswith("nobody can tell: params.yaml: split.seed: ")
+    (root / "params.yaml").write_text("split: {\n  seed\n  none: [\n")
+    words = answers(root, "mp-30")["splits"].now[0]
+    assert words.startswith("nobody can tell: ")
+    assert "\n" not in words
+
+
+def test_of_one_table_as_much_is_told_as_of_all(root: Path) -> None:
+    """What may change a row stands in tables further up."""
+    set_params(root, tensorize={"reach": 40.0}, ingest={"contradictions": "keep"})
+    every = {answer.table: answer.now for answer in why(root, root, "mp-149")}
+    assert every["materials"] == ['ingest.contradictions "reject" → "keep"']
+    for table in ("splits", "text_embeddings"):
+        (alone,) = why(root, root, "mp-149", table)
+        assert alone.now == every[table]
+        assert alone.now
 
 
 def test_of_two_stored_rows_the_published_one_counts(root: Path) -> None:

@@ -309,5 +309,5 @@ def test_a_column_that_is_gone(root: Path) -> None:
     for part in tables.files(root, "splits"):
         republish(pq.read_table(part).drop_columns(["fold"]), part)
     assert next(str(problem) for problem in validate.problems(root, ["splits"])).startswith(
-        "splits: columns differ from the view's (fold is new and must not be missing); rerun `python -m pipelines "
-        "split`")
+        "splits: columns differ from the view's (fold is new and must not be missing), and so with 7 more parts; "
+        "rerun `python -m pipelines split` (part-00000.parquet)")
