@@ -108,8 +108,8 @@ class Checker:
         self._found: dict[int, _Found] = {}
         self._values: dict[int, int] = {}
         """Of each rule that may say that most values are in another unit: how many values there are."""
-        self._sizes: dict[int, int] = {}
-        """What rules on lengths have seen first."""
+        self._sizes: dict[int, dict[int, _Found]] = {}
+        """Of each rule on lengths: the rows of each length."""
         self._all = (_unique(contract.key), *contract.rules)
 
     def see(self, rows: pa.Table, part: str = "") -> None:
@@ -134,7 +134,7 @@ class Checker:
                 if rule.broken:
                     self._note(number, rule.broken(batch), rows, part)
                 if rule.size:
-                    self._note(number, self._other_size(number, rule.size(batch)), rows, part)
+                    self._note_sizes(number, rule.size(batch), rows, part)
         for number, rule in numbered:
             if rule.mostly:
                 column = rows[rule.needs[0]]
@@ -143,7 +143,8 @@ class Checker:
     def violations(self) -> list[Violation]:
         """What was found so far, in the order of the rules."""
         result = []
-        for number, found in sorted(self._found.items()):
+        others = {number: other for number, sizes in self._sizes.items() if (other := _other_sizes(sizes)).count}
+        for number, found in sorted((self._found | others).items()):
             rule, values = self._all[number], self._values.get(number, 0)
             unit = rule.mostly and values >= FEW and 2 * found.count > values
             words = f"{rule.rule} (most of {values:,} values are beyond, as in another unit)" if unit else rule.rule
@@ -151,24 +152,32 @@ class Checker:
                                     found.row))
         return result
 
-    def _other_size(self, number: int, sizes: NDArray[np.int64]) -> Mask:
-        there = sizes[sizes != -1]
-        if not len(there):
-            return np.zeros(len(sizes), bool)
-        usual = self._sizes.setdefault(number, int(there[0]))
-        wrong: Mask = (sizes != -1) & (sizes != usual)
-        return wrong
+    def _note_sizes(self, number: int, sizes: NDArray[np.int64], rows: pa.Table, part: str) -> None:
+        seen = self._sizes.setdefault(number, {})
+        for size in dict.fromkeys(sizes[sizes != -1].tolist()):
+            self._add(seen.setdefault(size, _Found()), sizes == size, rows, part)
 
     def _note(self, number: int, wrong: Mask, rows: pa.Table, part: str) -> None:
+        if wrong.any():
+            self._add(self._found.setdefault(number, _Found()), wrong, rows, part)
+
+    def _add(self, found: _Found, wrong: Mask, rows: pa.Table, part: str) -> None:
         places = np.flatnonzero(wrong)
-        if not len(places):
-            return
-        if number not in self._found:
-            self._found[number] = _Found(part=part, row=int(places[0]))
-        found = self._found[number]
+        if not found.count:
+            found.part, found.row = part, int(places[0])
         found.count += len(places)
         for place in places[:SAMPLES - len(found.ids)]:
             found.ids.append(shown([rows[name][int(place)].as_py() for name in self.contract.key]))
+
+
+def _other_sizes(sizes: Mapping[int, _Found]) -> _Found:
+    """Rows whose vectors have not the usual length, which is the most frequent one, or the first of several."""
+    usual = max((size for size in sizes if size >= 0), key=lambda size: sizes[size].count, default=None)
+    others = [found for size, found in sizes.items() if size != usual]
+    if not others:
+        return _Found()
+    return _Found(sum(found.count for found in others), [name for found in others for name in found.ids][:SAMPLES],
+                  others[0].part, others[0].row)
 
 
 def checked(table: str, contract: Contract | None, parts: Iterable[pa.Table]) -> Iterator[pa.Table]:

@@ -21,6 +21,13 @@ Mask = NDArray[np.bool_]
 CRYSTAL_SYSTEMS = {"triclinic": (1, 2), "monoclinic": (3, 15), "orthorhombic": (16, 74), "tetragonal": (75, 142),
                    "trigonal": (143, 167), "hexagonal": (168, 194), "cubic": (195, 230)}
 """First and last number of the space groups of each crystal system."""
+_SYMBOLS = (
+    "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr "
+    "Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W Re Os Ir "
+    "Pt Au Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr Rf Db Sg Bh Hs Mt Ds Rg Cn Nh "
+    "Fl Mc Lv Ts Og")
+SYMBOLS = _SYMBOLS.split()
+"""Of the elements, by atomic number from 1."""
 BLOCK = 1 << 22
 """Numbers that are looked at together."""
 
@@ -56,6 +63,15 @@ def present(*columns: str) -> tuple[Rule, ...]:
     def rule(name: str) -> Rule:
         return Rule(column=name, rule=f"{name} is never missing", presence=True, needs=(name,),
                     holds=lambda pl: pl.col(name).is_not_null())
+
+    return tuple(map(rule, columns))
+
+
+def no_gaps(*columns: str) -> tuple[Rule, ...]:
+    """Lists, and lists in them, in which no entry is missing."""
+    def rule(name: str) -> Rule:
+        return Rule(column=name, rule=f"no entry of {name} is missing", needs=(name,),
+                    broken=lambda rows: has_gap(rows.column(name)))
 
     return tuple(map(rule, columns))
 
@@ -119,6 +135,12 @@ def finite(*columns: str) -> tuple[Rule, ...]:
     return tuple(map(rule, columns))
 
 
+def not_zero(column: str) -> Rule:
+    """A vector that points somewhere."""
+    return Rule(column=column, rule=f"{column} is not zero in all its numbers", needs=(column,),
+                broken=lambda rows: _all_zero(rows.column(column)))
+
+
 def same_length(column: str, *, inner: bool = False) -> Rule:
     """Vectors that are equally long in all rows; `inner`: those within a list of them."""
     if inner:
@@ -154,14 +176,37 @@ def lengths(array: pa.Array) -> NDArray[np.int64]:
 
 def largest(array: pa.Array, of: np.ufunc = np.maximum, empty: int = -1) -> NDArray[np.int64]:
     """Largest (or with `np.minimum` smallest) integer of each list; `empty` for a list without any."""
-    counts = lengths(array).clip(0)
     values = array.flatten().fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
-    result = np.full(len(array), empty, np.int64)
+    return of_lists(array, values, of, empty)
+
+
+def of_lists(array: pa.Array, values: NDArray[Any], of: np.ufunc, empty: float) -> NDArray[Any]:
+    """What a function makes of the values of each list, of which there is one for each entry; `empty` for a list
+    without any."""
+    counts = lengths(array).clip(0)
+    result = np.full(len(array), empty, values.dtype)
     there = np.flatnonzero(counts)
     if len(there):
         starts = np.cumsum(counts[there]) - counts[there]
         result[there] = of.reduceat(values, starts)
     return result
+
+
+def has_gap(array: pa.Array) -> Mask:
+    """Which lists of an array have an entry that is missing, however deep in lists of lists."""
+    result: Mask = np.zeros(len(array), bool)
+    if _is_list(array.type):
+        entries = array.flatten()
+        inner = has_gap(entries)
+        if entries.null_count:
+            inner |= entries.is_null().to_numpy(zero_copy_only=False)
+        if inner.any():
+            result[pc.list_parent_indices(array).to_numpy()[inner]] = True
+    return result
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
 def not_finite(array: pa.Array) -> Mask:
@@ -173,7 +218,7 @@ def not_finite(array: pa.Array) -> Mask:
         array = array.cast(pa.list_(pa.struct([("key", kind.key_type), ("value", kind.item_type)])))
         kind = array.type
     result: Mask = np.zeros(len(array), bool)
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+    if _is_list(kind):
         inner = not_finite(array.flatten())
         if inner.any():
             result[pc.list_parent_indices(array).to_numpy()[inner]] = True
@@ -192,6 +237,14 @@ def _not_finite_numbers(array: pa.Array) -> Mask:
             np.equal(bits & 0x7C00, 0x7C00, out=result[start:start + BLOCK])
         return result
     wrong: Mask = ~np.isfinite(values)
+    return wrong
+
+
+def _all_zero(array: pa.Array) -> Mask:
+    values = array.flatten().fill_null(0).to_numpy(zero_copy_only=False)
+    if values.dtype == np.float16:  # by their bits, as above; the sign counts for nothing
+        values = values.view(np.uint16) & 0x7FFF
+    wrong: Mask = (lengths(array) > 0) & ~of_lists(array, values != 0, np.logical_or, False)
     return wrong
 
 

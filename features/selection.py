@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -95,9 +96,29 @@ def fulfilling(folder: Path, where: str) -> list[str]:
         return ids
     from features import catalog
 
-    query = f"select material_id from materials where ({where}\n)"  # noqa: S608 (a session that has no file rights)
+    _check_condition(where)
+    query = f"select material_id from materials where ({where}\n)"  # noqa: S608 (one expression, checked)
     ids = catalog.query(folder, query)["material_id"].to_pylist()
     return ids
+
+
+def _check_condition(where: str) -> None:
+    """Raise `UserError` for what is not one expression in SQL, such as one that ends the parentheses around it."""
+    import duckdb
+
+    queries = [f"select ({text}\n)" for text in (where, "true")]
+    try:
+        with duckdb.connect(":memory:") as connection:
+            parsed = [json.loads(connection.execute("select json_serialize_sql(?)", [one]).fetchall()[0][0])
+                      for one in queries]
+    except (duckdb.Error, RecursionError) as error:  # no text in UTF-8, or nested too deeply
+        raise UserError(f"the condition on materials cannot be read: {' '.join(str(error).split())}") from None
+    if parsed[0]["error"]:
+        raise UserError(f"the condition '{where}' is no SQL: {' '.join(parsed[0]['error_message'].split())}")
+    nodes = [[statement["node"] for statement in tree["statements"]] for tree in parsed]
+    columns = [[node.pop("select_list", ()) for node in statements] for statements in nodes]
+    if nodes[0] != nodes[1] or len(columns[0][0]) != 1:  # more than the list of what is selected, or more than one
+        raise UserError(f"the condition '{where}' is not one expression in SQL")
 
 
 def version_of(folder: Path, table: str) -> int:

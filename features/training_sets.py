@@ -351,8 +351,10 @@ def made_from(folder: Path, target: str, views: Sequence[str], split: str | Mapp
     order = crystals.ids.to_pylist()
     for name in SPLITS:
         if not any(splits[i][2] == name for i in order):
-            raise UserError(f"no crystal with {target} is left in the split {name}: take more crystals, other views or "
-                            "another split")
+            lacking = [finding.message for finding in leaks.left_out(left_out)]
+            raise UserError(f"no crystal with {target} is left in the split {name}"
+                            + (f" ({', '.join(lacking)})" if lacking else "")
+                            + ": take more crystals, other views or another split")
     rows = pa.table([crystals.ids, *(pa.array([splits[i][number] for i in order], ROWS.field(number + 1).type)
                                      for number in range(3)),
                      *(pa.array([one.get(i) for i in order], pa.float64()) for one in values.values())],

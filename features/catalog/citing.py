@@ -49,24 +49,32 @@ class Citing:
     works: list[Work]
     nameless: int
     """Crystals whose source names nobody to cite."""
+    without_id: int
+    """Rows of the result that name no crystal, which nothing of this is about."""
+    version: str
+    """What the tables that say it are called, in words."""
 
 
-def citing(where: Path, result: pa.Table) -> Citing:
+def citing(where: Path, result: pa.Table, called: str) -> Citing:
     """Licences and works of the crystals that a result names in its column `material_id`, the most frequent first.
 
-    Raises `UserError` if there is no such column, or if one of its crystals is in no row of `materials`.
+    Args:
+        where: the project folder whose `materials` says them.
+        called: what that is called, in words.
+
+    Raises `UserError` if there is no such column, if it is no text, or if one of its crystals is in no row of
+    `materials`.
     """
-    if "material_id" not in result.column_names:
-        raise UserError("cite: the query does not return material_id, which says whose rows these are; add it to the "
-                        "columns")
-    counts = Counter(result["material_id"].to_pylist())
-    ids = sorted(name for name in counts if isinstance(name, str))
+    counts = Counter(_ids(result).to_pylist())
+    without = counts.pop(None, 0)
+    ids = sorted(counts)
     names = ["material_id", "license", "citation"]
     if missing := [name for name in names if name not in tables.schema(where, "materials").names]:
         raise UserError(f"cite: the table materials has no column {missing[0]} there, so that nobody can tell")
     rows = tables.read(where, "materials", names, ids).to_pylist()
     if unknown := sorted({*ids} - {row["material_id"] for row in rows}):
-        raise UserError(f"cite: {len(unknown)} of {len(ids)} crystals are not in materials, the first is {unknown[0]}")
+        raise UserError(f"cite: {len(unknown)} of {len(ids)} crystals are not in materials of {called}, the first is "
+                        f"{unknown[0]}; crystals of another revision need --at REV")
     licences, works = _Tally(), _Tally()
     for row in rows:
         times = counts[row["material_id"]]
@@ -76,7 +84,19 @@ def citing(where: Path, result: pa.Table) -> Citing:
     return Citing(sum(counts[name] for name in ids), len(ids),
                   [Licence(name, *both) for name, both in licences.sorted()],
                   [Work(name, bibtex[name], *both) for name, both in works.sorted()],
-                  sum(not row["citation"] for row in rows))
+                  sum(not row["citation"] for row in rows), without, called)
+
+
+def _ids(result: pa.Table) -> pa.ChunkedArray:
+    """The column `material_id`, in capitals or not, as SQL takes it."""
+    columns = [number for number, name in enumerate(result.column_names) if name.lower() == "material_id"]
+    if not columns:
+        raise UserError("cite: the query does not return material_id, which says whose rows these are; add it to the "
+                        "columns")
+    ids = result.column(columns[0])
+    if not (pa.types.is_string(ids.type) or pa.types.is_large_string(ids.type) or pa.types.is_string_view(ids.type)):
+        raise UserError(f"cite: material_id of the query is no text but {ids.type}")
+    return ids
 
 
 class _Tally:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import filecmp
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -182,8 +182,8 @@ class _Comparison:
 
     def __init__(self, before: pa.Schema, after: pa.Schema, old: list[Path], new: list[Path]) -> None:
         names = [name for name in before.names if name in after.names]
-        self.key = _key(before, names, [old, new])
-        self.types = {name: after.field(name).type for name in names}
+        self.types = {name: _both(before.field(name).type, after.field(name).type) for name in names}
+        self.key = _key(self.types, [old, new])
         self.columns: dict[str, ColumnChange] = {}
         self.counts = {"added": 0, "changed": 0, "removed": 0, "same": 0}
         self._ids: dict[str, list[str]] = {"added": [], "changed": [], "removed": []}
@@ -215,15 +215,13 @@ class _Comparison:
         self._ids["changed"] += touched & whole[0] & whole[1]
 
     def _pairs(self, before: pa.Table, after: pa.Table) -> Iterator[tuple[str, pa.Array, pa.Array]]:
-        """The columns that both have, in one type; of maps, such as properties of the user's own, a column each key."""
+        """The columns that both have, in one type if there is one; of maps, such as properties of the user's own, a
+        column each key."""
         for name, kind in self.types.items():
             one, other = (table[name].combine_chunks() for table in (before, after))
-            if one.type != kind:
-                try:
-                    one = one.cast(kind)
-                except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-                    continue  # `schema` tells of it
-            if pa.types.is_map(kind) and pa.types.is_string(kind.key_type):
+            if kind is not None:
+                one, other = (array if array.type == kind else array.cast(kind, safe=False) for array in (one, other))
+            if kind is not None and pa.types.is_map(kind) and pa.types.is_string(kind.key_type):
                 entries = {entry for array in (one, other) for entry in array.keys.unique().to_pylist()}
                 for entry in sorted(entries):
                     yield f"{name}.{entry}", *(pc.map_lookup(array, entry, "first") for array in (one, other))
@@ -231,10 +229,22 @@ class _Comparison:
                 yield name, one, other
 
 
-def _key(schema: pa.Schema, names: list[str], versions: list[list[Path]]) -> list[str]:
+def _both(before: pa.DataType, after: pa.DataType) -> pa.DataType | None:
+    """The type that holds the values of both, as double does for integers; None if there is none. It is found from the
+    types alone, so that all parts of a table are compared alike."""
+    try:
+        both = pa.unify_schemas([pa.schema([("", kind)]) for kind in (before, after)], promote_options="permissive")
+        for kind in (before, after):
+            pa.array([], kind).cast(both.field(0).type)
+    except (pa.ArrowTypeError, pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return None
+    return both.field(0).type
+
+
+def _key(types: Mapping[str, pa.DataType | None], versions: list[list[Path]]) -> list[str]:
     """The first columns, as few as tell all rows of both versions apart."""
-    able = [name for name in names if not (pa.types.is_nested(schema.field(name).type)
-                                           or pa.types.is_floating(schema.field(name).type))]
+    able = [name for name, kind in types.items()
+            if kind is not None and not (pa.types.is_nested(kind) or pa.types.is_floating(kind))]
     for count in range(1, len(able) + 1):
         key = able[:count]
         if all(len(rows) == rows.group_by(key).aggregate([]).num_rows
@@ -321,7 +331,7 @@ def _drift(old: list[Path], new: list[Path], moved: set[str]) -> list[Drift]:
     drifts = []
     for name in names:  # one at a time: what is held does not grow with the number of columns
         numbers = tuple(tables.read_parts(files, [name])[name] for files in (old, new))
-        drift = _moved(name, *(column.cast(pa.float64()).to_numpy() for column in numbers))
+        drift = _moved(name, *(column.cast(pa.float64(), safe=False).to_numpy() for column in numbers))
         if drift is not None:
             drifts.append(drift)
     return sorted(drifts, key=lambda drift: (-drift.distance, drift.column))

@@ -55,6 +55,8 @@ class ColumnChange:
     equal: int = 0
     moves: list[Move] = field(default_factory=list)
     """The largest, or some of what cannot be measured."""
+    is_comparable: bool = True
+    """Whether one type holds the values of both. Otherwise all differ that are not missing in both."""
 
     @property
     def share(self) -> float | None:
@@ -63,6 +65,7 @@ class ColumnChange:
 
     def add(self, before: pa.Array, after: pa.Array, names: Callable[[int], str]) -> Bools:
         """Count aligned values in; which of them are equal. `names` gives the key of a row."""
+        self.is_comparable &= before.type == after.type
         same = equal(before, after)
         self.rows += len(same)
         self.equal += int(same.sum())
@@ -81,8 +84,11 @@ class ColumnChange:
 
 
 def equal(before: pa.Array, after: pa.Array) -> Bools:
-    """Which values of two arrays of one type are equal: missing ones are, NaN is equal to NaN, lists are by item."""
+    """Which values of two arrays are equal: missing ones are, NaN is equal to NaN, lists are by item. Those of another
+    type are not."""
     none = _mask(before.is_null()), _mask(after.is_null())
+    if before.type != after.type:
+        return none[0] & none[1]
     return (none[0] & none[1]) | (~none[0] & ~none[1] & _equal(before, after))
 
 
@@ -117,7 +123,7 @@ def _moves(before: pa.Array, after: pa.Array, places: NDArray[np.int64], names: 
     size, item = _distance(before, after)
     moves = []
     for place in np.argsort(-np.nan_to_num(size, nan=-np.inf), kind="stable")[:SHOWN].tolist():
-        one, other = (_plain(array[place].as_py()) for array in (before, after))
+        one, other = (plain(array[place].as_py()) for array in (before, after))
         by = None if math.isnan(size[place]) else float(size[place])
         at = item(place) if by is not None and item is not None else None
         if at is not None:
@@ -128,6 +134,8 @@ def _moves(before: pa.Array, after: pa.Array, places: NDArray[np.int64], names: 
 
 def _distance(before: pa.Array, after: pa.Array) -> tuple[NDArray[np.float64], Callable[[int], int] | None]:
     """How far each value moved, NaN where that cannot be said; of lists of numbers the farthest item, and which."""
+    if before.type != after.type:
+        return np.full(len(before), np.nan), None
     if is_number(before.type):
         return np.abs(_numbers(after).astype(np.float64) - _numbers(before).astype(np.float64)), None
     size = np.full(len(before), np.nan)
@@ -138,7 +146,8 @@ def _distance(before: pa.Array, after: pa.Array) -> tuple[NDArray[np.float64], C
         return size, None
     alike = (counts == others) & (counts > 0)
     leaves = [_numbers(leaf)[np.repeat(alike, count)] for leaf, count in ((one, counts), (other, others))]
-    moved = np.abs(np.subtract(leaves[1], leaves[0], dtype=np.float32 if one.type == pa.float16() else np.float64))
+    with np.errstate(invalid="ignore"):  # infinite in both
+        moved = np.abs(np.subtract(leaves[1], leaves[0], dtype=np.float32 if one.type == pa.float16() else np.float64))
     starts = np.concatenate([[0], np.cumsum(counts[alike])])
     if len(moved):
         size[alike] = np.fmax.reduceat(moved, starts[:-1])
@@ -188,16 +197,16 @@ def _flat(value: Any) -> list[Any]:
     return [value]
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A value as JSON holds it; NaN and infinity, which it has no word for, as words."""
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if isinstance(value, np.generic):
-        return _plain(value.item())
+        return plain(value.item())
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, dict):
-        return {str(name): _plain(item) for name, item in value.items()}
+        return {str(name): plain(item) for name, item in value.items()}
     return value if isinstance(value, str | int | bool | type(None)) else str(value)
 
 
@@ -212,8 +221,8 @@ def _words(before: Any, after: Any) -> list[tuple[str, str]] | None:
 def word_diff(before: str, after: str) -> list[tuple[str, str]]:
     """What changed between two texts, word by word, with some words around it; of long texts, the first of it."""
     one, other = (re.findall(r"\s+|\w+|[^\w\s]", text) for text in (before, after))
-    head = _shared(one, other)
-    tail = _shared(one[:head - 1 if head else None:-1], other[:head - 1 if head else None:-1])
+    head = shared(one, other)
+    tail = shared(one[:head - 1 if head else None:-1], other[:head - 1 if head else None:-1])
     ends = one[:head], one[len(one) - tail:]
     one, other = one[head:len(one) - tail], other[head:len(other) - tail]
     changes = difflib.SequenceMatcher(None, one[:WORDS], other[:WORDS], autojunk=False).get_opcodes()
@@ -229,8 +238,8 @@ def word_diff(before: str, after: str) -> list[tuple[str, str]]:
     return [*pieces, ("…", " …")] if cut else pieces + _shortened(ends[1], first=False, last=True)
 
 
-def _shared(one: Sequence[str], other: Sequence[str]) -> int:
-    """How many words both begin with."""
+def shared(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many words, or letters, both begin with."""
     return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 

@@ -7,7 +7,7 @@ from importlib import resources
 from typing import Any
 
 from features.catalog.diff import Changes, TableChange
-from features.catalog.diff_columns import ColumnChange, Move
+from features.catalog.diff_columns import ColumnChange, Move, shared
 from features.printing import DIGITS, print_table
 from features.terminal import printable
 
@@ -15,6 +15,8 @@ IDS = 10
 """Ids, rejects and columns that a terminal shows of many; `--json` gives all."""
 CUT = 80
 """Characters of a value."""
+AROUND = 20
+"""Of these, what may stand before the first that differs."""
 
 
 def show(changes: Changes, before: str, after: str) -> None:
@@ -29,7 +31,7 @@ def show(changes: Changes, before: str, after: str) -> None:
         if change.schema:
             print()
             print_table(("column", "type before", "type now"), (
-                (column.column, cut(column.before or "–"), cut(column.after or "–")) for column in change.schema))
+                (column.column, *sides(column.before or "–", column.after or "–")) for column in change.schema))
         columns = unequal(change)
         if columns:
             print()
@@ -85,7 +87,9 @@ def unequal(change: TableChange) -> list[ColumnChange]:
 
 
 def share(column: ColumnChange) -> str:
-    """Share of equal values, which is 100 % only if all are."""
+    """Share of equal values, which is 100 % only if all are; of a column that has become one of another kind, that."""
+    if not column.is_comparable:
+        return "not comparable"
     part = column.share
     if part is None:
         return ""
@@ -94,13 +98,26 @@ def share(column: ColumnChange) -> str:
 
 def value(content: Any) -> str:
     """A value in few characters."""
-    if content is None:
-        return "null"
-    return f"{content:.{DIGITS}g}" if isinstance(content, float) else cut(" ".join(str(content).split()))
+    return cut(_whole(content))
 
 
 def cut(text: str) -> str:
     return text if len(text) <= CUT else f"{text[:CUT]}…"
+
+
+def sides(before: Any, after: Any) -> tuple[str, str]:
+    """Two values in few characters, so that what they differ by is among them."""
+    one, other = _whole(before), _whole(after)
+    start = shared(one, other) - AROUND
+    if start <= 0 or max(len(one), len(other)) <= CUT:
+        return cut(one), cut(other)
+    return cut(f"…{one[start:]}"), cut(f"…{other[start:]}")
+
+
+def _whole(content: Any) -> str:
+    if content is None:
+        return "null"
+    return f"{content:.{DIGITS}g}" if isinstance(content, float) else " ".join(str(content).split())
 
 
 def _moves(columns: Sequence[ColumnChange]) -> Iterator[tuple[str, ...]]:
@@ -114,7 +131,8 @@ def _sides(move: Move) -> tuple[str, str]:
     if move.words:
         return "…", "see below"
     place = "" if move.item is None else f"[{move.item}] "
-    return f"{place}{value(move.before)}", f"{place}{value(move.after)}"
+    before, after = sides(move.before, move.after)
+    return f"{place}{before}", f"{place}{after}"
 
 
 def _marked(kind: str, text: str) -> str:
@@ -133,6 +151,6 @@ def page(changes: Changes, before: str, after: str) -> str:
     source = resources.files("features.catalog").joinpath("diff.html").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True,
                                      undefined=jinja2.StrictUndefined)
-    environment.filters |= {"value": value, "share": share, "rows": rows, "unequal": unequal}
+    environment.filters |= {"value": value, "share": share, "rows": rows, "sides": sides, "unequal": unequal}
     return environment.from_string(source).render(changes=changes, before=before, after=after, ids=IDS * 10,
                                                   headline=headline(changes, before, after))

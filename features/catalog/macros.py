@@ -63,7 +63,9 @@ NEAR = """
         SELECT material_id, alike, place, mean / length AS mean,
                sqrt(greatest(0, square - mean * mean)) / length AS spread
         FROM moments JOIN cell USING (material_id)),
-    own AS (SELECT alike, place, mean, spread FROM numbers WHERE material_id = id)
+    own AS (SELECT alike, place, mean, spread FROM numbers WHERE material_id = (
+        SELECT CASE WHEN count(*) = 0 THEN error('structures has no row of ' || id) ELSE first(material_id) END
+        FROM structures WHERE material_id = id))
     SELECT material_id, round(1 / (1 + sqrt(sum((a.mean - b.mean) ** 2 + (a.spread - b.spread) ** 2))), 6) AS similarity
     FROM numbers a JOIN own b USING (alike, place) WHERE material_id <> id GROUP BY material_id"""
 FIND = r"""

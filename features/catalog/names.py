@@ -52,11 +52,12 @@ def named(connection: duckdb.DuckDBPyConnection, sql: str) -> Named:
         return found
     for node in _nodes(tree):
         if node.get("type") == "BASE_TABLE":
-            schema, name = node["schema_name"], node["table_name"]
+            schema, name = _schema(node["schema_name"], node["catalog_name"]), node["table_name"]
             found.tables.add((schema, name))
             found.everything |= schema.lower() in ("information_schema", "pg_catalog") or bool(CATALOGS.fullmatch(name))
         elif node.get("type") == "TABLE_FUNCTION":
-            schema, name = node["function"].get("schema", ""), node["function"]["function_name"]
+            function = node["function"]
+            schema, name = _schema(function.get("schema", ""), function.get("catalog", "")), function["function_name"]
             found.functions.add((schema, name))
             found.everything |= bool(CATALOGS.fullmatch(name))
         elif node.get("type") == "SHOW_REF":
@@ -67,6 +68,11 @@ def named(connection: duckdb.DuckDBPyConnection, sql: str) -> Named:
 def explained(sql: str) -> str:
     """What an EXPLAIN explains; any other statement as it is."""
     return _EXPLAIN.sub("", sql)
+
+
+def _schema(schema: str, catalog: str) -> str:
+    """The schema that a name gives, empty for `memory.main`: after a data base it is no revision's name."""
+    return "" if catalog and schema.casefold() == "main" else schema
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:

@@ -171,4 +171,6 @@ def embed(root: Path, query: str) -> NDArray[np.float32]:
     if quickly is not None:
         return quickly
     encoded = text_encoder.load(params).encode([query], [sentences.tag(query)])[0]  # torch takes seconds
+    if not len(encoded.tokens):
+        raise UserError("find: the encoder reads no word in the query")
     return encoded.pooled(params.pooling)

@@ -8,6 +8,7 @@ read beside the others. So a damaged table, or a revision whose files are gone, 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import queue
 import threading
 import time
@@ -28,7 +29,7 @@ from features.catalog.views import identifier, quoted
 from features.catalog.words import in_one_line
 from features.errors import UserError
 from features.paths import Paths
-from features.store import revisions, versions
+from features.store import git, revisions, versions
 
 TIMEOUT_S = 300.0
 """Longest time for a query, in seconds: a scan of every vector of 200,000 texts takes a few, so a query that takes this
@@ -211,6 +212,8 @@ class Session:
     def _version_of(self, spoken: names.Named, schema: str, name: str) -> VersionViews | None:
         """The version that a name in a query belongs to; None for a name that is no table or function of ours."""
         if schema.casefold() in names.SCHEMAS:
+            if self._known(name):
+                self._check_no_revision(schema, name)
             schema = ""
         if schema and not spoken.exact and not self._known(name):
             return None  # the column of a table, rather than the table of a revision
@@ -222,6 +225,13 @@ class Session:
             if spoken.exact:
                 raise
             return None  # an alias; what else it may be, DuckDB says
+
+    def _check_no_revision(self, schema: str, name: str) -> None:
+        """Raise `UserError` for a schema of DuckDB's own that is a branch or a tag, too: either may be meant."""
+        for place, spelled in itertools.product(("heads", "tags"), dict.fromkeys((schema, schema.casefold()))):
+            if git.there_is(self.root, f"refs/{place}/{spelled}"):
+                raise UserError(f'{schema}.{name} is ambiguous: "{place}/{spelled}".{name} is that of the git revision '
+                                f"and {name} alone that of the version that this session reads")
 
     def _known(self, name: str) -> bool:
         return name.casefold() in meanings.FUNCTIONS or self._version("").name(name) is not None
@@ -368,11 +378,19 @@ def _check_text(sql: str) -> None:
 def _only_reads(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement) -> None:
     """Refuse what is not a query, in clear words; that a query cannot write either is the session's doing.
 
-    EXPLAIN ANALYZE runs what it explains, so what it explains must be a query as well.
+    EXPLAIN ANALYZE runs what it explains, so what it explains must be a query as well. A statement with a PIVOT that
+    looks for its values is several to DuckDB, whatever it does; only a query may stand in the place of a table.
     """
     kind = statement.type
+    query = names.explained(statement.query)
     if kind is duckdb.StatementType.EXPLAIN:
-        kind = connection.extract_statements(names.explained(statement.query))[0].type
+        kind = connection.extract_statements(query)[0].type
+    if kind is duckdb.StatementType.MULTI:
+        try:
+            connection.extract_statements(f"SELECT * FROM (\n{query.rstrip().rstrip(';')}\n)")  # noqa: S608 (not run)
+        except duckdb.ParserException:
+            raise UserError("only queries are allowed here: the catalog is read-only") from None
+        return
     if kind is not duckdb.StatementType.SELECT:
         raise UserError(f"only queries are allowed here, not {kind.name}: the catalog is read-only")
 

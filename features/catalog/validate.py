@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,13 @@ from features.contract import Contract
 from features.errors import UserError
 from features.paths import Paths
 from features.rules import Mask, shown
-from features.store import damage, placement, sums, tables
+from features.store import damage, placement, revisions, sums, tables, versions
 from features.store.sums import Damaged
 from features.terminal import printable
 from features.view import FeatureView, only_input
+
+SAME_VOLUME = 1e-3
+"""Relative; far more than the digits of `materials` leave open."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ def check(root: Path) -> int:
     if not views:
         raise UserError(f"there are no tables under {Paths(root).features} yet; run `dvc repro` to make them")
     for view in views:
-        problems += _of_columns(root, view)
+        problems += _of_columns(root, view.name, view)
     fits = [view for view in views if not any(problem.table == view.name for problem in problems)]
     for view in fits:
         keys = tables.read(root, view.name, view.key)
@@ -75,44 +78,99 @@ def check(root: Path) -> int:
     return len(views)
 
 
-def problems(root: Path, only: Sequence[str] | None = None) -> Iterator[Problem]:
+def problems(root: Path, only: Sequence[str] | None = None,
+             outputs: Mapping[str, str] | None = None) -> Iterator[Problem]:
     """Everything that is wrong on disk: files, columns, footers, each row's place, order and values, rows without
     their upstream rows, rejects, the model's files. Every file is read whole.
 
-    `only`: these tables, and not the model's files. Raises `UserError` if there is no table.
+    Args:
+        only: these tables, and not the model's files.
+        outputs: digest of each output by its path, as `data/published.json` has them, where the folder is of that
+            version.
+
+    Raises `UserError` if there is no table.
     """
+    told = set()
+    for problem in _problems(root, only, outputs):
+        if problem not in told:  # a damaged file is in the way of several checks
+            told.add(problem)
+            yield problem
+
+
+def _problems(root: Path, only: Sequence[str] | None, outputs: Mapping[str, str] | None) -> Iterator[Problem]:
     names = tables.names(root)
     if not names:
         raise UserError(f"there are no tables under {Paths(root).features} yet; run `dvc repro` to make them")
     damaged = list(_damages(root))
+    if revisions.is_one(root):
+        damaged += _unlike_commit(root, {problem.table for problem in damaged})
     yield from (problem for problem in damaged if not only or problem.table in only)
     unreadable = {problem.table for problem in damaged}
+    unlike = {name: found for name in names if name not in unreadable
+              and (found := list(_as_read(name, _of_columns(root, name, registry.view_named(name)))))}
     sound = [name for name in names if name not in unreadable and (not only or name in only)]
     for name in sound:
         if sums.listed(Paths(root).table(name)) is None:
             yield Problem(name, "it has no sums, so that damage may stay unseen; what makes it again writes them",
                           sums.SUMS, is_error=False)
         view, promised = registry.view_named(name), contract.of(name)
-        columns = list(_of_columns(root, view)) if view else []
-        yield from columns
-        yield from _of_footers(root, name, view)
-        if promised and not columns:
-            yield from _of_rows(root, name, promised)
+        yield from unlike.get(name, ())
+        yield from _as_read(name, _of_footers(root, name, view))
+        if promised and name not in unlike:
+            yield from _as_read(name, _of_rows(root, name, promised))
+    unreadable |= unlike.keys()
     for name in sound:
-        view = registry.view_named(name)
-        if view and unreadable.isdisjoint(view.inputs) and _has(root, name, view.key):
-            if orphans := list(_orphans(root, view)):
-                yield from orphans
-            else:  # an orphan has no unit that a digest could be made of
-                yield from _made_from_others(root, view)
-        if view:
-            yield from _rejects(root, view)
-        elif name == profiles.NAME:
-            yield from _profiles(root)
-        else:
-            yield from _strangers(root, name, unreadable)
+        yield from _as_read(name, _of_others(root, name, unreadable))
+    yield from _of_version(root, only, outputs or {}, {problem.table for problem in damaged})
     if not only:
         yield from _of_other_files(root)
+
+
+def _as_read(name: str, found: Iterator[Problem]) -> Iterator[Problem]:
+    """Problems as they are found, the last of them that a file is damaged and keeps the rest from being looked for."""
+    try:
+        yield from found
+    except Damaged as damaged:
+        yield _damage(name, damaged)
+
+
+def _damage(name: str, damaged: Damaged) -> Problem:
+    table = damaged.path.parent.name if damaged.path.name.startswith("part-") else name
+    return Problem(table, str(damaged), damaged.path.name)
+
+
+def _of_others(root: Path, name: str, unfit: Set[str]) -> Iterator[Problem]:
+    """What rows of a table are not, given other tables; none of those whose files or columns are wrong is asked."""
+    view = registry.view_named(name)
+    if view and unfit.isdisjoint((name, *view.inputs)) and _has(root, name, view.key):
+        if orphans := list(_orphans(root, view)):
+            yield from orphans
+        else:  # an orphan has no unit that a digest could be made of
+            yield from _made_from_others(root, view)
+        if name == "structures":
+            yield from _volumes(root)
+    if view:
+        yield from _rejects(root, view)
+    elif name == profiles.NAME:
+        yield from _profiles(root)
+    elif name not in unfit:
+        yield from _strangers(root, name, unfit)
+
+
+def _of_version(root: Path, only: Sequence[str] | None, outputs: Mapping[str, str],
+                known: Collection[str]) -> Iterator[Problem]:
+    """Outputs of a version that are not what was published, though their own sums say so."""
+    for path, expected in outputs.items():
+        name = Path(path).name
+        table = name if path == Paths(Path()).table(name).as_posix() else ""
+        if table in known or (only and table not in only):
+            continue
+        if not (root / path).exists():
+            yield Problem(table or path, f"the version has {path}, and it is missing; `python -m pipelines repair` "
+                          "mends it")
+        elif versions.digest(root / path) != expected:
+            yield Problem(table or path, f"{path} is not what was published, by its digest in data/published.json; "
+                          "`python -m pipelines repair` mends it")
 
 
 def _damages(root: Path) -> Iterator[Problem]:
@@ -121,30 +179,60 @@ def _damages(root: Path) -> Iterator[Problem]:
             yield Problem(name, str(found), found.path.name)
 
 
-def _of_columns(root: Path, view: FeatureView[Any]) -> Iterator[Problem]:
-    """Other columns or another version than the view's. New columns that may be missing are none."""
-    first = tables.files(root, view.name)[0]
-    version = tables.footer(first).get("version")
-    if version != view.version:
-        yield Problem(view.name, f"version {version} on disk, {view.version} in the code; rerun "
-                                 f"`python -m pipelines {view.stage}`", first.name)
-        return
-    changes = contract.breaking(tables.schema_of(first), view.schema, contract.required(view))
-    if changes:
-        yield Problem(view.name, f"columns differ from the view's ({'; '.join(changes)}); rerun "
-                                 f"`python -m pipelines {view.stage}`", first.name)
+def _unlike_commit(root: Path, known: Collection[str]) -> Iterator[Problem]:
+    """What of a revision has no sums, or is missing, and is not what its commit's `dvc.lock` names."""
+    for path in revisions.damages(root):
+        is_table = path.is_relative_to(Paths(root).features) and path.parent != Paths(root).rejects("").parent
+        name = path.relative_to(Paths(root).features).parts[0] if is_table else path.stem
+        if name not in known:
+            yield Problem(name, f"{path} is not what the commit has, or missing; `python -m pipelines repair` mends it")
+
+
+def _of_columns(root: Path, name: str, view: FeatureView[Any] | None) -> Iterator[Problem]:
+    """Other columns or another version than the view's, or parts that differ in them. New columns that may be missing
+    are none."""
+    files = tables.files(root, name)
+    wrong: dict[str, list[str]] = {}
+    if view:
+        for path in files:
+            version = tables.footer(path).get("version")
+            changes = contract.breaking(tables.schema_of(path), view.schema, contract.required(view))
+            if version != view.version:
+                what = f"version {version} on disk, {view.version} in the code"
+            elif changes:
+                what = f"columns differ from the view's ({'; '.join(changes)})"
+            else:
+                continue
+            wrong.setdefault(f"{what}; rerun `python -m pipelines {view.stage}`", []).append(path.name)
+    first = tables.schema_of(files[0])
+    for path in files if not wrong else ():
+        schema = tables.schema_of(path)
+        if others := sorted({name for name, _ in _typed(first) ^ _typed(schema)}):
+            wrong.setdefault(f"its columns are others than those of {files[0].name}: {', '.join(others)}",
+                             []).append(path.name)
+    yield from _of_parts(name, wrong)
+
+
+def _typed(schema: pa.Schema) -> set[tuple[str, pa.DataType]]:
+    return {(column.name, column.type) for column in schema}
 
 
 def _of_footers(root: Path, name: str, view: FeatureView[Any] | None) -> Iterator[Problem]:
     """What the parts say of themselves and of each other."""
     files = tables.files(root, name)
     footers = [tables.footer(path) for path in files]
+    promised = _promised(files, footers)
+    there, wanted = {path.name for path in files}, {f"part-{number:05d}.parquet" for number in range(promised)}
+    for part in sorted(wanted - there):
+        yield Problem(name, f"it is missing: the footers count {_count(promised, 'part', 'parts')}", part)
+    for part in sorted(there - wanted):
+        yield Problem(name, f"it is one too many: the footers count {_count(promised, 'part', 'parts')}", part)
     wrong: dict[str, list[str]] = {}
     for path, footer in zip(files, footers, strict=True):
         if footer.get("view") != name:
             wrong.setdefault(f"its footer calls it a part of {footer.get('view', 'nothing')}", []).append(path.name)
-        if footer.get("parts") != len(files):
-            wrong.setdefault(f"its footer counts {footer.get('parts', 'no')} parts, and there are {len(files)}",
+        if footer.get("parts") != promised:
+            wrong.setdefault(f"its footer counts {footer.get('parts', 'no')} parts, and there are {promised}",
                              []).append(path.name)
         if view and not isinstance(footer.get("inputs_digest"), str):
             wrong.setdefault("its footer has no digest of its inputs", []).append(path.name)
@@ -155,23 +243,42 @@ def _of_footers(root: Path, name: str, view: FeatureView[Any] | None) -> Iterato
     yield from _of_parts(name, wrong)
 
 
+def _promised(files: Sequence[Path], footers: Sequence[Mapping[str, Any]]) -> int:
+    """How many parts there should be: as most footers say, where they make sense."""
+    counts = Counter(count for footer in footers if isinstance(count := footer.get("parts"), int)
+                     and 0 < count <= placement.MAX_PARTS)
+    return counts.most_common(1)[0][0] if counts else len(files)
+
+
 def _of_parts(name: str, wrong: Mapping[str, list[str]]) -> Iterator[Problem]:
     """One problem for all parts that have it."""
     for what, parts in wrong.items():
-        others = f", and so with {len(parts) - 1} parts more" if len(parts) > 1 else ""
+        others = f", and so with {_count(len(parts) - 1, 'more part', 'more parts')}" if len(parts) > 1 else ""
         yield Problem(name, f"{what}{others}", parts[0])
+
+
+def _count(number: int, one: str, more: str) -> str:
+    return f"{number:,} {one if number == 1 else more}"
 
 
 def _of_rows(root: Path, name: str, promised: Contract) -> Iterator[Problem]:
     """Rows that break the contract, lie in the wrong part or out of order."""
     files = tables.files(root, name)
     checker = contract.Checker(name, promised)
-    for number, path in enumerate(files):
-        rows = tables.read_parts([path])
+    parts = _promised(files, [tables.footer(path) for path in files])
+    for path in files:
+        try:
+            rows = tables.read_parts([path])
+        except Damaged as damaged:  # the other parts can be read
+            yield _damage(name, damaged)
+            continue
         checker.see(rows, path.name)
         key = tuple(column for column in promised.key if column in rows.column_names)
-        if "material_id" in rows.column_names and len(files) > 1:
-            wrong = placement.part_of(rows["material_id"].to_pylist(), len(files)) != number
+        number = int(path.stem.removeprefix("part-"))
+        if "material_id" in rows.column_names and 1 < parts > number:
+            ids = rows["material_id"]
+            wrong = placement.part_of(ids.fill_null("").to_pylist(), parts) != number
+            wrong &= ids.is_valid().to_numpy()
             yield from _at(name, rows, wrong, key, path.name, "belong into another part: the hash of an id decides")
         order = pc.sort_indices(rows, [(column, "ascending") for column in key])
         moved = np.zeros(len(rows), bool)
@@ -231,8 +338,26 @@ def _without(root: Path, name: str, there: pa.Table, shared: tuple[str, ...], ke
     counts = [tables.rows(path) for path in tables.files(root, name)]
     part = int(np.searchsorted(np.cumsum(counts), places[0], side="right"))
     ids = tuple(shown([keys[column][int(place)].as_py() for column in key]) for place in places[:contract.SAMPLES])
-    yield Problem(name, f"{len(places)} rows are not in {upstream}; run `dvc repro`",
+    yield Problem(name, f"{_count(len(places), 'row is', 'rows are')} not in {upstream}; run `dvc repro`",
                   tables.files(root, name)[part].name, int(places[0]) - sum(counts[:part]), ids)
+
+
+def _volumes(root: Path) -> Iterator[Problem]:
+    """Lattices that span another volume than `materials` says."""
+    volumes = tables.read(root, "materials", ["material_id", "volume"])
+    said = dict(zip(volumes["material_id"].to_pylist(), volumes["volume"].to_pylist(), strict=True))
+    for path in tables.files(root, "structures"):
+        rows = tables.read_parts([path], ["material_id", "lattice"]).to_pylist()
+        whole = [(place, row) for place, row in enumerate(rows) if row["lattice"] is not None
+                 and len(row["lattice"]) == 9 and None not in row["lattice"] and said.get(row["material_id"])]
+        lattices = np.array([row["lattice"] for _, row in whole], float).reshape(-1, 3, 3)
+        expected = np.array([said[row["material_id"]] for _, row in whole], float)
+        wrong = np.abs(np.abs(np.linalg.det(lattices)) - expected) > SAME_VOLUME * expected
+        if wrong.any():
+            others = [whole[number] for number in np.flatnonzero(wrong)]
+            yield Problem("structures", f"{_count(len(others), 'lattice spans', 'lattices span')} another volume (Å³) "
+                          "than materials has", path.name, others[0][0],
+                          tuple(shown([row["material_id"]]) for _, row in others[:contract.SAMPLES]))
 
 
 def _made_from_others(root: Path, view: FeatureView[Any]) -> Iterator[Problem]:
@@ -256,7 +381,8 @@ def _rejects(root: Path, view: FeatureView[Any]) -> Iterator[Problem]:
         return
     kinds = Counter(row["view"] for row in rejects if row["view"] != view.name)
     for kind, count in kinds.items():
-        yield Problem(view.name, f"{count} of its rejects are called those of {kind}", f"rejects/{path.name}")
+        called = _count(count, "of its rejects is called one", "of its rejects are called those")
+        yield Problem(view.name, f"{called} of {kind}", f"rejects/{path.name}")
     if view.units is not only_input:  # a text of a crystal may be a reject while another is a row
         return
     # of entries with one id the first is the row, and the others are rejects
@@ -264,13 +390,15 @@ def _rejects(root: Path, view: FeatureView[Any]) -> Iterator[Problem]:
     rows = tables.read(root, view.name, ["material_id"])["material_id"]
     both = sorted(ids.keys() & set(rows.to_pylist()))
     if both:
-        yield Problem(view.name, f"{len(both)} rejects are rows too", f"rejects/{path.name}", ids[both[0]],
-                      tuple(both[:contract.SAMPLES]))
+        yield Problem(view.name, _count(len(both), "reject is a row too", "rejects are rows too"),
+                      f"rejects/{path.name}", ids[both[0]], tuple(both[:contract.SAMPLES]))
 
 
 def _profiles(root: Path) -> Iterator[Problem]:
     """Profiles that were made of other tables than there are."""
-    (part,) = tables.files(root, profiles.NAME)
+    part, *more = tables.files(root, profiles.NAME)
+    for other in more:
+        yield Problem(profiles.NAME, "profiles have one part, and this is one too many", other.name)
     told, there = tables.footer(part).get("tables", {}), profiles.digests(root)
     if others := sorted(name for name in {*told, *there} if told.get(name) != there.get(name)):
         yield Problem(profiles.NAME, f"it is of other tables than there are: {', '.join(others)}; run `dvc repro`",

@@ -80,10 +80,9 @@ class VersionViews:
                                f"SELECT error({quoted(str(error))}) AS damaged")
 
     def _show(self, connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:
-        inner = f"_{name}_{self.mark}"
-        connection.register(inner, table)
-        connection.execute(f"CREATE OR REPLACE VIEW {identifier(self.schema)}.{identifier(name)} AS "  # noqa: S608 (both are quoted)
-                           f"SELECT * FROM {identifier(inner)}")
+        with connection.cursor() as other:  # `register` would leave a table that SHOW TABLES lists
+            other.execute(f"USE {identifier(self.schema)}")
+            other.from_arrow(table).create_view(name, replace=True)
         self._commented.discard(name)
 
     def columns(self, name: str) -> list[str]:

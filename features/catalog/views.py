@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -101,8 +102,9 @@ def told(field: pa.Field) -> tuple[str, str]:
 
 
 def own_properties(parts: Sequence[Path]) -> list[str]:
-    """Names in `other_properties` that are no column of the table as they are, in order. Raises `Damaged`.
+    """Names in `other_properties` that can be columns of the view, in order. Raises `Damaged`.
 
+    None that differs from a column's or another property's in capitals alone: its column would hold values of one only.
     Statistics of the parts tell which row groups have a name at all; only of these the names are read.
     """
     stat = os.stat(parts[0].parent)
@@ -121,11 +123,9 @@ def _own_properties(parts: tuple[Path, ...], _state: tuple[int, int]) -> tuple[s
                     names.add(statistics.min)
                 else:
                     names.update(_keys(file.read_row_group(group, [OWN], use_threads=False)[OWN]))
-    distinct: dict[str, str] = {}
-    for name in sorted(names):  # names of columns know no capitals
-        if name and name.isprintable() and name.casefold() not in taken:
-            distinct.setdefault(name.casefold(), name)
-    return tuple(sorted(distinct.values()))
+    spelled = Counter(name.casefold() for name in names)  # names of columns know no capitals
+    return tuple(sorted(name for name in names if name and name.isprintable()
+                        and name.casefold() not in taken and spelled[name.casefold()] == 1))
 
 
 def _keys(column: pa.ChunkedArray) -> list[str]:

@@ -48,18 +48,26 @@ def why(root: Path, where: Path, material_id: str, table: str | None = None) -> 
     about = [name for name in tables.names(where) if "material_id" in tables.schema(where, name).names]
     if table is not None and table not in about:
         raise UserError(f"no table '{table}' of crystals; there are: {', '.join(about) or 'none yet'}")
-    rows = lineage.of_crystals(where, [material_id], [table] if table else about).to_pylist()
+    asked = _with_upstream(table) & {*about} if table else {*about}  # what computes those again may change this one
+    order = {view.name: place for place, view in enumerate(registry.all_views())}
+    ordered = sorted(asked, key=lambda name: (order.get(name, len(order)), name))
+    rows = lineage.of_crystals(where, [material_id], ordered).to_pylist()
     if not rows and not (table and _is_known(where, material_id)):
         raise UserError(_unknown(where, material_id))
     answers: dict[str, Answer] = {}
-    order = {view.name: place for place, view in enumerate(registry.all_views())}
-    for name in sorted([table] if table else about, key=lambda name: (order.get(name, len(order)), name)):
+    for name in ordered:
         mine = [row for row in rows if row["table_name"] == name]
         view = registry.view_named(name)
         absent = "" if mine else _absent(root, where, view, material_id)
         now = list(_now(root, where, view, mine, answers)) if mine else []
         answers[name] = Answer(name, mine, absent, now)
-    return list(answers.values())
+    return [answers[table]] if table else list(answers.values())
+
+
+def _with_upstream(table: str) -> set[str]:
+    """A table, and all that it is made from."""
+    view = registry.view_named(table)
+    return {table}.union(*(_with_upstream(upstream) for upstream in view.inputs)) if view else {table}
 
 
 def _unknown(where: Path, material_id: str) -> str:
@@ -97,7 +105,7 @@ def _absent(root: Path, where: Path, view: FeatureView[Any] | None, material_id:
         if not view.wanted(params_of(root, view)):
             return f"section {view.stage} of params.yaml asks for no row at all"
     except UserError as error:
-        return str(error)
+        return " ".join(str(error).split())
     return f"{' and '.join(view.inputs) or 'its source'} had none when the table was made"
 
 
@@ -145,7 +153,7 @@ def _changed_header(root: Path, where: Path, view: FeatureView[Any]) -> Iterator
             return
         header = view.header(params)
     except UserError as error:
-        yield f"nobody can tell: {error}"
+        yield f"nobody can tell: {' '.join(str(error).split())}"
         return
     yield from differences(tables.footer(tables.files(where, view.name)[0]), header, view.stage)
 

@@ -11,7 +11,8 @@ import typer
 from features.commands.options import At, Output, Root
 from features.commands.output import Format, show
 from features.errors import UserError
-from features.store import revisions, tables
+from features.paths import Paths
+from features.store import revisions, tables, versions
 
 Tables = Annotated[list[str] | None, typer.Argument(help="Tables to check; all of them, and the model, if none is "
                                                          "named.")]
@@ -31,7 +32,9 @@ def validate(names: Tables = None, root: Root = Path(), at: At = None, form: Out
     chosen = list(dict.fromkeys(names or tables.names(where)))
     if unknown := [name for name in chosen if name not in tables.names(where)]:
         raise UserError(f"no table '{unknown[0]}'; there are: {', '.join(tables.names(where)) or 'none yet'}")
-    found = list(checks.problems(where, names))
+    published = versions.read_manifest(root)
+    is_current = published is not None and where == Paths(root).version(published.version)
+    found = list(checks.problems(where, names, published.outputs if published and is_current else None))
     if form is Format.table:
         for problem in found:
             print(problem)
@@ -40,10 +43,10 @@ def validate(names: Tables = None, root: Root = Path(), at: At = None, form: Out
                                     "ids": list(problem.ids), "problem": problem.what, "is_error": problem.is_error}
                                    for problem in found], schema=COLUMNS), form)
     what = f"revision {at}" if at else f"version {where.name}" if where != root else \
-        "the work tree, since nothing is published"
+        "the work tree, since nothing is published,"
     if wrong := [problem for problem in found if problem.is_error]:
         places = {problem.table for problem in wrong}
         count = "1 problem" if len(wrong) == 1 else f"{len(wrong)} problems"
-        raise UserError(f"{count} in {', '.join(sorted(places))} of {what}; the first is {wrong[0]}")
+        raise UserError(f"{count} in {', '.join(sorted(places))} of {what.rstrip(',')}; the first is {wrong[0]}")
     if form is Format.table:
-        print(f"{len(chosen)} tables of {what} are valid")
+        print(f"1 table of {what} is valid" if len(chosen) == 1 else f"{len(chosen)} tables of {what} are valid")

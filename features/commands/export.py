@@ -48,6 +48,8 @@ def export(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new or 
     if Paths(root).data.resolve() in (folder.resolve(), *folder.resolve().parents):
         raise UserError(f"{printable(str(folder))} lies in the data of the project, which belong to its stages; give "
                         "another folder")
+    if names is not None and not names.replace(",", "").strip():
+        raise UserError("--tables names no table")
     where = revisions.at(root, at)
     if names is None and to is To.torch:
         names = ",".join(name for name in tensors.DEFAULT if name in about.parts(where)) or None

@@ -45,7 +45,7 @@ def sql(query: Query = None, root: Root = Path(), file: File = None, at: At = No
 
         prompt.run(root, at, timeout)
         return
-    with _stopped_by_signals(), Session(root, at, timeout) as session:
+    with _stopped_by_signals(), aborting(), Session(root, at, timeout) as session:
         if query is not None and query != STANDARD_INPUT:
             _run(session, query, form)
             return
@@ -87,6 +87,19 @@ def _run(session: Session, query: str, form: Format) -> None:
             write(answer.schema, answer, form)
 
 
+@contextlib.contextmanager
+def aborting() -> Iterator[None]:
+    """End the program at once after an error that leaves a query at work which nothing interrupts: the usual end would
+    tear it down in the middle."""
+    try:
+        yield
+    except UserError as error:
+        if not any(thread.name == THREAD for thread in threading.enumerate()):
+            raise
+        say(f"error: {error}")
+        os._exit(2)
+
+
 class _Stopped(BaseException):
     """A signal asked for the end."""
 
@@ -107,12 +120,6 @@ def _stopped_by_signals() -> Iterator[None]:
         number = int(stopped.args[0])
         print(f"stopped by {signal.Signals(number).name}", file=sys.stderr, flush=True)
         os._exit(128 + number)  # not `sys.exit`, which would wait for a reader of what is only half written
-    except UserError as error:
-        if not any(thread.name == THREAD for thread in threading.enumerate()):
-            raise
-        # a query that nothing interrupts is still at work, and would be torn down in the middle
-        say(f"error: {error}")
-        os._exit(2)
     finally:
         for kind, handler in zip(kinds, before, strict=True):
             signal.signal(kind, handler)

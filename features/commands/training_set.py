@@ -12,6 +12,7 @@ import typer
 
 from features.commands.options import At, Output, Root
 from features.commands.output import Format, show
+from features.commands.query import aborting
 from features.errors import UserError
 from features.printing import print_table
 from features.progress import say
@@ -45,8 +46,9 @@ def training_set(
 
     if out is not None and (out.suffix not in ENDINGS or not out.absolute().parent.is_dir()):
         raise UserError(f"--out: {out} must end in {' or '.join(ENDINGS)} and lie in a folder that is there")
-    chosen = made(target, _listed(views), split, at, root, optional=_listed(optional), also=_listed(also), where=where,
-                  strict=strict)
+    with aborting():
+        chosen = made(target, _listed(views), split, at, root, optional=_listed(optional), also=_listed(also),
+                      where=where, strict=strict)
     if form is Format.json:
         print(json.dumps(chosen.to_dict(), ensure_ascii=False))
     elif form is Format.table:

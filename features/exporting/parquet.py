@@ -47,8 +47,8 @@ def write(files: list[Path], schema: pa.Schema, folder: Path,
     """Write a table as one file for each part and split, content-defined chunks inside.
 
     Args:
-        splits: split of each crystal; crystals of none of `SPLITS` go to `rest`. None: everything is in `train`,
-            which is what the Hub calls rows that are not split.
+        splits: split of each crystal; crystals of none of `SPLITS` go to `rest`, and so does a table that is not about
+            single crystals. None: everything is in `train`, which is what the Hub calls rows that are not split.
 
     Returns how many rows each split has.
     """
@@ -71,7 +71,7 @@ def write(files: list[Path], schema: pa.Schema, folder: Path,
 
 def _divided(batch: pa.RecordBatch, splits: Mapping[str, str] | None) -> Iterator[tuple[str, pa.RecordBatch]]:
     if splits is None or "material_id" not in batch.schema.names:
-        yield "train", batch
+        yield "train" if splits is None else "rest", batch  # results about test crystals are nothing to train on
         return
     of_row = pa.array([split if (split := splits.get(name)) in SPLITS else "rest"
                        for name in batch["material_id"].to_pylist()], pa.string())

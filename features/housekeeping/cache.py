@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from features.errors import UserError
 from features.housekeeping.kept import Kept
-from features.store.objects import MD5, NAME, Cache, Missing, folder_of, outs
+from features.store.objects import MD5, folder_of, listing, outs
 
 
 @dataclass(frozen=True)
@@ -81,28 +80,6 @@ def unused(root: Path, kept: Kept) -> Unused | None:
                   [path for path, is_there in zip(spare, has, strict=True) if not is_there])
 
 
-def has_all(root: Path, lock: bytes) -> bool:
-    """Whether DVC's cache or its remote has every output that a `dvc.lock` names. A remote that has the list of a
-    folder has its files: DVC sends them first. One that does not answer has nothing."""
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-
-    try:
-        named, _ = outs(lock)
-        Cache(root).files([out for path, out in named.items() if path != f"data/{NAME}"])
-    except (ValueError, UserError):  # damaged
-        return False
-    except Missing as missing:
-        wanted = {out.md5 for out in missing.outs}
-        try:
-            with Repo(str(root)) as repo:
-                return bool(repo.config["core"].get("remote")) and wanted <= set(
-                    repo.cloud.get_remote_odb().list_oids_exists(wanted))
-        except (DvcException, OSError):
-            return False
-    return True
-
-
 def _named(folder: Path, lock: bytes) -> Iterator[str]:
     """The objects that a `dvc.lock` names, and those that these name."""
     try:
@@ -113,8 +90,11 @@ def _named(folder: Path, lock: bytes) -> Iterator[str]:
         yield out.md5
         if out.md5.endswith(".dir"):
             with contextlib.suppress(FileNotFoundError):  # then there is nothing of it to keep
-                listing = json.loads((folder / out.md5[:2] / out.md5[2:]).read_bytes())
-                yield from (str(entry["md5"]) for entry in listing)
+                path = folder / out.md5[:2] / out.md5[2:]
+                try:
+                    yield from listing(path.read_bytes()).values()
+                except ValueError as error:
+                    raise UserError(f"{path} is damaged ({error}); `python -m pipelines repair` mends it") from None
 
 
 def _objects(folder: Path) -> Iterable[Path]:

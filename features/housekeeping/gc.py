@@ -14,12 +14,12 @@ from pathlib import Path
 import filelock
 import pyarrow.parquet as pq
 
-from features import registry
+from features import profiles, registry
 from features.errors import UserError
 from features.housekeeping import cache
 from features.housekeeping.kept import Kept
 from features.paths import Paths
-from features.store import sums, versions
+from features.store import objects, sums, versions
 from features.store.files import DRAFT, remove
 from features.store.locks import is_held
 from features.store.revisions import size as shown
@@ -83,7 +83,7 @@ def plan(root: Path, keep: Sequence[str] = (), lose: bool = False) -> Plan:
     kept = Kept.of(root, keep)
     made = Plan()
     _revisions(root, kept, made, lose)
-    _versions(root, kept, made)
+    _versions(root, kept, made, lose)
     _row_store(root, kept, made)
     _vectors(root, kept, made)
     if _at_work(root):
@@ -98,7 +98,8 @@ def plan(root: Path, keep: Sequence[str] = (), lose: bool = False) -> Plan:
 def _revisions(root: Path, kept: Kept, made: Plan, lose: bool) -> None:
     names = kept.revisions()
     folders = [folder for folder in sorted(Paths(root).revisions.glob("*")) if folder.is_dir()
-               and folder.name not in names and (not folder.name.startswith(".") or _is_old(folder, DRAFT_S))]
+               and not folder.is_symlink() and folder.name not in names
+               and (not folder.name.startswith(".") or _is_old(folder, DRAFT_S))]
     sole = [folder for folder in folders if not folder.name.startswith(".") and not _is_elsewhere(root, folder)]
     made.kinds.append(Kind("other git revisions, laid out for readers", "laid out again when they are read",
                            [folder for folder in folders if folder not in sole], _unread))
@@ -111,33 +112,67 @@ def _revisions(root: Path, kept: Kept, made: Plan, lose: bool) -> None:
 
 def _is_elsewhere(root: Path, folder: Path) -> bool:
     try:
-        return cache.has_all(root, Paths(folder).lock.read_bytes())
+        named = objects.tables_of(Paths(folder).lock.read_bytes())
     except FileNotFoundError:  # it is no revision
         return True
+    except ValueError:  # nothing says what it is
+        return False
+    return objects.Cache(root).has_all(named)
 
 
 def _unread(folders: Sequence[Path]) -> list[Path]:
     return [folder for folder in folders if versions.remove_unread(folder)]
 
 
-def _versions(root: Path, kept: Kept, made: Plan) -> None:
-    folders = [folder for folder in versions.newest_first(root) if folder.name not in kept.versions]
+def _versions(root: Path, kept: Kept, made: Plan, lose: bool) -> None:
+    others = [folder for folder in versions.newest_first(root) if folder.name not in kept.versions]
+    folders = others[versions.STAYING - 1:]  # clients of the catalog may read the newest ones, and hold no lock
+    sole = [folder for folder in folders if not _is_committed(root, folder)]
+
+    def clear(paths: Sequence[Path]) -> list[Path]:
+        return versions.clear(root, paths)
+
     made.kinds.append(Kind("earlier published versions", "read from git and DVC's cache, where they were committed",
-                           folders, lambda paths: versions.clear(root, paths)))
+                           [folder for folder in folders if folder not in sole], clear))
+    if lose:
+        made.kinds.append(Kind("earlier published versions that are nowhere else", GONE, sole, clear))
+    elif sole:
+        made.notes.append(f"{len(sole)} earlier published versions, which are neither in DVC's cache nor on its "
+                          f"remote, stay; --lose removes them, and then they are {GONE}")
+
+
+def _is_committed(root: Path, folder: Path) -> bool:
+    """Whether DVC has each output of a published version; profiles aside, which are made of the others."""
+    try:
+        named = {out.path: out for out in objects.tables_of(Paths(folder).lock.read_bytes())}
+    except (FileNotFoundError, ValueError):
+        return False
+    own = Paths(folder).table(profiles.NAME).relative_to(folder).as_posix()
+    paths = [path for path in versions.outputs(folder) if path != own]
+    return (all(path in named and objects.md5_of(folder / path) == named[path].md5 for path in paths)
+            and objects.Cache(root).has_all([named[path] for path in paths]))
 
 
 def _row_store(root: Path, kept: Kept, made: Plan) -> None:
     old: list[Path] = []
     drafts: list[Path] = []
-    for view in registry.all_views():
-        top = Paths(root).rowstore(view.name)
-        present = RowStore(top, view.schema, view.version).folder
+    if Paths(root).rowstores.is_symlink():  # of a project of an experiment
+        made.notes.append(f"{Paths(root).rowstores} belongs to another project: its rows are left alone")
+        return
+    views = {view.name: view for view in registry.all_views()}
+    for top in sorted(path for path in Paths(root).rowstores.glob("*") if path.is_dir()):
+        view = views.get(top.name)  # None of one that the code no longer has
+        present = RowStore(top, view.schema, view.version).folder if view else None
         shapes = [folder for folder in sorted(top.glob("v*-*")) if folder.is_dir()]
-        old += [folder for folder in shapes if folder != present and not _is_needed(root, kept, view.name, folder)]
+        try:
+            old += [folder for folder in shapes if folder != present and not _is_needed(root, kept, top.name, folder)]
+        except UserError as damaged:
+            made.notes.append(f"rows of earlier shapes of '{top.name}' are left alone, since a version that is kept "
+                              f"cannot be read: {damaged}")
         drafts += [path for folder in shapes if folder not in old for path in sorted(folder.glob(f".*{DRAFT}"))
                    if _is_old(path, DRAFT_S)]
         if is_held(top / "lock"):
-            made.notes.append(f"somebody is computing '{view.name}': its rows are left alone")
+            made.notes.append(f"somebody is computing '{top.name}': its rows are left alone")
     made.kinds.append(Kind("rows of earlier shapes of tables", "computed again by code that makes tables of that shape",
                            old, _alone(lambda folder: folder.parent)))
     made.kinds.append(Kind("half-written rows of killed runs", "nothing", drafts,

@@ -1,4 +1,5 @@
-"""What is kept: the work tree, what is published, HEAD, and the revisions that somebody names."""
+"""What is kept: the work tree, what is published, HEAD, the same of other checkouts of the repository, which may read
+this one's cache, and the revisions that somebody names."""
 
 from __future__ import annotations
 
@@ -23,23 +24,28 @@ class Kept:
     versions: set[str] = field(default_factory=set)
     """Ids of published ones."""
     places: list[Path] = field(default_factory=list)
-    """Project folders: the work tree, published versions, what a refresh would put back."""
+    """Project folders: the work tree, published versions, what a refresh would put back, other checkouts."""
 
     @classmethod
     def of(cls, root: Path, named: Sequence[str]) -> Kept:
         """Those that are always kept, and those that are named. Raises `UserError` for one that there is not."""
         kept = cls()
+        others: list[Path] = []
         with contextlib.suppress(UserError):  # no git, or nothing of the tables in it
-            kept.commits.append(git.commit(root, "HEAD"))
-        if (manifest := versions.read_manifest(root)) is not None:
-            kept.versions.add(manifest.version)
+            others = [tree for tree in git.worktrees(root) if tree.is_dir() and not tree.samefile(root)]
+        for tree in (root, *others):
+            with contextlib.suppress(UserError):
+                kept.commits.append(git.commit(tree, "HEAD"))
+        manifest = versions.read_manifest(root)
+        newest = [folder.name for folder in versions.newest_first(root)]
+        kept.versions.update([manifest.version] if manifest is not None else newest[:1])
         for revision in named:
             if versions.ID.fullmatch(revision) and Paths(root).version(revision).is_dir():
                 kept.versions.add(revision)
             elif revision not in (revisions.WORK, revisions.PUBLISHED):
                 kept.commits.append(git.commit(root, revision))
         kept.places.extend(place for place in (root, *map(Paths(root).version, sorted(kept.versions)),
-                                               Paths(root).last_good_files) if place.is_dir())
+                                               Paths(root).last_good_files, *others) if place.is_dir())
         return kept
 
     def revisions(self) -> set[str]:

@@ -21,7 +21,8 @@ from features.store import tables
 MOST = 20_000
 """Crystals that a page holds: 2 MB. Of more, as many are taken evenly from the order of the part files, which is that
 of a hash of their ids."""
-ERROR = "error of the prediction"
+ERROR = "error of the prediction, test crystals"
+"""Of those alone: it has been trained, or chosen, on the others."""
 
 
 def atlas(where: Path) -> dict[str, Any]:
@@ -38,9 +39,11 @@ def atlas(where: Path) -> dict[str, Any]:
     units = {name: about.text(field, "unit") for name, field in columns.items()}
     if tables.exists(where, "predictions"):
         said = _by_id(where, "predictions", ids)
-        target = next((name for name in said["target"].to_pylist() if name), "")
-        values = {ERROR: pc.abs(pc.subtract(said["value_fused"], said["value_true"])), **values}
-        units[ERROR] = units.get(target, "")
+        if {"split", "target", "value_fused", "value_true"} <= {*said.column_names}:  # not so in earlier revisions
+            target = next((name for name in said["target"].to_pylist() if name), "")
+            errors = pc.abs(pc.subtract(said["value_fused"], said["value_true"]))
+            values = {ERROR: pc.if_else(pc.equal(said["split"], "test"), errors, None), **values}
+            units[ERROR] = units.get(target, "")
     shown = {name: [None if value is None else float(f"{value:.4g}") for value in column.to_pylist()]
              for name, column in values.items() if pc.count_distinct(column).as_py() > 1}
     return {"ids": ids, "formulas": crystals["reduced_formula"].to_pylist(), "x": places[:, 0].round(4).tolist(),
@@ -65,6 +68,6 @@ def _by_id(where: Path, name: str, ids: list[str]) -> pa.Table:
     """Rows of a table in the order of ids; empty ones where it has none."""
     schema = tables.schema(where, name)
     wanted = [field.name for field in schema if pa.types.is_floating(field.type)
-              or field.name in ("material_id", "reduced_formula", "target")]
+              or field.name in ("material_id", "reduced_formula", "split", "target")]
     read = tables.read(where, name, wanted)
     return read.take(pc.index_in(pa.array(ids, pa.string()), value_set=read["material_id"].combine_chunks()))

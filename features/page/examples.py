@@ -12,7 +12,9 @@ import pyarrow as pa
 import yaml
 
 from features import catalog
+from features.errors import UserError
 from features.printing import ITEMS
+from features.store.sums import Damaged
 
 TEXT = 200
 """Characters of an answer's text that are shown."""
@@ -39,6 +41,8 @@ class Answer:
     numbers: list[bool]
     """Whether a column is one of numbers."""
     rows: list[list[str]]
+    refusal: str = ""
+    """Why there is none: earlier revisions have not all of the columns."""
 
 
 def all_examples() -> list[Example]:
@@ -48,8 +52,17 @@ def all_examples() -> list[Example]:
 
 
 def answers(where: Path, filled: Collection[str]) -> list[Answer]:
-    """Answers of all examples whose tables are among those that have rows."""
-    return [answer(where, example) for example in all_examples() if set(example.needs) <= set(filled)]
+    """Answers of all examples whose tables are among those that have rows, or why one has none. Raises `Damaged`."""
+    return [_answer_or_why(where, example) for example in all_examples() if set(example.needs) <= set(filled)]
+
+
+def _answer_or_why(where: Path, example: Example) -> Answer:
+    try:
+        return answer(where, example)
+    except Damaged:
+        raise
+    except UserError as error:
+        return Answer(example, [], [], [], str(error))
 
 
 def answer(where: Path, example: Example) -> Answer:

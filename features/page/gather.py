@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,9 @@ def all_tables(where: Path) -> list[Table]:
     if profiles.NAME in parts:  # it cannot tell its own numbers
         found[profiles.NAME] = profiles.profile(where, profiles.NAME)
     origins = {name: about.origin(where, name, files) for name, files in parts.items()}
+    if profiles.NAME in parts:  # what dvc.lock said of its stage when that began, if anything, is of an earlier version
+        of = tuple(sorted({*parts} - {profiles.NAME, about.REJECTS}))
+        origins[profiles.NAME] = replace(origins[profiles.NAME], stage="publish", upstream=of)
     filled = [name for name, files in parts.items() if any(map(tables.rows, files))]
     answers = examples.answers(where, filled)
     crystals = [name for name, files in parts.items() if "material_id" in tables.schema_of(files[0]).names]

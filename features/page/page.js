@@ -78,7 +78,8 @@ if (canvas) {
 
   function scale(values) { // between the 2nd and 98th percentile: single ones would leave no colour to the others
     const sorted = values.filter((value) => value !== null).sort((a, b) => a - b);
-    return sorted.length ? [sorted[Math.floor(sorted.length * 0.02)], sorted[Math.ceil(sorted.length * 0.98) - 1]] : [0, 1];
+    if (!sorted.length) return [0, 1, 0, 1];
+    return [sorted[Math.floor(sorted.length * 0.02)], sorted[Math.ceil(sorted.length * 0.98) - 1], sorted[0], sorted[sorted.length - 1]];
   }
 
   function colour(share) {
@@ -96,9 +97,9 @@ if (canvas) {
     canvas.width = Math.round(box.width * density);
     canvas.height = Math.round(box.height * density);
     pen.setTransform(density, 0, 0, density, 0, 0);
-    const values = map.values[chooser.value] ?? map.ids.map(() => null), [low, high] = scale(values);
-    document.getElementById("map-low").textContent = words(low);
-    document.getElementById("map-high").textContent = words(high);
+    const values = map.values[chooser.value] ?? map.ids.map(() => null), [low, high, least, most] = scale(values);
+    document.getElementById("map-low").textContent = words(low) + (least < low ? ` and less, down to ${words(least)}` : "");
+    document.getElementById("map-high").textContent = words(high) + (most > high ? ` and more, up to ${words(most)}` : "");
     const size = map.ids.length > 5000 ? 1.6 : 2.8, edge = 14, style = getComputedStyle(document.documentElement);
     const unknown = style.getPropertyValue("color-scheme") === "dark" || matchMedia("(prefers-color-scheme: dark)").matches ? "#555b66" : "#c9c6bf";
     const place = (value, [from, to], length) => edge + (value - from) / ((to - from) || 1) * (length - 2 * edge);

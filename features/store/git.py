@@ -11,6 +11,11 @@ from pathlib import Path
 
 from features.errors import UserError
 
+ELSEWHERE = ("GIT_DIR", "GIT_COMMON_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY",
+             "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_NAMESPACE", "GIT_SHALLOW_FILE", "GIT_GRAFT_FILE",
+             "GIT_REPLACE_REF_BASE")
+"""Variables that lead git to another repository than the folder's own: it sets some of them where a hook runs."""
+_HASH = re.compile(r"[0-9a-f]{40,64}")
 _ODD = re.compile(r"[\x00-\x20\x7f]")
 """What no name of a revision holds: git's own rule, `git check-ref-format`; dates (`HEAD@{2 days ago}`) aside."""
 
@@ -41,7 +46,7 @@ def commit(root: Path, revision: str) -> Commit:
 
 def resolve(root: Path, revision: str) -> str:
     """The full hash of the commit that a revision names. Raises as `commit` does."""
-    if not revision or revision.startswith("-") or _ODD.search(revision):
+    if not revision or revision.startswith(("-", "^")) or _ODD.search(revision):
         raise UserError(f"'{revision}' is no name of a revision; a tag, a branch, a hash or HEAD~1 is")
     done = _git(root, "rev-parse", "--verify", f"{revision}^{{commit}}")
     said = done.stderr.decode(errors="replace").strip()
@@ -49,8 +54,9 @@ def resolve(root: Path, revision: str) -> str:
         how = ("it is a tag and a branch: say tags/… or heads/…" if "refname" in said
                else "several commits begin with these digits: give more of them")
         raise UserError(f"revision '{revision}' is ambiguous; {how}")
-    if done.returncode == 0:
-        return done.stdout.decode().strip()
+    sha = done.stdout.decode(errors="replace").strip()
+    if done.returncode == 0 and _HASH.fullmatch(sha):
+        return sha
     if "not a git repository" in said:
         raise UserError(f"{root.absolute()} is in no git repository, so that there is no revision '{revision}'")
     if "Needed a single revision" in said or "unknown revision" in said:
@@ -58,6 +64,14 @@ def resolve(root: Path, revision: str) -> str:
         raise UserError(f"git knows no revision '{revision}' here" + (
             "; this clone has not the whole history, `git fetch --unshallow --tags` brings it" if shallow else ""))
     raise UserError(f"git does not find revision '{revision}': {said.splitlines()[0] if said else 'it says nothing'}")
+
+
+def there_is(root: Path, reference: str) -> bool:
+    """Whether there is a branch `refs/heads/…` or a tag `refs/tags/…`; none where there is no git."""
+    try:
+        return _git(root, "show-ref", "--verify", "--quiet", reference).returncode == 0
+    except UserError:
+        return False
 
 
 def worktrees(root: Path) -> list[Path]:
@@ -86,4 +100,10 @@ def _git(root: Path, *arguments: str, told: bytes = b"") -> subprocess.Completed
     if not root.is_dir():
         raise UserError(f"there is no folder {root}")
     return subprocess.run([program, *arguments], cwd=root, input=told, capture_output=True, check=False,
-                          env={**os.environ, "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"})
+                          env=environment())
+
+
+def environment() -> dict[str, str]:
+    """Variables for a git that reads the repository of its folder, and says what it says in English."""
+    own = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
+    return {**own, "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}

@@ -46,7 +46,8 @@ class Missing(Exception):  # noqa: N818 (it is told as a UserError by whoever kn
 
 
 def outs(lock: bytes) -> tuple[dict[str, Out], bool]:
-    """The outputs below `data` that a `dvc.lock` names, by path, and whether stage `publish` ran with exactly them.
+    """The outputs below `data` that a `dvc.lock` names, by path, and whether stage `publish` ran with exactly those of
+    the other stages.
 
     Raises `ValueError` if it is not one.
     """
@@ -56,21 +57,56 @@ def outs(lock: bytes) -> tuple[dict[str, Out], bool]:
         stages = yaml.safe_load(lock)["stages"]
         named = [Out(str(out["path"]), str(out["md5"]), int(out.get("size", 0)))
                  for stage in stages.values() for out in stage.get("outs", []) if "md5" in out]
-        seen = {str(dep["path"]): dep.get("md5") for dep in stages.get("publish", {}).get("deps", [])}
+        publish = stages.get("publish", {})
+        seen = {str(dep["path"]): dep.get("md5") for dep in publish.get("deps", [])}
+        own = {str(out["path"]) for out in publish.get("outs", [])}
     except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"it is no dvc.lock that DVC wrote ({' '.join(str(error).split())})") from None
     found = {out.path: out for out in named if out.path.startswith("data/")}
     for out in found.values():
         if not _inside(out.path) or not MD5.fullmatch(out.md5):
             raise ValueError(f"its output {out.path} lies outside the project, or has no md5")
-    return found, seen == {path: out.md5 for path, out in found.items() if path != f"data/{NAME}"}
+    return found, seen == {path: out.md5 for path, out in found.items() if path not in own}
+
+
+def tables_of(lock: bytes) -> list[Out]:
+    """The outputs that a version of the tables is made of: all that a `dvc.lock` names but its name. Raises as `outs`
+    does."""
+    return [out for path, out in outs(lock)[0].items() if path != f"data/{NAME}"]
+
+
+def listing(content: bytes) -> dict[str, str]:
+    """The md5 of each file of a folder, by its path in it, as DVC lists them in the object of the folder.
+
+    Raises `ValueError` if it is no such list, or has a file outside of the folder.
+    """
+    try:
+        found = {str(entry["relpath"]): str(entry["md5"]) for entry in json.loads(content)}
+    except (KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"it is no list of DVC's ({error})") from None
+    if not all(map(_inside, found)) or not all(map(MD5.fullmatch, found.values())):
+        raise ValueError("it has a file outside of its folder, or without an md5")
+    return found
+
+
+def md5_of(place: Path) -> str | None:
+    """The md5 by which DVC names an output as it lies on disk, of a folder that of its list; None if it is not there.
+    """
+    if place.is_file():
+        return _md5_of_file(place)
+    if not place.is_dir():
+        return None
+    listed = [{"md5": _md5_of_file(path), "relpath": path.relative_to(place).as_posix()}
+              for path in place.rglob("*") if path.is_file()]
+    listed.sort(key=lambda entry: entry["relpath"])
+    return f"{_md5(json.dumps(listed, sort_keys=True).encode())}.dir"
 
 
 def _whole(files: dict[str, Path]) -> dict[str, Path]:
     """The files, if none has been cut or changed, as far as nothing that they hold tells readers so."""
     if SUMS not in files:  # of an earlier version, or a file that stands alone
         for path in files.values():
-            if _md5(path.read_bytes()) != f"{path.parent.name}{path.name}":
+            if _md5_of_file(path) != f"{path.parent.name}{path.name}":
                 raise damaged(path)
     return files
 
@@ -83,6 +119,11 @@ def damaged(path: Path) -> UserError:
 
 def _md5(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def _md5_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _inside(path: str) -> bool:
@@ -138,10 +179,10 @@ class Cache:
         content = self._object(out, out.md5).read_bytes()
         if _md5(content) != out.md5.removesuffix(".dir"):
             raise damaged(self._object(out, out.md5))
-        listing = {str(entry["relpath"]): str(entry["md5"]) for entry in json.loads(content)}
-        if not all(map(_inside, listing)) or not all(map(MD5.fullmatch, listing.values())):
-            raise UserError(f"{out.path} has a file outside of itself in its list {out.md5}, and is not read")
-        return listing
+        try:
+            return listing(content)
+        except ValueError as error:
+            raise UserError(f"the list {out.md5} of {out.path} is not read: {error}") from None
 
     def _object(self, out: Out, md5: str) -> Path:
         for folder in self._folders:
@@ -161,10 +202,31 @@ class Cache:
             with contextlib.suppress(Missing, UserError):
                 for md5 in [*self._listing(out).values(), out.md5]:
                     path = self._object(out, md5)
-                    if _md5(path.read_bytes()) != md5.removesuffix(".dir"):
+                    if _md5_of_file(path) != md5.removesuffix(".dir"):
                         path.unlink()
                         dropped += 1
         return dropped
+
+    def has_all(self, outs: Sequence[Out]) -> bool:
+        """Whether this machine or the remote has all of these outputs. A remote that has the list of a folder has its
+        files: DVC sends them first. One that does not answer has nothing."""
+        try:
+            self.files(outs)
+            return True
+        except UserError:  # damaged
+            return False
+        except Missing as missing:
+            wanted = {out.md5 for out in missing.outs}
+        if not self.has_remote():
+            return False
+        from dvc.exceptions import DvcException
+        from dvc.repo import Repo
+
+        try:
+            with Repo(str(self.root)) as repo:
+                return wanted <= set(repo.cloud.get_remote_odb().list_oids_exists(wanted))
+        except (DvcException, OSError):
+            return False
 
     def fetch(self, missing: Missing) -> None:
         """Bring outputs from the remote into the project's cache, with a bar. What the remote lacks stays missing.

@@ -15,15 +15,18 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
 import sys
 import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from features.errors import UserError
 from features.paths import Paths
 from features.progress import say
 from features.store import git, versions
-from features.store.objects import NAME, Cache, Missing, Out, outs
+from features.store.files import beside
+from features.store.objects import NAME, Cache, Missing, Out, md5_of, outs, tables_of
 
 WORK = "work"
 """Names the work tree, with whatever stages have made of it, among revisions. A branch of that name is `heads/work`."""
@@ -53,7 +56,9 @@ def at(root: Path, revision: str | None = None, fetch: bool | None = None) -> Pa
     folder = Paths(root).revisions / key(commit)
     while True:
         with contextlib.suppress(FileNotFoundError):
-            return _used(folder)
+            _hold(folder, commit)
+            if not _broken_links(folder):
+                return folder
         try:
             named, published = outs(commit.lock)
         except ValueError as error:
@@ -61,10 +66,14 @@ def at(root: Path, revision: str | None = None, fetch: bool | None = None) -> Pa
         if published and (version := _version(root, named.get(f"data/{NAME}"))) is not None:
             with contextlib.suppress(FileNotFoundError):
                 return versions.hold(version)
-        wanted = [out for path, out in named.items() if path != f"data/{NAME}"]
+        wanted = tables_of(commit.lock)
         if not wanted:
             raise UserError(f"the dvc.lock of revision '{revision}' names no table")
-        _build(folder, commit, _files(root, revision, wanted, fetch))
+        files = _files(root, revision, wanted, fetch)
+        if folder.is_dir():  # others may read it
+            _link_again(folder, files)
+        else:
+            _build(folder, commit, files)
 
 
 def key(commit: git.Commit) -> str:
@@ -72,16 +81,86 @@ def key(commit: git.Commit) -> str:
     return hashlib.sha256(commit.lock + b"\0" + (commit.params or b"")).hexdigest()[:16]
 
 
-def _used(folder: Path) -> Path:
-    """The folder, kept from now on. Raises `FileNotFoundError` if it is not there, or not whole any more."""
+def is_one(folder: Path) -> bool:
+    """Whether a project folder is a revision that was laid out."""
+    return folder.absolute().parent.name == Paths(folder).revisions.name
+
+
+def damages(folder: Path) -> list[Path]:
+    """What of a laid-out revision is not what its commit has: its `dvc.lock`, files that their sums tell of, and else
+    whole outputs. All of it is read."""
+    from features.store import damage, sums
+
+    if (lock := _lock(folder)) is None:
+        return [Paths(folder).lock]
+    found: set[Path] = set()
+    for out in tables_of(lock):
+        place = folder / out.path
+        if (place / sums.SUMS).exists():
+            found.update(damage.damages(place))
+        elif md5_of(place) != out.md5:
+            found.add(place)
+    return sorted(found)
+
+
+def _lock(folder: Path) -> bytes | None:
+    """The `dvc.lock` of a laid-out revision; None if it or the parameters are not those after which it is named."""
+    try:
+        params = Paths(folder).params.read_bytes() if Paths(folder).params.exists() else None
+        commit = git.Commit("", Paths(folder).lock.read_bytes(), params)
+        tables_of(commit.lock)
+    except (OSError, ValueError):
+        return None
+    return commit.lock if key(commit) == folder.name else None
+
+
+def mend(root: Path, folder: Path, damaged: Sequence[Path]) -> str:
+    """Do about a revision of which `damages` has found these what loses nothing that is sound; says what was done.
+
+    Objects of DVC's cache that are damaged go. Then the revision goes, to be laid out again by its next reader, if
+    the cache or the remote has all of it. Else it stays, without what would be read as if it were sound.
+    """
+    if (lock := _lock(folder)) is None:
+        return "the next reader of that revision puts it right"
+    cache, named = Cache(root), tables_of(lock)
+    dropped = cache.drop_damaged(named)
+    too = f", with {dropped} damaged objects of DVC's cache" if dropped else ""
+    if cache.has_all(named):
+        if versions.remove_unread(folder):
+            return f"that revision is removed{too}, and laid out again when it is read"
+        return f"somebody reads that revision, so that it stays{too and f'{too} removed'}; run this again afterwards"
+    aside = []
+    outputs = {out.path for out in named}
+    for path in damaged:
+        if str(path.relative_to(folder)) in outputs and path.exists():  # else its reader notices
+            path.rename(path.with_name(f".{path.name}.aside"))
+            aside.append(path.name)
+    put = f" {' and '.join(aside)} put aside," if aside else ""
+    return (f"that revision stays{too and f'{too} removed'},{put} since neither DVC's cache nor its remote has all of "
+            "it; a checkout of its commit and `dvc repro` make it again")
+
+
+def _hold(folder: Path, commit: git.Commit) -> None:
+    """Keep the folder until this process ends, with the texts of the commit. Raises `FileNotFoundError` if it is not
+    there."""
+    if not stat.S_ISDIR(folder.lstat().st_mode):
+        raise UserError(f"{folder} is no folder of this program's making, and is not read; remove it")
     versions.hold(folder)
-    if not all(path.exists() for path in folder.rglob("*") if path.is_symlink()):  # the cache has been emptied
-        gone = folder.rename(folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.old"))
-        shutil.rmtree(gone)
-        raise FileNotFoundError(folder)
-    with contextlib.suppress(OSError):  # it only says how long ago somebody read it
-        os.utime(folder)
-    return folder
+    for place, content in _texts(folder, commit):
+        if not place.is_file() or place.read_bytes() != content:
+            with beside(place) as draft:
+                draft.write_bytes(content)
+
+
+def _texts(folder: Path, commit: git.Commit) -> Iterator[tuple[Path, bytes]]:
+    yield Paths(folder).lock, commit.lock
+    if commit.params is not None:
+        yield Paths(folder).params, commit.params
+
+
+def _broken_links(folder: Path) -> list[Path]:
+    """Links whose files have gone from a cache on another disk."""
+    return [path for path in folder.rglob("*") if path.is_symlink() and not path.exists()]
 
 
 def _version(root: Path, name: Out | None) -> Path | None:
@@ -137,9 +216,8 @@ def _build(folder: Path, commit: git.Commit, files: dict[str, Path]) -> None:
             place = draft / name
             place.parent.mkdir(parents=True, exist_ok=True)
             _link(source, place)
-        (draft / Paths(draft).lock.name).write_bytes(commit.lock)
-        if commit.params is not None:
-            (draft / Paths(draft).params.name).write_bytes(commit.params)
+        for place, content in _texts(draft, commit):
+            place.write_bytes(content)
         try:
             draft.rename(folder)
         except OSError as error:
@@ -150,17 +228,15 @@ def _build(folder: Path, commit: git.Commit, files: dict[str, Path]) -> None:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def drop(root: Path, folder: Path) -> int:
-    """Remove a revision that was found damaged, and those of DVC's objects below it that are not what their names say,
-    so that the next reader has it from a remote: how many objects went."""
-    cache = Cache(root)
-    with contextlib.suppress(ValueError, FileNotFoundError):  # its dvc.lock is what is damaged
-        named, _ = outs(Paths(folder).lock.read_bytes())
-        dropped = cache.drop_damaged([out for path, out in named.items() if path != f"data/{NAME}"])
-        shutil.rmtree(folder)
-        return dropped
-    shutil.rmtree(folder)
-    return 0
+def _link_again(folder: Path, files: Mapping[str, Path]) -> None:
+    """Replace the links that lead nowhere."""
+    for path in _broken_links(folder):
+        source = files.get(path.relative_to(folder).as_posix())
+        if source is None:  # no file of that commit
+            path.unlink()
+            continue
+        with beside(path) as draft:
+            _link(source, draft)
 
 
 def _link(source: Path, place: Path) -> None:

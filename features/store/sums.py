@@ -269,13 +269,33 @@ class Verified:
         self.close()
 
 
+class _InOneThread(pq.ParquetFile):
+    """A Parquet file that is decoded in the thread that asks for it, since what is read here lies in Python's memory.
+
+    A thread of Arrow's gives such memory back after the caller already has the rows. Where that is during the end of
+    the program, it waits for an interpreter that is gone, and the program aborts.
+    """
+
+    def read(self, *args: Any, **options: Any) -> pa.Table:
+        return super().read(*args, **{"use_threads": False, **options})
+
+    def read_row_group(self, *args: Any, **options: Any) -> pa.Table:
+        return super().read_row_group(*args, **{"use_threads": False, **options})
+
+    def read_row_groups(self, *args: Any, **options: Any) -> pa.Table:
+        return super().read_row_groups(*args, **{"use_threads": False, **options})
+
+    def iter_batches(self, *args: Any, **options: Any) -> Iterator[pa.RecordBatch]:
+        return super().iter_batches(*args, **{"use_threads": False, **options})
+
+
 @contextlib.contextmanager
 def parquet(path: Path, file: Verified | None = None) -> Iterator[pq.ParquetFile]:
     """An open Parquet file, as `verified` opens it or as the caller has. Raises `Damaged` for whatever reading it
     inside fails for, trouble of the disk aside."""
     try:
-        with contextlib.closing(file or verified(path)) as opened, pq.ParquetFile(
-                opened, page_checksum_verification=True) as content:
+        with contextlib.closing(file or verified(path)) as opened, _InOneThread(
+                opened, page_checksum_verification=True, pre_buffer=False) as content:
             yield content
     except FileNotFoundError:
         raise Damaged(path, "it is missing") from None

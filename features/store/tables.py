@@ -182,6 +182,8 @@ def footer(path: Path) -> dict[str, Any]:
         content: dict[str, Any] = json.loads((schema_of(path).metadata or {}).get(FOOTER, b"{}"))
     except ValueError as error:
         raise Damaged(path, str(error)) from None
+    if not isinstance(content, dict):
+        raise Damaged(path, "its footer is no JSON object")
     return content
 
 

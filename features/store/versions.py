@@ -22,6 +22,7 @@ import os
 import re
 import shutil
 import threading
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -380,10 +381,11 @@ def clear(root: Path, folders: Iterable[Path]) -> list[Path]:
 
 
 def remove_unread(folder: Path) -> bool:
-    """Remove a folder that readers hold while they read it (`Hold`), unless one does. Whether it went."""
+    """Remove a folder that readers hold while they read it (`Hold`), unless one does, or it is no folder. Whether it
+    went."""
     try:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except FileNotFoundError:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except (FileNotFoundError, NotADirectoryError):
         return False
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -392,7 +394,9 @@ def remove_unread(folder: Path) -> bool:
             os.close(handle)
             return False
     try:  # who comes now waits for the lock, and finds the folder gone
-        gone = folder if folder.name.startswith(".") else folder.rename(folder.with_name(f".{folder.name}.old"))
+        gone = folder
+        if not folder.name.startswith("."):  # a name of its own: a killed removal may have left one
+            gone = folder.rename(folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.old"))
     finally:
         os.close(handle)
     shutil.rmtree(gone)

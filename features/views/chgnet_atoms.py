@@ -25,7 +25,7 @@ from pydantic import Field
 from features import crystal
 from features.errors import RowError, UserError
 from features.params import LONGEST_S, RUNTIME, Section
-from features.rules import arrays, finite, lengths, not_blank, present
+from features.rules import arrays, finite, lengths, no_gaps, not_blank, present
 from features.text_encoder.weights import errors_of_torch
 from features.view import FeatureView, column, rowwise
 
@@ -114,6 +114,7 @@ VIEW = FeatureView(
     version=1,
     contract=(
         *present("material_id", "atom_vectors", "pretrained_on"),
+        *no_gaps("atom_vectors"),
         *finite("atom_vectors"),
         arrays(f"atom_vectors hold {DIM} numbers an atom", ("atom_vectors",), lambda rows: (
             (lengths(rows["atom_vectors"]) % DIM != 0) | (lengths(rows["atom_vectors"]) == 0))),

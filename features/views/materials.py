@@ -18,10 +18,12 @@ from features.params import LONGEST_S, Section
 from features.reading import MB
 from features.rules import (
     CRYSTAL_SYSTEMS,
+    SYMBOLS,
     Rule,
     each_of,
     finite,
     matching,
+    no_gaps,
     not_blank,
     one_of,
     present,
@@ -123,12 +125,17 @@ CONTRACT: tuple[Rule, ...] = (
     *present("material_id", "cif", "structure_hash", "formula", "reduced_formula", "chemsys", "elements", "isotopes",
              "flags", "flag_messages", "nsites", "volume", "density", "space_group", "space_group_number",
              "crystal_system", "source", "source_version", "license", "citation", "other_properties"),
+    *no_gaps("elements", "isotopes", "flags", "flag_messages"),
     matching("material_id", r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}", "an id of letters, digits and . _ + -"),
     not_blank("cif"),
     matching("structure_hash", "[0-9a-f]{64}", "a sha256 in hexadecimal digits"),
     not_blank("reduced_formula"),
     relation("chemsys is made of the elements, in alphabetical order", ("chemsys", "elements"), lambda pl: (
         (pl.col("elements").list.sort().list.join("-") == pl.col("chemsys")) & (pl.col("elements").list.len() > 0))),
+    each_of("elements", SYMBOLS, "the symbol of an element"),
+    relation("formula names the elements", ("formula", "elements"), lambda pl: (
+        pl.col("formula").str.extract_all("[A-Z][a-z]?").list.unique().list.sort().list.join("-")
+        == pl.col("elements").list.sort().list.join("-"))),
     each_of("isotopes", ("D", "T")),
     relation("each flag has its message", ("flags", "flag_messages"),
              lambda pl: pl.col("flags").list.len() == pl.col("flag_messages").list.len()),

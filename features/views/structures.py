@@ -31,7 +31,7 @@ from pydantic import Field
 from features import crystal
 from features.errors import RowError
 from features.params import LONGEST_S, Section
-from features.rules import Mask, Rule, arrays, as_many, finite, largest, lengths, present
+from features.rules import Mask, Rule, arrays, as_many, finite, largest, lengths, no_gaps, of_lists, present
 from features.view import FeatureView, column, rowwise
 
 Floats = NDArray[np.float64]
@@ -58,6 +58,12 @@ SCHEMA = pa.schema([
 
 NUMBERS = ("lattice", "frac_coords", "edge_distance", "near_vector", "axis_vector", "axis_weight")
 ORBITS = ("edge_i", "edge_j", "near_i", "near_j")
+WIDEST_REACH = 200.0
+"""Å², the largest that `reach` may be."""
+DENSEST = 1.0
+"""Å³ that an atom takes at least: in diamond 5.7, in hydrogen under the pressure of planets 2."""
+DIGIT = 1e-3
+"""Å; more than what single precision loses."""
 
 
 def _of_sites(rows: pa.RecordBatch) -> Mask:
@@ -75,11 +81,65 @@ def _beyond_orbits(rows: pa.RecordBatch) -> Mask:
     return wrong
 
 
+def _cells(rows: pa.RecordBatch) -> Floats:
+    """Lattices `[rows, 3, 3]`, NaN where there are not nine numbers, which another rule is about."""
+    whole = lengths(rows["lattice"]) == 9
+    result = np.full((len(rows), 3, 3), np.nan)
+    result[whole] = _numbers(rows["lattice"].filter(pa.array(whole))).reshape(-1, 3, 3)
+    return result
+
+
+def _numbers(array: pa.Array) -> Floats:
+    return np.asarray(array.flatten().to_numpy(zero_copy_only=False), np.float64)
+
+
+def _too_dense(rows: pa.RecordBatch) -> Mask:
+    volumes: Floats = np.abs(np.linalg.det(_cells(rows)))
+    wrong: Mask = volumes < DENSEST * lengths(rows["atomic_numbers"])
+    return wrong
+
+
+def _outside_cell(rows: pa.RecordBatch) -> Mask:
+    fractions = rows["frac_coords"]
+    inside = np.abs(_numbers(fractions) - 0.5) <= 0.5 + DIGIT
+    wrong: Mask = ~of_lists(fractions, inside, np.logical_and, True)
+    return wrong
+
+
+def _too_far(rows: pa.RecordBatch) -> Mask:
+    """The nearest image of an atom is no farther than half the cell's edges together."""
+    distances = rows["edge_distance"]
+    half = np.linalg.norm(_cells(rows), axis=2).sum(axis=1) / 2
+    numbers = _numbers(distances)
+    wrong: Mask = (of_lists(distances, numbers, np.fmin, 0) < 0) | (
+        of_lists(distances, numbers, np.fmax, 0) > np.sqrt(half**2 + WIDEST_REACH) + DIGIT)
+    return wrong
+
+
+def _no_neighbour(rows: pa.RecordBatch) -> Mask:
+    """Vectors to neighbours that have no length, or one beyond `reach`."""
+    vectors, neighbours = rows["near_vector"], rows["near_i"]
+    numbers = _numbers(vectors)
+    if len(numbers) != 3 * int(lengths(neighbours).clip(0).sum()):
+        return np.zeros(len(rows), bool)  # another rule is about that
+    squared = (numbers.reshape(-1, 3) ** 2).sum(axis=1)
+    wrong: Mask = (of_lists(neighbours, squared, np.fmin, 1) <= 0) | (
+        of_lists(neighbours, squared, np.fmax, 1) > (np.sqrt(WIDEST_REACH) + DIGIT) ** 2)
+    return wrong
+
+
 CONTRACT: tuple[Rule, ...] = (
     *present(*SCHEMA.names),
+    *no_gaps(*(field.name for field in SCHEMA if pa.types.is_list(field.type))),
     *finite(*NUMBERS),
     arrays("lattice has 9 numbers, frac_coords three and orbit one for each atom", (
         "lattice", "frac_coords", "atomic_numbers", "orbit"), _of_sites),
+    arrays(f"lattice (Å) leaves each atom {DENSEST:g} Å³ or more", ("lattice", "atomic_numbers"), _too_dense),
+    arrays("frac_coords lie within the cell, from 0 to 1", ("frac_coords",), _outside_cell),
+    arrays("edge_distance (Å) is not negative, and no farther than the nearest image may be and tensorize.reach beyond",
+           ("lattice", "edge_distance"), _too_far),
+    arrays(f"near_vector (Å) is longer than 0 and no longer than {math.sqrt(WIDEST_REACH):.1f} Å",
+           ("near_i", "near_vector"), _no_neighbour),
     arrays("atomic_numbers are those of elements, from 1 to 118", ("atomic_numbers",), lambda rows: (
         (largest(rows["atomic_numbers"]) > 118) | (largest(rows["atomic_numbers"], np.minimum, 1) < 1))),
     arrays("images and neighbours are numbered by the orbits that there are, of which no more than atoms",
@@ -111,7 +171,7 @@ SAME_LENGTH = 1e-3
 class TensorizeParams(Section):
     """Section `tensorize`."""
 
-    reach: float = Field(default=60.0, ge=10.0, le=200.0)
+    reach: float = Field(default=60.0, ge=10.0, le=WIDEST_REACH)
     """Images with r² − r²_min below this (Å²) are kept; 60 leaves out at most 0.3 % of a pair's weight, 40 3 %."""
     neighbours: int = Field(default=25, ge=1, le=100)
     """Nearest images for graph networks, none farther than √reach; more where several are equally far."""

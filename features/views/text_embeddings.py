@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from features import sentences, text_encoder
 from features.errors import RowError, UserError
 from features.params import LONGEST_S, RUNTIME
-from features.rules import as_many, each_of, finite, matching, one_of, present, same_length, within
+from features.rules import as_many, each_of, finite, matching, no_gaps, not_zero, one_of, present, same_length, within
 from features.text_encoder.weights import EncoderParams, identity, on_cpu, weights_digest
 from features.view import Batch, FeatureView, Reject, column, rows_to_table
 
@@ -125,7 +125,9 @@ VIEW = FeatureView(
         *present("material_id", "variant", "regions", "n_tokens", "n_windows", "encoder", "weights_digest",
                  "precision"),
         within("variant", 0),
+        *no_gaps("pooled", "sentence_vectors", "regions", "token_vectors", "token_spans"),
         *finite("pooled", "sentence_vectors", "token_vectors"),
+        not_zero("pooled"),  # a sentence without tokens has zeros
         same_length("pooled"),
         same_length("sentence_vectors", inner=True),
         same_length("token_vectors", inner=True),

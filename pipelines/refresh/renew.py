@@ -21,7 +21,7 @@ from features.errors import UserError
 from features.params import load_section, read_params
 from features.paths import Paths
 from features.progress import say
-from features.store import documents, versions
+from features.store import documents, git, versions
 from features.store.files import write_text
 from pipelines import commands
 from pipelines.engine import runs
@@ -316,7 +316,8 @@ def _tag(root: Path, result: Renewal) -> None:
 
 def _git(root: Path, *arguments: str) -> str:
     """What a git command prints."""
-    done = subprocess.run([commands.program("git"), *arguments], cwd=root, capture_output=True, text=True, check=False)
+    done = subprocess.run([commands.program("git"), *arguments], cwd=root, capture_output=True, text=True, check=False,
+                          env=git.environment())
     if done.returncode:
         raise UserError(f"git {arguments[0]}: {' '.join(done.stderr.split()) or f'exit code {done.returncode}'}")
     return done.stdout.strip()

@@ -68,7 +68,7 @@ def _columns(changes: Sequence[TableChange]) -> Iterator[str]:
 def _sides(move: Move) -> tuple[str, str]:
     if move.words:
         return _only(move.words, "-"), _only(move.words, "+")
-    return diff_report.value(move.before), diff_report.value(move.after)
+    return diff_report.sides(move.before, move.after)
 
 
 def _only(words: Sequence[tuple[str, str]], sign: str) -> str:

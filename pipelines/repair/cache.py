@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,18 +11,17 @@ from typing import Any
 
 from features.errors import UserError
 from features.paths import Paths
+from features.store import objects
 from pipelines.engine import dvc_lock
 
 
 def drop_damaged(root: Path, name: str) -> int:
     """Remove the objects of an output that are not what their names say: how many. DVC would believe them."""
-    dropped = 0
-    for md5 in _objects(root, name).values():
-        path = _path(root, md5)
-        if path.is_file() and _md5(path) != md5:
-            path.unlink()
-            dropped += 1
-    return dropped
+    try:
+        named = objects.tables_of(Paths(root).lock.read_bytes())
+    except (FileNotFoundError, ValueError):  # damaged, too
+        return 0
+    return objects.Cache(root).drop_damaged([out for out in named if out.path == name])
 
 
 @contextlib.contextmanager
@@ -57,20 +54,10 @@ def _objects(root: Path, name: str) -> dict[str, str]:
     if not md5.endswith(".dir"):
         return {"": md5} if md5 else {}
     try:
-        listing = json.loads(_path(root, md5).read_bytes())
-        return {str(entry["relpath"]): str(entry["md5"]) for entry in listing if _is_inside(entry["relpath"])}
-    except (OSError, ValueError, KeyError, TypeError):  # not there, or damaged
+        return objects.listing(_path(root, md5).read_bytes())
+    except (OSError, ValueError):  # not there, or damaged
         return {}
-
-
-def _is_inside(relative: str) -> bool:
-    return not Path(relative).is_absolute() and ".." not in Path(relative).parts
 
 
 def _path(root: Path, md5: str) -> Path:
     return Paths(root).dvc_cache / "files" / "md5" / md5[:2] / md5[2:]
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

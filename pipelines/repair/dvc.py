@@ -13,7 +13,7 @@ import yaml
 
 from features.errors import UserError
 from features.paths import Paths
-from features.store import versions
+from features.store import git, versions
 from features.store.files import DRAFT, remove, write_text
 from pipelines import commands
 from pipelines.engine.at_work import is_alive
@@ -94,7 +94,7 @@ def _kept(root: Path, path: Path) -> Iterator[tuple[str, bytes | None]]:
         yield "the last good version", _bytes(Paths(Paths(root).last_good_files).lock)
     try:
         shown = subprocess.run([commands.program("git"), "show", f"HEAD:./{path.relative_to(root)}"], cwd=root,
-                               capture_output=True, check=False)
+                               capture_output=True, check=False, env=git.environment())
     except UserError:  # no git
         return
     yield "git", shown.stdout if shown.returncode == 0 else None

@@ -93,12 +93,10 @@ def mend_damage(root: Path) -> Iterator[str]:
 
 def mend_revisions(root: Path) -> Iterator[str]:
     """Other revisions that somebody has read, which DVC's cache or a remote can give once more."""
-    for folder in sorted(path for path in Paths(root).revisions.glob("[0-9a-f]*") if path.is_dir()):
-        damaged = sorted({path for name in versions.outputs(folder) for path in damages(folder / name)})
-        if damaged:
-            dropped = revisions.drop(root, folder)
-            too = f", with {dropped} damaged objects of DVC's cache" if dropped else ""
-            yield f"{_shown(damaged)} damaged: that revision is removed{too}, and laid out again when it is read"
+    for folder in sorted(path for path in Paths(root).revisions.glob("[0-9a-f]*")
+                         if path.is_dir() and not path.is_symlink()):
+        if damaged := revisions.damages(folder):
+            yield f"{_shown(damaged)} damaged: {revisions.mend(root, folder, damaged)}"
 
 
 def _mend_output(root: Path, name: str) -> Iterator[str]:

@@ -37,7 +37,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
      "the cluster at tcp://host:8786 has its own workers"),
     (["pipelines", "ingest", "--root", "nowhere"], "params.yaml does not exist"),
     (["pipelines", "embed"], "table 'descriptions' does not exist"),
-    (["features", "describe", "nothing"], "no table 'nothing'; there are: materials"),
+    (["features", "describe", "nothing"], "no table 'nothing'; there are: lineage, materials, rejects"),
     (["features", "sql", "drop view materials"], "only queries are allowed"),
     (["features", "list", "--root", "nowhere"], "there are no tables"),
     (["model", "predict", "x.cif"], "there is no trained model yet"),

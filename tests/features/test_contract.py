@@ -113,6 +113,18 @@ def test_what_the_rules_find() -> None:
         ("vector, words have as many entries as each other, at least 1", 1, ("c",), "two", 1)]
 
 
+def test_the_usual_length_of_vectors_is_the_most_frequent() -> None:
+    """Not that of the first row, which may be the one that is wrong."""
+    def seen(lengths: list[int]) -> list[tuple[int, tuple[str, ...], int]]:
+        checker = contract.Checker("t", contract.Contract(("material_id",), (same_length("vector"),)))
+        for number, length in enumerate(lengths):
+            checker.see(pa.table({"material_id": [f"mp-{number}"], "vector": [[1.0] * length]}), f"part {number}")
+        return [(found.count, found.ids, int(found.part[-1])) for found in checker.violations()]
+
+    assert seen([2, 3, 3, 4, 3]) == [(2, ("mp-0", "mp-3"), 0)]
+    assert seen([2, 2]) == []
+
+
 @pytest.mark.parametrize("array", [
     pa.array([1.0, float("inf"), None, 2.0, float("nan")], pa.float32()),
     pa.array([[[1.0], []], [[2.0, None], [float("-inf")]], None, [], [[float("nan")]]],

@@ -113,7 +113,7 @@ def test_who_belongs_to_a_set(tmp_path: Path) -> None:
     assert set(everyone.split_of) == set(IDS) - {"mp-40"}  # a test crystal needs the target
     assert everyone.rows.filter(pa.compute.equal(everyone.rows["material_id"], "mp-5")).to_pylist() == [
         {"material_id": "mp-5", "group": "Si5O", "fold": 4, "split": "train", "target": None, "g_vrh": 3.0}]
-    few = features.training_set("k_vrh", ["materials.nsites"], "fold-3", root=root, where="nsites > 1")
+    few = features.training_set("k_vrh", ["materials.nsites"], "fold-3", root=root, where="nsites > 1 -- no elements")
     assert few.split_of["mp-4"] == "test"
     assert few.split_of["mp-10"] == "validation"
     assert {int(i[3:]) % 7 for i in few.split_of} == {0, 3, 4, 5, 6}
@@ -121,6 +121,13 @@ def test_who_belongs_to_a_set(tmp_path: Path) -> None:
                                 root=root)
     assert own.split_of == {"mp-1": "train", "mp-2": "validation", "mp-3": "test"}
     assert len({everyone.name, few.name, own.name}) == 3
+
+
+def test_a_view_without_the_crystals_is_named(tmp_path: Path) -> None:
+    root = project(tmp_path)
+    publish(root, descriptions.SCHEMA, [{"material_id": "mp-1", "text": "cubic"}], "descriptions")
+    with pytest.raises(UserError, match=r"is left in the split validation \(39 crystals have no row in descriptions\)"):
+        features.training_set("k_vrh", ["descriptions.text"], root=root)
 
 
 @pytest.mark.parametrize(("asked", "said"), [
@@ -133,7 +140,14 @@ def test_who_belongs_to_a_set(tmp_path: Path) -> None:
     ({"also": ["split"]}, "'split' is no further target"),
     ({"split": {"mp-1": "held out"}}, "the split of mp-1 is 'held out'"),
     ({"where": "nsites > 99"}, "no crystal with k_vrh is left in the split train"),
-    ({"where": "1 = 1) union (select text from read_text('/etc/hostname')"}, "SQL"),
+    ({"where": "1 = 1) union (select text from read_text('/etc/hostname')"}, "is not one expression in SQL"),
+    ({"where": "true) union all (select material_id from materials where true"}, "is not one expression in SQL"),
+    ({"where": "true) limit (3"}, "is not one expression in SQL"),
+    ({"where": "true), (true"}, "is not one expression in SQL"),
+    ({"where": "true); select (true"}, "is not one expression in SQL"),
+    ({"where": "nsites <"}, "the condition 'nsites <' is no SQL: syntax error"),
+    ({"where": "nsite < 3"}, 'SQL: Binder Error: Referenced column "nsite" not found'),
+    ({"where": "(" * 500 + "true" + ")" * 500 + " = \ud800"}, "cannot be read: .*UTF-8"),
     ({"at": "--help"}, "is no name of a revision")])
 def test_what_cannot_be_asked_for(clean: Path, asked: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):

@@ -36,13 +36,15 @@ def test_exactly_the_rows_of_a_query(licensed: Path) -> None:
     assert [(work["name"], work["rows"], work["crystals"]) for work in told["works"]] == [
         (ELASTIC, 2, 1), (MP, 2, 1), ("10.1234/odd_one(1)", 2, 1)]
     assert cite(licensed, "select material_id from materials where material_id <> 'mp-149'") == (
-        "% 5 rows of 5 crystals\n% licence unknown: 5 rows of 5 crystals\n"
+        "% 5 rows of 5 crystals; licences and works are those of the work tree, since nothing is published\n"
+        "% licence unknown: 5 rows of 5 crystals\n"
         "% crystals whose source names nobody to cite: 5\n")
 
 
 def test_what_is_printed_is_a_bib_file(licensed: Path) -> None:
     text = cite(licensed, "select * from materials where material_id = 'mp-149'")
-    assert text.startswith("% 1 row of 1 crystal\n% licence CC-BY-4.0: 1 row of 1 crystal\n\n% for 1 row of")
+    assert text.startswith("% 1 row of 1 crystal; licences and works are those of the work tree, since nothing is "
+                           "published\n% licence CC-BY-4.0: 1 row of 1 crystal\n\n% for 1 row of")
     assert "@article{jain2013,\n  author = {Jain, Anubhav and Ong, " in text
     assert "@misc{10_1234_odd_one_1,\n  doi = {10.1234/odd_one(1)},\n  url = {https://doi.org/" in text
     assert text.count("@") == 3
@@ -52,8 +54,16 @@ def test_what_is_printed_is_a_bib_file(licensed: Path) -> None:
 def test_a_query_without_ids(sound: Path) -> None:
     with pytest.raises(UserError, match="the query does not return material_id, which says whose rows these are"):
         cite(sound, "select formula from materials")
-    with pytest.raises(UserError, match="1 of 1 crystals are not in materials, the first is nobody"):
+    with pytest.raises(UserError, match=r"1 of 1 crystals are not in materials of the work tree, .* --at REV"):
         cite(sound, "select 'nobody' as material_id")
+
+
+def test_rows_without_ids_are_counted(licensed: Path) -> None:
+    query = "select material_id as Material_ID from materials where material_id = 'mp-149' union all select null"
+    assert json.loads(cite(licensed, query, "--format", "json"))["without_id"] == 1
+    assert "% rows without material_id, whose licence nobody can tell: 1\n" in cite(licensed, query)
+    with pytest.raises(UserError, match="material_id of the query is no text but int32"):
+        cite(licensed, "select 1 as material_id")
 
 
 def test_words_of_a_source_that_are_no_dois() -> None:

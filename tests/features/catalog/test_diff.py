@@ -1,7 +1,9 @@
 """Two versions of the tables, compared."""
 
 import json
+import math
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +13,17 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.stats import ks_2samp
 
+from features.catalog import diff_report
 from features.catalog.diff import compare, kolmogorov_smirnov
 from features.commands.diff import diff
 from features.errors import UserError
 from features.paths import Paths
-from features.store import revisions
+from features.store import revisions, versions
 from pipelines.engine.materialize import materialize
 from pipelines.executors import Serial
 from pipelines.refresh.renew import Renewal
 from pipelines.refresh.report import markdown
-from tests.features.history import LAST, MATERIALS, put
+from tests.features.history import LAST, MATERIALS, git, put
 from tests.pipelines.toy import ToyParams, toy_view, units
 
 NUMBERS: dict[str, int] = {f"m{k}": k for k in range(100)}
@@ -157,3 +160,63 @@ def test_rows_that_nothing_tells_apart(tmp_path: Path) -> None:
     (change,) = compare(tmp_path / "old", tmp_path / "new").tables
     assert change.key == ("kind", "occurrence")
     assert (change.counts.added, change.counts.changed, change.counts.same) == (1, 1, 2)
+
+
+def of_columns(root: Path, **columns: pa.Array) -> Path:
+    """A project with one table, of two parts."""
+    rows = pa.table({"material_id": ["m1", "m2", "m3", "m4"], **columns})
+    for number in range(2):
+        path = Paths(root).table("toys") / f"part-0000{number}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)  # a published version has the same file
+        pq.write_table(rows.slice(2 * number, 2), path)
+    return root
+
+
+@pytest.mark.parametrize(("one", "other", "equal"), [
+    (pa.array([1.5, 2, None, 4]), pa.array([1, 2, None, 4]), 3),
+    (pa.array([0.1, 2, None, 4], pa.float32()), pa.array([0.1, 2, None, 4]), 3),
+    (pa.array(["1.0", "2", None, "4"]), pa.array([1.0, 2, None, 4]), 1),
+    (pa.array([[1.0], [2], None, [4]]), pa.array([1.0, 2, None, 4]), 1)], ids=["int", "float", "text", "list"])
+def test_values_of_another_type_are_equal_or_not_whichever_comes_first(one: pa.Array, other: pa.Array, equal: int,
+                                                                       tmp_path: Path) -> None:
+    """Text that reads as a number in one part file and not in the other is no number."""
+    projects = of_columns(tmp_path / "one", value=one), of_columns(tmp_path / "other", value=other)
+    for before, after in (projects, projects[::-1]):
+        (change,) = compare(before, after).tables
+        (column,) = change.columns
+        assert (column.rows, column.equal, column.is_comparable) == (4, equal, equal == 3)
+        assert (change.counts.changed, change.counts.same) == (4 - equal, equal)
+        assert diff_report.share(column) == ("75.00%" if equal == 3 else "not comparable")
+
+
+def test_what_differs_is_seen_however_late_it_begins(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old, new = ([{**{f"length_of_item_{k}": 1.0 for k in range(9)}, "last": last}] * 4 for last in (1.0, "x"))
+    urls = [["x" * 200 + end] * 4 for end in "ab"]
+    before = of_columns(tmp_path / "old", value=pa.array(old), url=urls[0])
+    diff_report.show(compare(before, of_columns(tmp_path / "new", value=pa.array(new), url=urls[1])), "old", "new")
+    said = capsys.readouterr().out
+    assert re.search(r"^value  +….*last: double>  +….*last: string>$", said, re.MULTILINE)
+    assert re.search(r"^url  +0\.00%  +m1  +…x+a  +…x+b", said, re.MULTILINE)
+
+
+def test_infinity_is_a_word_in_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = of_columns(tmp_path, value=pa.array([1.0, 2, 3, 4]), vector=pa.array([[math.inf, 1.0]] * 4))
+    versions.publish(root)
+    of_columns(root, value=pa.array([math.inf, 2, 3, 4]), vector=pa.array([[math.inf, -math.inf]] * 4))
+    diff("published", "work", root=root, as_json=True)
+    told = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert {column["column"]: column["moves"][0]["by"] for column in told["tables"][0]["columns"]} == {
+        "value": "inf", "vector": "inf"}
+
+
+def test_tables_that_only_the_newer_version_has_or_that_are_not_here(past: Path, tmp_path: Path,
+                                                                     capsys: pytest.CaptureFixture[str]) -> None:
+    git(tmp_path, "clone", "-q", str(past), "clone")
+    with pytest.raises(UserError, match=r"there are no tables under .*clone/data/features yet; run `dvc repro`"):
+        diff("work", root=tmp_path / "clone")
+    root = of_columns(tmp_path / "new", value=pa.array([1, 2, 3, 4]))
+    versions.publish(root)
+    shutil.move(Paths(root).table("toys"), Paths(root).table("others"))
+    diff("work", "toys", root=root)
+    assert capsys.readouterr().out.startswith("work → published: 1 table differs\n\ntoys: 0 → 4 rows; 4 added (by ")

@@ -1,5 +1,7 @@
 """`similar`, `find` and `near` over the vectors of a small project, in a session and in other clients."""
 
+import itertools
+import json
 import re
 import shutil
 from pathlib import Path
@@ -77,15 +79,25 @@ def test_the_sentence_that_matches_best(made: Path) -> None:
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_query_is_embedded_as_texts_are(precision: str) -> None:
     params = EncoderParams(precision=precision)
-    text = "Sr is bonded to twelve O atoms to form SrO12 cuboctahedra."
-    encoder = TextEncoder(params.folder(), params)
-    (encoded,) = encoder.encode([text], [sentences.tag(text)])
-    for pooling in ("mean", "cls"):
-        light, full = light_encoder.vector(params.folder(), text, pooling), encoded.pooled(pooling)
+    texts = ["Sr is bonded to twelve O atoms to form SrO12 cuboctahedra.", "[CLS] É \u5149 [MASK]\0"]
+    encoded = TextEncoder(params.folder(), params).encode(texts, [sentences.tag(text) for text in texts])
+    for (text, whole), pooling in itertools.product(zip(texts, encoded, strict=True), ("mean", "cls")):
+        light, full = light_encoder.vector(params.folder(), text, pooling), whole.pooled(pooling)
         assert light is not None
         cosine = light @ full / np.linalg.norm(light) / np.linalg.norm(full)
         assert cosine == pytest.approx(1, abs=1e-6 if precision == "float32" else 1e-3)
-    assert light_encoder.vector(params.folder(), "octahedra " * 300, "mean") is None  # it would be several windows
+    assert light_encoder.vector(params.folder(), "cubic " * 511, "mean") is None  # it would be several windows
+
+
+def test_other_encoders_need_torch(tmp_path: Path) -> None:
+    for path in EncoderParams().folder().glob("*.*"):
+        (tmp_path / path.name).symlink_to(path)
+    assert light_encoder.vector(tmp_path, "TiO6", "mean") is not None
+    settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    (tmp_path / "tokenizer_config.json").unlink()
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings | {"do_lower_case": False}))
+    light_encoder.files.weights_digest.cache_clear()
+    assert light_encoder.vector(tmp_path, "TiO6", "mean") is None
 
 
 def test_find_embeds_the_query(made: Path) -> None:
@@ -112,11 +124,16 @@ def test_other_clients_have_the_same_in_sql_alone(made: Path) -> None:
         assert "TiO6" in found[0][4]
         assert 0 < found[0][3] <= 1
         assert connection.sql("from find('', 2)").fetchall() == []
+        with pytest.raises(duckdb.Error, match=r"structures has no row of mp-999"):
+            connection.sql("from near('mp-999', 2)").fetchall()
+        each = connection.sql("select * from materials m, near(m.material_id, 1)").fetchall()
+        assert len(each) == 4
 
 
 @pytest.mark.parametrize(("sql", "message"), [
     ("from similar('mp-999', 3)", "no vector of the description of mp-999"),
     ("from find(' ', 3)", "the query is empty"),
+    ("from find(chr(8203), 3)", "reads no word"),
     ("from near('mp-999')", "structures has no row of mp-999"),
 ])
 def test_what_cannot_be_found_is_said(made: Path, sql: str, message: str) -> None:

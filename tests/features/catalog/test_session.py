@@ -16,7 +16,7 @@ from features.catalog.session import Session
 from features.catalog.sql import collected
 from features.errors import UserError
 from features.paths import Paths
-from features.store import versions
+from features.store import tables, versions
 from features.view import column
 from pipelines.engine import stages
 from tests.conftest import make_project, set_params
@@ -54,7 +54,7 @@ def revision(root: Path, tag: str) -> None:
                      "nfiles": len(listed)})
     Paths(root).lock.write_text(json.dumps({"schema": "2.0", "stages": {"all": {"cmd": "none", "outs": outs}}}))
     (root / ".gitignore").write_text("data\n.dvc\n*.cif\n")
-    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", tag], ["tag", tag]):
+    for command in (["init", "-q", "-b", "trunk"], ["add", "-A"], ["commit", "-qm", tag], ["tag", tag]):
         subprocess.run([GIT, "-c", "user.name=a", "-c", "user.email=a@b", *command], cwd=root, check=True)
 
 
@@ -135,6 +135,29 @@ def test_revisions_are_schemas(made: Path) -> None:
     assert len(catalog.query(made, "from materials", at="v1")) == 2
 
 
+@pytest.mark.parametrize(("kind", "place", "name"), [("branch", "heads", "main"), ("tag", "tags", "system")])
+def test_a_schema_of_duckdb_that_is_a_revision_too(made: Path, tmp_path: Path, kind: str, place: str, name: str
+                                                   ) -> None:
+    root = Path(shutil.copytree(made, tmp_path / "copy"))
+    subprocess.run([GIT, kind, name, "v1"], cwd=root, check=True)
+    with Session(root) as session:
+        for spelled in (name, name.upper()):
+            with pytest.raises(UserError, match=rf'ambiguous: "{place}/{name}"\.splits is'):
+                collected(session, f"from {spelled}.splits")
+        assert len(collected(session, f'from "{place}/{name}".splits')) == 2
+        assert len(collected(session, "from memory.main.splits")) == 3
+
+
+def test_own_properties_that_differ_in_capitals_alone_are_no_columns(tmp_path: Path) -> None:
+    own = [[("hardness", 1.0), ("gap", 3.0)], [("Hardness", 2.0)]]
+    table = pa.table({"material_id": ["a", "b"], "other_properties": pa.array(own, pa.map_(pa.string(), pa.float64()))})
+    tables.publish(Paths(tmp_path).table("materials"), table.schema, ("material_id",), iter([table]),
+                   iter([{"parts": 1}]))
+    assert catalog.query(tmp_path, "from materials").column_names[2:] == ["gap"]
+    told = catalog.query(tmp_path, "select other_properties['Hardness'] as h from materials order by material_id")
+    assert told["h"].to_pylist() == [None, 2.0]
+
+
 def test_revisions_can_be_read_where_the_work_tree_has_no_tables(made: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(made, tmp_path / "copy"))
     shutil.rmtree(Paths(root).features)
@@ -166,6 +189,8 @@ def test_a_table_that_lies_in_no_file(made: Path, monkeypatch: pytest.MonkeyPatc
         assert collected(session, "from v1.counted")["n"].to_pylist() == [2]
         comment = "select comment from duckdb_columns() where table_name = 'counted' and schema_name = 'main'"
         assert collected(session, comment)["comment"].to_pylist() == ["how many, in tables"]
+        assert collected(session, "show tables").column(0).to_pylist() == session.tables
+        assert collected(session, "from counted")["n"].to_pylist()[0] >= 2
 
 
 def test_a_session_reads_what_was_published_when_it_opened(made: Path, tmp_path: Path) -> None:
@@ -185,6 +210,10 @@ def test_a_session_reads_what_was_published_when_it_opened(made: Path, tmp_path:
     ("explain analyze select s.splits from (select 1 as splits) s", None),  # an alias and a column, no revision
     ("with materials as (select 1 as a) select a from materials", None),
     ("explain pivot splits on split in ('test') using count(*)", None),
+    ("pivot splits on split using count(*)", None),
+    ("explain with p as (pivot splits on split using count(*)) from p;", None),
+    ("create table t as pivot splits on split using count(*)", "only queries are allowed"),
+    ("explain analyze copy (pivot splits on split using count(*)) to 'x'", "only queries are allowed"),
     ("select " + "abs(" * 900 + "1" + ")" * 900 + " from splits", None),
     ("from MAIN.Splits join memory.main.materials using (material_id)", None),
     ("from 'head'.splits", "syntax error"),

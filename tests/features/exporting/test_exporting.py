@@ -8,6 +8,7 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 import pytest
 import yaml
 from safetensors.numpy import load_file
@@ -17,6 +18,7 @@ from features import about
 from features.__main__ import app
 from features.errors import UserError
 from features.exporting import huggingface
+from features.paths import Paths
 from features.store import tables
 from features.store.sums import Damaged
 
@@ -55,6 +57,16 @@ def test_datasets_reads_what_the_tables_hold(root: Path, tmp_path: Path, monkeyp
     read = datasets.load_dataset(str(divided), "structures", cache_dir=str(tmp_path / "cache"))
     of_id = {row["material_id"]: row["split"] for row in rows(root, "splits")}
     assert {row["material_id"]: split for split in read for row in read[split]} == of_id
+
+
+def test_results_about_no_single_crystal_are_in_no_split(root: Path, tmp_path: Path) -> None:
+    own = Path(shutil.copytree(root, tmp_path / "project"))
+    schema = pa.schema([("target", pa.string()), ("effect", pa.float64())])
+    tables.publish(Paths(own).table("fact_effects"), schema, ("target",),
+                   iter([pa.Table.from_pylist([{"target": "k_vrh", "effect": 0.5}], schema)]), iter([{"parts": 1}]))
+    folder = run(own, str(tmp_path / "hub"), "--to", "huggingface", "--by-split", "--tables", "fact_effects,splits")
+    assert [path.name for path in (folder / "fact_effects").iterdir()] == ["rest-00000-of-00001.parquet"]
+    assert "rest" not in {path.name.split("-")[0] for path in (folder / "splits").iterdir()}
 
 
 def test_mlcroissant_validates_and_reads_the_description(root: Path, tmp_path: Path) -> None:
@@ -136,6 +148,7 @@ def test_csv_has_lists_as_json(root: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("arguments", "words"), [
     (["--to", "csv", "--tables", "nowhere"], "no table 'nowhere'; there are: materials, splits"),
+    (["--to", "csv", "--tables", " ,"], "--tables names no table"),
     (["--to", "csv", "--target", "k_vrh"], "--target goes with --to torch"),
     (["--to", "csv", "--by-split"], "--by-split goes with --to huggingface"),
     (["--to", "torch", "--target", "nonsense"], "no target 'nonsense' with a value in materials; there are: "),

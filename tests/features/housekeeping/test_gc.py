@@ -20,7 +20,7 @@ from features.commands.gc import gc
 from features.errors import UserError
 from features.housekeeping.gc import Plan, plan
 from features.paths import Paths
-from features.store import git, revisions, tables
+from features.store import git, revisions, tables, versions
 from features.store.rowstore import RowStore
 from features.view import Reject
 from features.views.splits import VIEW
@@ -42,6 +42,21 @@ FETCHABLE, LOST = "objects of DVC's cache that remote 'store' has", "objects of 
 
 def counts(made: Plan, dry: bool = False) -> dict[str, int]:
     return {kind.name: count for kind, count, _ in made.carry_out(dry)}
+
+
+def older(root: Path, name: str = "0" * 16) -> Path:
+    """A version that was published before the one before the last."""
+    folder = next(folder for folder in versions.newest_first(root) if folder.name != published(root))
+    made = Path(shutil.copytree(folder, folder.with_name(name)))
+    os.utime(made, (0, 0))
+    return made
+
+
+def published(root: Path) -> str:
+    """Id of the version."""
+    manifest = versions.read_manifest(root)
+    assert manifest is not None
+    return manifest.version
 
 
 def cached(root: Path) -> set[str]:
@@ -128,6 +143,7 @@ def test_what_no_remote_has_stays_until_it_is_given_up(past: Path, tmp_path: Pat
 def test_a_cache_that_others_may_share_is_left_alone(past: Path, tmp_path: Path) -> None:
     (past / ".dvc" / "cache").rename(tmp_path / "shared")
     (past / ".dvc" / "config.local").write_text(f"[cache]\n    dir = {tmp_path / 'shared'}\n")
+    older(past)
     made = plan(past, lose=True)
     assert made.kinds[0].name == VERSIONS
     assert any("may be shared with other projects" in note for note in made.notes)
@@ -164,6 +180,7 @@ def test_nothing_that_a_stage_may_need_goes_while_one_is_at_work(past: Path) -> 
     os.utime(state, (time.time() - 30 * 86400,) * 2)
     lock = Paths(past).run_locks / "1.lock"
     lock.parent.mkdir()
+    older(past)
     ready = plan(past)
     with lock.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -179,9 +196,49 @@ def test_nothing_that_a_stage_may_need_goes_while_one_is_at_work(past: Path) -> 
 
 def test_a_file_of_several_names_frees_nothing_until_its_last_one_goes(past: Path) -> None:
     history.put(past, "materials", history.MATERIALS, history.rows()[0], [Reject("a", "b", "c")])
-    revisions.versions.publish(past)
+    older(past)
     ((kind, count, freed), *_) = [done for done in plan(past).carry_out(dry=True) if done[0].name == VERSIONS]
     assert count >= 1
     own = sum(path.stat().st_size for folder in kind.paths for path in folder.rglob("*")
               if path.is_file() and path.stat().st_nlink == 1)
     assert freed >= own > 0
+
+
+def test_versions_that_somebody_may_read_or_that_are_nowhere_else_stay(past: Path) -> None:
+    sound, changed, lockless = (older(past, digit * 16) for digit in "123")
+    (Paths(changed).table("materials") / "part-00000.parquet").write_bytes(b"of no commit")
+    Paths(lockless).lock.unlink()
+    os.utime(lockless, (0, 0))
+    profiles = Paths(sound).table("profiles")  # which stand in no dvc.lock at that time
+    shutil.copytree(Paths(sound).table("descriptions"), profiles)
+    before = {folder.name for folder in versions.newest_first(past)[:versions.STAYING]}
+    assert published(past) in before
+    made = plan(past)
+    assert any(note.startswith("2 earlier published versions, which are neither in DVC's cache") for note in made.notes)
+    Paths(past).published.unlink()
+    assert counts(plan(past))[VERSIONS] == 1
+    assert {folder.name for folder in versions.newest_first(past)} == {*before, changed.name, lockless.name}
+    assert counts(plan(past, lose=True))[f"{VERSIONS} that are nowhere else"] == 2
+    assert {folder.name for folder in versions.newest_first(past)} == before
+
+
+def test_a_damaged_table_and_a_view_that_is_gone(past: Path) -> None:
+    rows = pa.Table.from_pylist([{"material_id": "mp-149", "group": "Si", "fold": 0, "split": "train"}], VIEW.schema)
+    for table, version in (("materials", 7), ("of_no_view", 1)):
+        store = RowStore(Paths(past).rowstore(table), VIEW.schema, version)
+        with store.locked():
+            store.append_rows(rows, pa.array([b"x" * 32], pa.binary(32)))
+    for part in (Paths(past).table("materials"), Paths(revisions.at(past)).table("materials")):
+        (part / "part-00000.parquet").unlink()
+    made = plan(past)
+    assert any("rows of earlier shapes of 'materials' are left alone, since" in note for note in made.notes)
+    assert counts(made)[ROWS] == 1
+    assert [path.parent.name for path in Paths(past).rowstores.glob("*/v*")] == ["materials"]
+
+
+def test_what_another_checkout_of_the_repository_needs_stays(past: Path, tmp_path: Path) -> None:
+    history.git(past, "worktree", "add", "-q", str(tmp_path / "second"), "v1")
+    counts(plan(past, lose=True))
+    assert len(tables.read(revisions.at(tmp_path / "second", "HEAD"), "materials")) == 31
+    with pytest.raises(UserError, match="features fetch v2"):
+        revisions.at(past, "v2")

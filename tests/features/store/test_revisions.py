@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
+from features.catalog import validate
 from features.errors import UserError
 from features.paths import Paths
-from features.store import git, objects, revisions, tables, versions
+from features.store import git, objects, revisions, sums, tables, versions
 from features.store.sums import Damaged
 from pipelines.repair import outputs
 from tests.features.history import LAST
@@ -93,7 +95,9 @@ def test_a_cache_on_another_disk(past: Path, monkeypatch: pytest.MonkeyPatch, tm
     shutil.rmtree(cache)
     with pytest.raises(UserError, match="are not in DVC's cache"):
         revisions.at(past, "v1")
+    before = where.stat().st_ino
     assert strength(revisions.at(past, "v1", fetch=True)) == 68.2531
+    assert where.stat().st_ino == before  # others may read it
 
 
 @pytest.mark.parametrize("harmed", ["folder", "file"])
@@ -110,7 +114,8 @@ def test_a_damaged_object_is_named(past: Path, harmed: str) -> None:
 
 
 @pytest.mark.parametrize(("revision", "said"), [
-    ("-x", "'-x' is no name of a revision"), ("", "'' is no name"), ("v1\nv2", "is no name"),
+    ("-x", "'-x' is no name of a revision"),
+    ("^HEAD", r"'\^HEAD' is no name of a revision"), ("", "'' is no name"), ("v1\nv2", "is no name"),
     ("nope", "git knows no revision 'nope'"), ("HEAD~99", "git knows no revision"),
     ("both", "it is a tag and a branch"),
     ("v1:dvc.lock", "git knows no revision"), ("0123456789abcdef", "git knows no revision"),
@@ -182,9 +187,86 @@ def test_a_revision_that_is_damaged_later_is_mended(past: Path) -> None:
     with pytest.raises(Damaged, match="pipelines repair"):
         tables.read(revisions.at(past, "v1"), "materials")
     (line,) = outputs.mend_revisions(past)
-    assert line.startswith(f"{part} was damaged: that revision is removed, with 1 damaged objects of DVC's cache")
+    assert line.startswith(f"{part} was damaged: somebody reads that revision, so that it stays")
+    versions._held.clear()
+    (line,) = outputs.mend_revisions(past)
+    assert line.startswith(f"{part} was damaged: that revision is removed, and laid out again")
     assert strength(revisions.at(past, "v1", fetch=True)) == 68.2531
     assert list(outputs.mend_revisions(past)) == []
+
+
+def test_a_damaged_revision_that_is_nowhere_else_loses_only_what_is_damaged(past: Path) -> None:
+    where = revisions.at(past, "v1")
+    for table in ("materials", "descriptions"):  # as of a commit before there were sums
+        (Paths(where).table(table) / sums.SUMS).unlink()
+    listed = {out: objects.md5_of(where / out) for out in versions.outputs(where)}
+    Paths(where).lock.write_text(yaml.safe_dump({"stages": {"all": {"outs": [
+        {"path": path, "md5": md5} for path, md5 in listed.items()]}}}))
+    commit = git.Commit("", Paths(where).lock.read_bytes(), Paths(where).params.read_bytes())
+    where = where.rename(where.with_name(revisions.key(commit)))
+    versions._held.clear()
+    assert revisions.damages(where) == []
+    shutil.rmtree(past / ".dvc" / "cache")
+    (past / ".dvc" / "config").write_text("")  # no remote
+
+    part = tables.files(where, "materials")[0]
+    replaced = part.read_bytes()
+    part.unlink()
+    part.write_bytes(replaced.replace(b"mp-1", b"mp-2", 1))  # which Parquet does not notice
+    Paths(where).rejects("materials").unlink()
+    said = [problem.what.partition(" is not what the commit has, or missing") for problem in validate.problems(where)]
+    assert sorted(path for path, is_so, _ in said if is_so) == [
+        str(Paths(where).table("materials")), str(Paths(where).rejects("materials"))]
+    (line,) = outputs.mend_revisions(past)
+    assert "that revision stays, materials put aside, since neither DVC's cache nor its remote has all of it" in line
+    assert tables.names(where) == ["descriptions"]
+    assert len(tables.read(where, "descriptions")) == 31
+    assert len(list(outputs.mend_revisions(past))) == 1  # still told
+
+
+def test_a_lock_that_is_damaged_later_is_put_right_by_the_next_reader(past: Path) -> None:
+    where = revisions.at(past, "v1")
+    whole = Paths(where).lock.read_bytes()
+    Paths(where).lock.write_bytes(whole[:-300])
+    (line,) = outputs.mend_revisions(past)
+    assert line == f"{Paths(where).lock} was damaged: the next reader of that revision puts it right"
+    assert Paths(revisions.at(past, "v1")).lock.read_bytes() == whole
+    assert list(outputs.mend_revisions(past)) == []
+
+
+@pytest.mark.parametrize("kind", ["link", "file"])
+def test_what_is_no_folder_in_the_place_of_a_revision_is_neither_read_nor_removed(past: Path, kind: str) -> None:
+    folder = revisions.at(past, "v1")
+    away = folder.rename(past.parent / "away")
+    if kind == "link":
+        folder.symlink_to(away)
+    else:
+        folder.write_text("mine")
+    with pytest.raises(UserError, match=f"{folder} is no folder of this program's making"):
+        revisions.at(past, "v1")
+    assert list(outputs.mend_revisions(past)) == []
+    assert not versions.remove_unread(folder)
+    assert folder.exists()
+
+
+def test_a_revision_that_is_published_is_read_from_there_though_publish_makes_a_table_too(past: Path) -> None:
+    lock = yaml.safe_load(Paths(past).lock.read_text())
+    lock["stages"]["publish"]["outs"].insert(0, {"path": "data/features/profiles", "md5": f"{'0' * 32}.dir"})
+    Paths(past).lock.write_text(yaml.safe_dump(lock))
+    run_git(past, "commit", "-qam", "with profiles")
+    assert revisions.at(past, "HEAD") == revisions.at(past)
+
+
+def test_variables_of_a_hook_lead_nowhere_else(past: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = past.parent / "there"
+    there.mkdir()
+    run_git(there, "init", "-q")
+    head = git.resolve(past, "HEAD")
+    monkeypatch.setenv("GIT_DIR", str(there / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(there))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(there / ".git" / "index"))
+    assert git.resolve(past, "HEAD") == head
+    assert git.worktrees(past) == [past]
 
 
 def test_a_terminal_is_asked(past: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,3 +286,6 @@ def test_it_stays_while_it_is_read(past: Path) -> None:
     where = revisions.at(past, "v1")
     assert not versions.remove_unread(where)
     assert strength(where) == 68.2531
+    (where.with_name(f".{where.name}.old") / "left").mkdir(parents=True)  # by a removal that was killed
+    versions._held.clear()
+    assert versions.remove_unread(where)

@@ -124,6 +124,22 @@ def test_a_file_without_a_seal_is_read_as_it_is(tmp_path: Path) -> None:
     assert tables.read_parts([path]).equals(table)
 
 
+def test_a_file_is_decoded_in_the_thread_that_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads of Arrow's that hold memory of Python's at the end of the program abort it."""
+    path = tmp_path / "some.parquet"
+    write_parquet(pa.table({name: list(range(1000)) for name in "abcdef"}), path)
+    threads: list[int] = []
+    pread = sums.Verified._pread
+    monkeypatch.setattr(sums.Verified, "_pread", lambda *args: [threads.append(threading.get_ident()), pread(*args)][1])
+    with sums.parquet(path) as file:
+        whole = file.read()
+        assert whole.equals(file.read_row_group(0))
+        assert whole.equals(file.read_row_groups([0]))
+        assert whole.equals(pa.Table.from_batches(file.iter_batches()))
+    assert len(threads) > 4 * 6
+    assert set(threads) == {threading.get_ident()}
+
+
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 

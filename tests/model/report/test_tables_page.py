@@ -6,6 +6,7 @@ It stands here for the sake of the trained project and of the browser.
 import base64
 import hashlib
 import html
+import json
 import re
 import shutil
 from pathlib import Path
@@ -18,7 +19,7 @@ from typer.testing import CliRunner
 
 from features import about, profiles
 from features.__main__ import app
-from features.page import drawing, examples, gather, write
+from features.page import atlas, drawing, examples, gather, write
 from features.paths import Paths
 from features.store import tables
 from features.view import Reject
@@ -72,6 +73,8 @@ def test_the_page_says_of_each_column_what_its_table_says(root: Path, path: Path
     assert shown["text_embeddings"].origin.upstream == ("descriptions", "paraphrases")
     assert "text_embeddings" in shown["descriptions"].downstream
     assert "splits" in shown["materials"].same_crystals
+    of = shown["profiles"].origin
+    assert (of.stage, {*of.upstream}) == ("publish", {*tables.names(root)} - {"profiles"})
     (hist,) = re.findall(r"<svg class=\"hist\".{0,300}Histogram of k_vrh,.*?</svg>", path.read_text(), re.DOTALL)
     row = next(row for row in profiles.read(root, "materials").to_pylist() if row["column_name"] == "k_vrh")
     assert [int(number) for number in re.findall(r"data-text=\"[^\"]*GPa: (\d+)\"", hist)] == row["counts"]
@@ -127,6 +130,35 @@ def test_keys_and_pointer_ask_a_histogram_and_the_map(browser: webdriver.Chrome,
     value = tables.read(root, "materials", ["material_id", "k_vrh"], ids=["mp-149"])["k_vrh"][0].as_py()
     assert page.one("#map-said").text == f"Si (mp-149): k_vrh {value:.4g} GPa"
     assert page.complaints() == []
+
+
+def test_the_map_shows_errors_of_test_crystals_and_says_where_its_colours_end(
+        browser: webdriver.Chrome, root: Path, path: Path, tmp_path: Path) -> None:
+    found = atlas.atlas(root)
+    known = {name for name, value in zip(found["ids"], found["values"][atlas.ERROR], strict=True) if value is not None}
+    said = tables.read(root, "predictions", ["material_id", "split", "value_true"]).to_pylist()
+    assert known == {row["material_id"] for row in said if row["split"] == "test" and row["value_true"] is not None}
+    assert 0 < len(known) < len(said)
+
+    hundred = list(range(100))
+    points = {**found, "ids": [f"m{k}" for k in hundred], "formulas": ["Si"] * 100, "x": hundred, "y": hundred,
+              "values": {"k_vrh": hundred}, "units": {"k_vrh": "GPa"}}
+    other = tmp_path / "many.html"
+    other.write_text(re.sub(r'(id="data">).*?(</script>)', rf"\g<1>{json.dumps(points)}\g<2>", path.read_text()))
+    page = Page(browser)
+    page.open(other)
+    assert page.one("#map-low").text == "2 and less, down to 0"
+    assert page.one("#map-high").text == "97 and more, up to 99"
+
+
+def test_an_example_that_the_tables_do_not_answer_is_left_out(root: Path, tmp_path: Path,
+                                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a revision that has not all of its columns."""
+    asked = examples.Example("Facts", "splits", ("splits",), "select fact from splits")
+    monkeypatch.setattr(examples, "all_examples", lambda: [asked])
+    write(root, about.version(root), tmp_path / "page.html")
+    assert ('<p class="note">Left out, since these tables do not answer it: Facts (SQL: Binder Error: '
+            'Referenced column "fact" not found') in html.unescape((tmp_path / "page.html").read_text())
 
 
 def test_the_command_writes_it_whole_or_not_at_all(root: Path, tmp_path: Path) -> None:
