@@ -23,7 +23,8 @@ __all__ = ["CLOSED", "REJECTS", "THREAD", "TIMEOUT_S", "connect", "query", "refr
 RESULT_BYTES = 4 << 30
 """Largest result, as Arrow: `select * from range(1000000000000)` would fill the memory row by row, unseen by DuckDB."""
 STORAGE_VERSION = "v1.0.0"
-"""Of `data/catalog.duckdb`: the oldest that DuckDB writes, so that clients of all 1.x and 2.x read it."""
+"""Of `data/catalog.duckdb`: the oldest that DuckDB writes, so that clients of all 1.x and 2.x read it. Numbers of half
+precision, in `text_embeddings` and `chgnet_atoms`, they read from 1.3 on."""
 
 
 def connect(root: Path, timeout_s: float = TIMEOUT_S) -> duckdb.DuckDBPyConnection:
