@@ -21,8 +21,8 @@ from features.store import tables
 MOST = 20_000
 """Crystals that a page holds: 2 MB. Of more, as many are taken evenly from the order of the part files, which is that
 of a hash of their ids."""
-ERROR = "error of the prediction, test crystals"
-"""Of those alone: it has been trained, or chosen, on the others."""
+ERROR = "test prediction error"
+"""Of test crystals alone: the model was trained, or chosen, on the others."""
 
 
 def atlas(where: Path) -> dict[str, Any]:
