@@ -157,14 +157,13 @@ class Shell(Completer):
     def _described(self, name: str) -> pa.Table:
         schema, _, table = name.rpartition(".")
         schema, table = schema.strip('"'), table.strip('"')
-        schema = "" if schema.casefold() == "main" else schema
         known = self.session.tables_of(schema)
+        place = f"{_identifier(schema)}.{_identifier(table)}" if schema else _identifier(table)
         if table.casefold() in meanings.FUNCTIONS:
             return self._whole("SELECT column_name AS column, column_type AS type "  # noqa: S608 (quoted)
-                               f"FROM (DESCRIBE FROM {_identifier(schema or 'main')}.{_identifier(table)}('x', 0))")
+                               f"FROM (DESCRIBE FROM {place}('x', 0))")
         if table.casefold() not in map(str.casefold, known):
             raise UserError(f"no table '{table}'; there are: {', '.join(known)}")
-        place = f"{_identifier(schema)}.{_identifier(table)}" if schema else _identifier(table)
         if table.casefold() not in virtual.names():
             self._whole(f"FROM {place} LIMIT 0")  # so that its view is there, or said to be damaged
         return self._whole("SELECT column_name AS column, data_type AS type, comment AS meaning FROM duckdb_columns() "  # noqa: S608 (quoted)

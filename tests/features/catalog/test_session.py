@@ -14,6 +14,7 @@ from features import catalog
 from features.catalog import virtual
 from features.catalog.session import Session
 from features.catalog.sql import collected
+from features.commands.prompt import Shell
 from features.errors import UserError
 from features.paths import Paths
 from features.store import tables, versions
@@ -135,6 +136,14 @@ def test_revisions_are_schemas(made: Path) -> None:
     assert len(catalog.query(made, "from materials", at="v1")) == 2
 
 
+def test_the_prompt_describes_tables_and_functions_of_revisions(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Session(made) as session:
+        for asked, last in ((".describe head.similar", "similarity"), (".describe v1.materials", "hardness"),
+                            (".tables v1", "splits")):
+            Shell(session).answer(asked)
+            assert last in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("kind", "place", "name"), [("branch", "heads", "main"), ("tag", "tags", "system")])
 def test_a_schema_of_duckdb_that_is_a_revision_too(made: Path, tmp_path: Path, kind: str, place: str, name: str
                                                    ) -> None:
@@ -220,6 +229,7 @@ def test_a_session_reads_what_was_published_when_it_opened(made: Path, tmp_path:
     ("select '\udc80'", "no text in UTF-8"),
     ("-- nothing", "one SQL statement is expected, found 0"),
     ("\0select 1", "syntax error"),
+    ("select [340282366920938463463374607431768211455::uhugeint] as v", "column v is of UHUGEINT"),
 ])
 def test_odd_queries(made: Path, sql: str, words: str | None) -> None:
     if words is None:

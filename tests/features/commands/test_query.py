@@ -134,3 +134,10 @@ def test_a_large_result_streams_in_bounded_memory(made: Path) -> None:
     assert process.wait(60) == 141
     (peak_kb,) = map(int, said)
     assert peak_kb < 600_000
+
+
+def test_without_tables_that_is_what_is_said(tmp_path: Path) -> None:
+    for command in (["sql", "select 1"], ["profiles"]):
+        result = CliRunner().invoke(app, [*command, "--root", str(tmp_path)])
+        assert isinstance(result.exception, UserError)
+        assert str(result.exception).startswith("there are no tables under ")
