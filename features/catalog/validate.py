@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,41 +11,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features import contract, profiles, registry
-from features.catalog import inputs
+from features.catalog import references
+from features.catalog.problem import Problem, counted, of_parts, parts_promised
 from features.contract import Contract
 from features.errors import UserError
 from features.paths import Paths
 from features.rules import Mask, shown
 from features.store import damage, placement, revisions, sums, tables, versions
 from features.store.sums import Damaged
-from features.terminal import printable
-from features.view import FeatureView, only_input
-
-SAME_VOLUME = 1e-3
-"""Relative; far more than the digits of `materials` leave open."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Something on disk that is not as it should be."""
-
-    table: str
-    what: str
-    """In words."""
-    part: str = ""
-    """The file."""
-    row: int | None = None
-    """The first row of it, counted from 0; None where it is no row's."""
-    ids: tuple[str, ...] = ()
-    """Keys of the first rows."""
-    is_error: bool = True
-    """Whether it must not be; else it is odd, and may be what a source says."""
-
-    def __str__(self) -> str:
-        where = ", ".join([*([self.part] if self.part else []), *([] if self.row is None else [f"row {self.row}"]),
-                           *self.ids])
-        return printable(f"{'' if self.is_error else 'warning: '}{self.table}: {self.what}"
-                         f"{f' ({where})' if where else ''}")
+from features.view import FeatureView
 
 
 def check(root: Path) -> int:
@@ -69,10 +41,10 @@ def check(root: Path) -> int:
         keys = tables.read(root, view.name, view.key)
         if keys.group_by(list(view.key)).aggregate([]).num_rows != len(keys):
             problems.append(Problem(view.name, "a key occurs twice"))
-        problems += _orphans(root, view)
+        problems += references.orphans(root, view)
     for name in tables.names(root):
         if not registry.view_named(name):
-            problems += _strangers(root, name)
+            problems += references.strangers(root, name)
     if problems:
         raise UserError("; ".join(map(str, problems)))
     return len(views)
@@ -142,19 +114,19 @@ def _damage(name: str, damaged: Damaged) -> Problem:
 def _of_others(root: Path, name: str, unfit: Set[str]) -> Iterator[Problem]:
     """What rows of a table are not, given other tables; none of those whose files or columns are wrong is asked."""
     view = registry.view_named(name)
-    if view and unfit.isdisjoint((name, *view.inputs)) and _has(root, name, view.key):
-        if orphans := list(_orphans(root, view)):
+    if view and unfit.isdisjoint((name, *view.inputs)) and references.has(root, name, view.key):
+        if orphans := list(references.orphans(root, view)):
             yield from orphans
         else:  # an orphan has no unit that a digest could be made of
-            yield from _made_from_others(root, view)
+            yield from references.made_from_others(root, view)
         if name == "structures":
-            yield from _volumes(root)
+            yield from references.volumes(root)
     if view:
-        yield from _rejects(root, view)
+        yield from references.rejects(root, view)
     elif name == profiles.NAME:
-        yield from _profiles(root)
+        yield from references.of_profiles(root)
     elif name not in unfit:
-        yield from _strangers(root, name, unfit)
+        yield from references.strangers(root, name, unfit)
 
 
 def _of_version(root: Path, only: Sequence[str] | None, outputs: Mapping[str, str],
@@ -204,7 +176,7 @@ def _of_columns(root: Path, name: str, view: FeatureView[Any] | None) -> Iterato
             else:
                 continue
             wrong.setdefault(what, []).append(path.name)
-        yield from _of_parts(name, wrong, f"; rerun `python -m pipelines {view.stage}`")
+        yield from of_parts(name, wrong, f"; rerun `python -m pipelines {view.stage}`")
     if wrong:
         return
     first = tables.schema_of(files[0])
@@ -213,7 +185,7 @@ def _of_columns(root: Path, name: str, view: FeatureView[Any] | None) -> Iterato
         if others := sorted({name for name, _ in _typed(first) ^ _typed(schema)}):
             wrong.setdefault(f"its columns are others than those of {files[0].name}: {', '.join(others)}",
                              []).append(path.name)
-    yield from _of_parts(name, wrong)
+    yield from of_parts(name, wrong)
 
 
 def _typed(schema: pa.Schema) -> set[tuple[str, pa.DataType]]:
@@ -224,12 +196,12 @@ def _of_footers(root: Path, name: str, view: FeatureView[Any] | None) -> Iterato
     """What the parts say of themselves and of each other."""
     files = tables.files(root, name)
     footers = [tables.footer(path) for path in files]
-    promised = _promised(files, footers)
+    promised = parts_promised(files, footers)
     there, wanted = {path.name for path in files}, {f"part-{number:05d}.parquet" for number in range(promised)}
     for part in sorted(wanted - there):
-        yield Problem(name, f"it is missing: the footers count {_count(promised, 'part', 'parts')}", part)
+        yield Problem(name, f"it is missing: the footers count {counted(promised, 'part', 'parts')}", part)
     for part in sorted(there - wanted):
-        yield Problem(name, f"it is one too many: the footers count {_count(promised, 'part', 'parts')}", part)
+        yield Problem(name, f"it is one too many: the footers count {counted(promised, 'part', 'parts')}", part)
     wrong: dict[str, list[str]] = {}
     for path, footer in zip(files, footers, strict=True):
         if footer.get("view") != name:
@@ -243,32 +215,14 @@ def _of_footers(root: Path, name: str, view: FeatureView[Any] | None) -> Iterato
                            if footer.get(key) != footers[0].get(key)):
             wrong.setdefault(f"its footer is another than that of {files[0].name}: {', '.join(other)}",
                              []).append(path.name)
-    yield from _of_parts(name, wrong)
-
-
-def _promised(files: Sequence[Path], footers: Sequence[Mapping[str, Any]]) -> int:
-    """How many parts there should be: as most footers say, where they make sense."""
-    counts = Counter(count for footer in footers if isinstance(count := footer.get("parts"), int)
-                     and 0 < count <= placement.MAX_PARTS)
-    return counts.most_common(1)[0][0] if counts else len(files)
-
-
-def _of_parts(name: str, wrong: Mapping[str, list[str]], mended_by: str = "") -> Iterator[Problem]:
-    """One problem for all parts that have it, and what to do about it."""
-    for what, parts in wrong.items():
-        others = f", and so with {_count(len(parts) - 1, 'more part', 'more parts')}" if len(parts) > 1 else ""
-        yield Problem(name, f"{what}{others}{mended_by}", parts[0])
-
-
-def _count(number: int, one: str, more: str) -> str:
-    return f"{number:,} {one if number == 1 else more}"
+    yield from of_parts(name, wrong)
 
 
 def _of_rows(root: Path, name: str, promised: Contract) -> Iterator[Problem]:
     """Rows that break the contract, lie in the wrong part or out of order."""
     files = tables.files(root, name)
     checker = contract.Checker(name, promised)
-    parts = _promised(files, [tables.footer(path) for path in files])
+    parts = parts_promised(files, [tables.footer(path) for path in files])
     for path in files:
         try:
             rows = tables.read_parts([path])
@@ -301,113 +255,6 @@ def _at(table: str, rows: pa.Table, wrong: Mask, key: tuple[str, ...], part: str
     if len(places):
         ids = tuple(shown([rows[name][int(place)].as_py() for name in key]) for place in places[:contract.SAMPLES])
         yield Problem(table, f"rows that {what}: {len(places):,}", part, int(places[0]), ids)
-
-
-def _has(root: Path, name: str, columns: tuple[str, ...]) -> bool:
-    return set(columns) <= set(tables.schema(root, name).names)
-
-
-def _strangers(root: Path, name: str, unreadable: Collection[str] = ()) -> Iterator[Problem]:
-    """Rows of a table that is no view, such as predictions, that were made from other crystals than there are."""
-    key, rules = ((), ()) if (promised := contract.of(name)) is None else (promised.key, promised.rules)
-    for rule in rules:
-        upstream = rule.refers
-        if upstream and upstream not in unreadable and tables.exists(root, upstream) and _has(
-                root, name, (*rule.needs, *key)):
-            yield from _without(root, name, tables.read(root, upstream, rule.needs), rule.needs, key, upstream)
-
-
-def _orphans(root: Path, view: FeatureView[Any]) -> Iterator[Problem]:
-    """Rows that belong to no unit. A unit has those columns of the key that its rows share."""
-    if not view.inputs or not all(tables.exists(root, upstream) for upstream in view.inputs):
-        return
-    # units that are the rows of one table have its columns, so the key is enough: crystals and texts stay on disk
-    units = view.units({upstream: tables.read(root, upstream, [name for name in columns
-                                                               if view.units is not only_input or name in view.key])
-                        for upstream, columns in view.inputs.items()})
-    shared = tuple(name for name in view.key if name in units.column_names)
-    yield from _without(root, view.name, units, shared, view.key, " or ".join(view.inputs))
-
-
-def _without(root: Path, name: str, there: pa.Table, shared: tuple[str, ...], key: tuple[str, ...],
-             upstream: str) -> Iterator[Problem]:
-    """Rows of a table whose columns `shared` are those of no row of another one."""
-    keys = tables.read(root, name, list(dict.fromkeys((*key, *shared))))
-    numbered = keys.select(list(shared)).append_column("_row", pa.array(np.arange(len(keys))))
-    lost = numbered.join(there.select(list(shared)), keys=list(shared), join_type="left anti")["_row"]
-    if not len(lost):
-        return
-    places = np.sort(lost.to_numpy())
-    counts = [tables.rows(path) for path in tables.files(root, name)]
-    part = int(np.searchsorted(np.cumsum(counts), places[0], side="right"))
-    ids = tuple(shown([keys[column][int(place)].as_py() for column in key]) for place in places[:contract.SAMPLES])
-    yield Problem(name, f"{_count(len(places), 'row is', 'rows are')} not in {upstream}; run `dvc repro`",
-                  tables.files(root, name)[part].name, int(places[0]) - sum(counts[:part]), ids)
-
-
-def _volumes(root: Path) -> Iterator[Problem]:
-    """Lattices that span another volume than `materials` says."""
-    volumes = tables.read(root, "materials", ["material_id", "volume"])
-    said = dict(zip(volumes["material_id"].to_pylist(), volumes["volume"].to_pylist(), strict=True))
-    others: list[tuple[str, int, str]] = []
-    for path in tables.files(root, "structures"):
-        for place, row in enumerate(tables.read_parts([path], ["material_id", "lattice"]).to_pylist()):
-            lattice, expected = row["lattice"] or (), said.get(row["material_id"])
-            if expected and len(lattice) == 9 and None not in lattice:  # else another rule is about it
-                volume = abs(np.dot(np.cross(lattice[:3], lattice[3:6]), lattice[6:]))
-                if abs(volume - expected) > SAME_VOLUME * expected:
-                    others.append((path.name, place, shown([row["material_id"]])))
-    if others:
-        yield Problem("structures", f"{_count(len(others), 'lattice spans', 'lattices span')} another volume (Å³) than "
-                      "materials has", *others[0][:2], tuple(name for *_, name in others[:contract.SAMPLES]))
-
-
-def _made_from_others(root: Path, view: FeatureView[Any]) -> Iterator[Problem]:
-    """Parts that were made from other upstream rows than there are, by the digests of their fingerprints."""
-    if not all(tables.exists(root, upstream) for upstream in view.inputs):
-        return
-    files = tables.files(root, view.name)
-    if _promised(files, [tables.footer(path) for path in files]) != len(files):
-        return  # each digest is of the rows of a part of so many
-    others = [path.name for path, is_so in inputs.digests(root, view) if not is_so]
-    what = f"it was made from other rows of {' and '.join(view.inputs)} than there are"
-    yield from _of_parts(view.name, {what: others} if others else {}, "; run `dvc repro`")
-
-
-def _rejects(root: Path, view: FeatureView[Any]) -> Iterator[Problem]:
-    """Rejects of crystals that are rows too, where a crystal is one or the other."""
-    path = Paths(root).rejects(view.name)
-    if not path.exists():
-        return
-    try:
-        rejects = tables.read_parts([path]).to_pylist()
-    except Damaged as damaged:
-        yield Problem(view.name, str(damaged), f"rejects/{path.name}")
-        return
-    kinds = Counter(row["view"] for row in rejects if row["view"] != view.name)
-    for kind, count in kinds.items():
-        called = _count(count, "of its rejects is called one", "of its rejects are called those")
-        yield Problem(view.name, f"{called} of {kind}", f"rejects/{path.name}")
-    if view.units is not only_input:  # a text of a crystal may be a reject while another is a row
-        return
-    # of entries with one id the first is the row, and the others are rejects
-    ids = {row["material_id"]: place for place, row in enumerate(rejects) if row["error"] != "duplicate"}
-    rows = tables.read(root, view.name, ["material_id"])["material_id"]
-    both = sorted(ids.keys() & set(rows.to_pylist()))
-    if both:
-        yield Problem(view.name, _count(len(both), "reject is a row too", "rejects are rows too"),
-                      f"rejects/{path.name}", ids[both[0]], tuple(both[:contract.SAMPLES]))
-
-
-def _profiles(root: Path) -> Iterator[Problem]:
-    """Profiles that were made of other tables than there are."""
-    part, *more = tables.files(root, profiles.NAME)
-    for other in more:
-        yield Problem(profiles.NAME, "profiles have one part, and this is one too many", other.name)
-    told, there = tables.footer(part).get("tables", {}), profiles.digests(root)
-    if others := sorted(name for name in {*told, *there} if told.get(name) != there.get(name)):
-        yield Problem(profiles.NAME, f"it is of other tables than there are: {', '.join(others)}; run `dvc repro`",
-                      part.name)
 
 
 def _of_other_files(root: Path) -> Iterator[Problem]:
