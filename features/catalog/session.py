@@ -252,7 +252,7 @@ class Session:
         """The version whose tables stand in a schema. Raises `UserError` if that is no revision."""
         key = schema.casefold()
         if key not in self._versions:
-            where = self.where if not schema else revisions.at(self.root, "HEAD" if key == "head" else schema)
+            where = self.where if not schema else revisions.at(self.root, schema)
             search = self._searches.setdefault(where, Search(where))
             version = VersionViews(schema or "main", schema, where, search, str(len(self._versions)), self.files)
             if schema:

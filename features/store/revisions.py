@@ -52,7 +52,7 @@ def at(root: Path, revision: str | None = None, fetch: bool | None = None) -> Pa
     if versions.ID.fullmatch(revision):
         with contextlib.suppress(FileNotFoundError):
             return versions.hold(Paths(root).version(revision))
-    commit = git.commit(root, revision)
+    commit = git.commit(root, "HEAD" if revision.casefold() == "head" else revision)  # SQL does not tell them apart
     folder = Paths(root).revisions / key(commit)
     while True:
         with contextlib.suppress(FileNotFoundError):
