@@ -90,6 +90,7 @@ class Session:
                         "allow_extension_repositories = 'forbidden'",
                         "enable_external_access = false",
                         "disabled_filesystems = 'LocalFileSystem'",  # whatever else may be allowed, no local file
+                        "parquet_metadata_cache = true",  # footers are read once a session
                         "enable_progress_bar = true", "enable_progress_bar_print = false",
                         "lock_configuration = true"):
             self.connection.execute(f"SET {setting}")
