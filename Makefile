@@ -60,10 +60,9 @@ browser: setup
 			apt-get -qq install -y --no-install-recommends chromium chromium-driver'; rm -f $(INSTALLING) \
 		) >$(BROWSER_LOG) 2>&1 </dev/null & fi
 
-# a test process has one thread, so that they do not wait for each other's; a third of the time it waits for programs that
-# it has started, for time-outs and servers, so that three keep two cores at work
-test: browser ## Run the tests, three at a time
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+# a test process has one thread, so that two of them do not wait for each other's
+test: browser ## Run the tests, two at a time
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 faults: setup ## Kill, damage, poison and starve it, and count what it does not survive: under 30 minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults
