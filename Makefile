@@ -62,10 +62,11 @@ browser: setup
 
 # a test process has one thread, so that two of them do not wait for each other's
 test: browser ## Run the tests, two at a time
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not nodes"
 
 faults: setup ## Kill, damage, poison and starve it, and count what it does not survive: under 30 minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m nodes tests/pipelines
 
 lint: setup ## ruff, who may import whom, mypy
 	$(BIN)/ruff check .

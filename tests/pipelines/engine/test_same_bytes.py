@@ -18,7 +18,7 @@ def build(root: Path, executor: str, address: str | None = None) -> None:
         stages.run(stage, root, executor, address=address)
 
 
-@pytest.mark.slow
+@pytest.mark.nodes
 def test_dask_makes_the_bytes_of_serial(tmp_path: Path) -> None:
     import dask
     from distributed import LocalCluster

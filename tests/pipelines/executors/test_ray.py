@@ -94,6 +94,7 @@ def test_workers_with_other_libraries_are_refused(ray: Executor) -> None:
         outcome(ray, KINDS[:1], job=toy_job(libraries={"numpy": "0.1"}))
 
 
+@pytest.mark.nodes
 def test_work_for_a_gpu_goes_to_the_node_that_has_one(ray: Executor, cluster: Any, tmp_path: Path,
                                                       monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
