@@ -84,12 +84,16 @@ class Violation:
     row: int = 0
     """Its number in that file, from 0."""
 
+    @property
+    def what(self) -> str:
+        """In words, without its place."""
+        return f"{'1 row breaks' if self.count == 1 else f'{self.count:,} rows break'} the rule that {self.rule}"
+
     def __str__(self) -> str:
-        rows = "1 row breaks" if self.count == 1 else f"{self.count:,} rows break"
         first = "" if not self.ids else f": {', '.join(self.ids)}" if self.count <= len(self.ids) else \
             f", the first are {', '.join(self.ids)}"
         where = f" ({self.part}, row {self.row})" if self.part else ""
-        return printable(f"{self.table}: {rows} the rule that {self.rule}{first}{where}")
+        return printable(f"{self.table}: {self.what}{first}{where}")
 
 
 @dataclass

@@ -145,3 +145,10 @@ class Paths:
 
     def rowstore(self, name: str) -> Path:
         return self.rowstores / name
+
+
+def project_of(where: Path) -> Path:
+    """The project whose version or revision lies in a folder; the folder itself if it is neither."""
+    beside = where.absolute().parent
+    project = Paths(beside.parents[1]) if len(beside.parents) > 1 else Paths(where)
+    return project.root if beside in (project.versions, project.revisions) else where

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import resource
-import shutil
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -79,19 +76,6 @@ def commit(root: Path, tag: str) -> None:
     _run(root, "git", "add", ".")
     _run(root, "git", "-c", "user.name=benchmark", "-c", "user.email=benchmark@localhost", "commit", "-q", "-m", tag)
     _run(root, "git", "tag", tag)
-
-
-def without_rowstore(root: Path) -> None:
-    """Forget all rows that were computed."""
-    shutil.rmtree(Paths(root).rowstores, ignore_errors=True)
-
-
-def timed(function: Any, *arguments: Any) -> dict[str, Any]:
-    """Seconds that a call takes, and the peak memory of this process in bytes so far."""
-    began = time.perf_counter()
-    function(*arguments)
-    seconds = time.perf_counter() - began
-    return {"seconds": seconds, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
 
 
 def _run(root: Path, *command: str) -> None:

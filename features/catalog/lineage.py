@@ -21,7 +21,7 @@ import yaml
 
 from features import registry
 from features.catalog import inputs
-from features.paths import Paths
+from features.paths import Paths, project_of
 from features.store import placement, tables
 from features.store.rowstore import RANGES, RowStore
 from features.view import FINGERPRINT, FeatureView, column
@@ -70,13 +70,6 @@ def of_crystals(where: Path, ids: Sequence[str] | None = None, only: Sequence[st
     columns = [table[field.name].cast(pa.string()).dictionary_encode() if field.type == WORDS
                and not pa.types.is_dictionary(table[field.name].type) else table[field.name] for field in SCHEMA]
     return pa.Table.from_arrays(columns, SCHEMA.names).cast(SCHEMA)
-
-
-def project_of(where: Path) -> Path:
-    """The project whose version or revision lies in a folder."""
-    data = where.absolute().parent.parent
-    project = Paths(data.parent)
-    return project.root if where.absolute().parent in (project.versions, project.revisions) else where
 
 
 def _of_table(where: Path, name: str, ids: Sequence[str] | None) -> Iterator[pa.Table]:

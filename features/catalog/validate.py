@@ -245,8 +245,7 @@ def _of_rows(root: Path, name: str, promised: Contract) -> Iterator[Problem]:
             moved |= ~same.to_numpy(zero_copy_only=False)
         yield from _at(name, rows, moved, key, path.name, f"are not in the order of {' and '.join(key)}")
     for found in checker.violations():
-        breaks = "1 row breaks" if found.count == 1 else f"{found.count:,} rows break"
-        yield Problem(name, f"{breaks} the rule that {found.rule}", found.part, found.row, found.ids, found.hard)
+        yield Problem(name, found.what, found.part, found.row, found.ids, found.hard)
 
 
 def _at(table: str, rows: pa.Table, wrong: Mask, key: tuple[str, ...], part: str, what: str) -> Iterator[Problem]:

@@ -112,11 +112,17 @@ def _revisions(root: Path, kept: Kept, made: Plan, lose: bool) -> None:
 
     made.kinds.append(Kind("other git revisions, laid out for readers", "laid out again when they are read",
                            [folder for folder in folders if folder not in sole], again))
+    _last_copies(made, lose, Kind("other git revisions whose tables are nowhere else", GONE, sole, _unread),
+                 "other git revisions, whose tables are")
+
+
+def _last_copies(made: Plan, lose: bool, kind: Kind, called: str) -> None:
+    """What is nowhere else goes only where it may be lost; else a note says that it stays."""
     if lose:
-        made.kinds.append(Kind("other git revisions whose tables are nowhere else", GONE, sole, _unread))
-    elif sole:
-        made.notes.append(f"{len(sole)} other git revisions, whose tables are neither in DVC's cache nor on its "
-                          f"remote, stay; --lose removes them, and then they are {GONE}")
+        made.kinds.append(kind)
+    elif kind.paths:
+        made.notes.append(f"{len(kind.paths)} {called} neither in DVC's cache nor on its remote, stay; --lose removes "
+                          f"them, and then they are {GONE}")
 
 
 def _is_elsewhere(root: Path, folder: Path) -> bool:
@@ -143,11 +149,8 @@ def _versions(root: Path, kept: Kept, made: Plan, lose: bool) -> None:
 
     made.kinds.append(Kind("earlier published versions", "read from git and DVC's cache, where they were committed",
                            [folder for folder in folders if folder not in sole], clear))
-    if lose:
-        made.kinds.append(Kind("earlier published versions that are nowhere else", GONE, sole, clear))
-    elif sole:
-        made.notes.append(f"{len(sole)} earlier published versions, which are neither in DVC's cache nor on its "
-                          f"remote, stay; --lose removes them, and then they are {GONE}")
+    _last_copies(made, lose, Kind("earlier published versions that are nowhere else", GONE, sole, clear),
+                 "earlier published versions, which are")
 
 
 def _is_committed(root: Path, folder: Path) -> bool:

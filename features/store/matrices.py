@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from features.paths import Paths
+from features.paths import Paths, project_of
 from features.store import sums
 from features.store.files import beside, remove
 
@@ -39,7 +39,7 @@ def kept(where: Path, table: str, what: str, pieces: Callable[[], Iterator[Piece
     digest = sums.digest(Paths(where).table(table))
     if digest is None:  # nothing tells whether the table is still the same
         return _in_memory(pieces())
-    folder = folder_of(where)
+    folder = Paths(project_of(where)).vectors
     name = f"{table}-{what}-{digest[:32]}"
     for path in sorted(folder.glob(f"{name}-*{SUFFIX}")):
         found = _read(path)
@@ -50,13 +50,6 @@ def kept(where: Path, table: str, what: str, pieces: Callable[[], Iterator[Piece
     except OSError:  # a folder that is only to be read, a full disk
         return _in_memory(pieces())
     return _read(made) or _in_memory(pieces())
-
-
-def folder_of(where: Path) -> Path:
-    """Where matrices of a project folder lie: those of a published version or a revision beside its project's."""
-    beside_it = where.absolute().parent
-    inside = beside_it in (Paths(beside_it.parent.parent).versions, Paths(beside_it.parent.parent).revisions)
-    return Paths(beside_it.parent.parent if inside else where).vectors
 
 
 def _in_memory(pieces: Iterator[Piece]) -> Piece:

@@ -14,7 +14,7 @@ from features.__main__ import app
 from features.catalog import inputs, lineage
 from features.catalog.why import Answer, why
 from features.errors import UserError
-from features.paths import Paths
+from features.paths import Paths, project_of
 from features.store import tables
 from pipelines.engine import stages
 from tests.conftest import set_params
@@ -151,9 +151,9 @@ def test_without_the_row_store(root: Path) -> None:
 
 def test_a_version_lies_within_its_project(tmp_path: Path) -> None:
     paths = Paths(tmp_path)
-    assert lineage.project_of(paths.version("0" * 16)) == tmp_path
-    assert lineage.project_of(paths.revisions / "abc") == tmp_path
-    assert lineage.project_of(tmp_path) == tmp_path
-    assert lineage.project_of(Path()) == Path()
+    assert project_of(paths.version("0" * 16)) == tmp_path
+    assert project_of(paths.revisions / "abc") == tmp_path
+    assert project_of(tmp_path) == tmp_path
+    assert project_of(Path()) == Path()
 
 

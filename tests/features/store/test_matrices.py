@@ -8,8 +8,8 @@ import pyarrow as pa
 import pytest
 
 from features import vectors
-from features.paths import Paths
-from features.store import matrices, tables, versions
+from features.paths import Paths, project_of
+from features.store import tables, versions
 from tests.damage import flipped, seeded
 
 SCHEMA = pa.schema([("material_id", pa.string()), ("variant", pa.int32()), ("pooled", pa.list_(pa.float16()))])
@@ -97,7 +97,7 @@ def test_a_published_version_and_the_work_tree_share_one(root: Path) -> None:
     assert where != root
     assert fresh(where)[0] == fresh(root)[0]
     assert len(files(root)) == 1
-    assert matrices.folder_of(where) == Paths(root).vectors.absolute()
+    assert Paths(project_of(where)).vectors == Paths(root).vectors.absolute()
 
 
 def test_makers_at_once_leave_one_whole_file(root: Path) -> None:
