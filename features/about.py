@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import yaml
 
 from features import registry
-from features.catalog import meanings
 from features.errors import UserError
 from features.paths import Paths
 from features.profiles import NAME as PROFILES
-from features.store import tables, versions
+from features.store import dvc_lock, tables, versions
 
 REJECTS = "rejects"
 CRYSTALS = "materials"
@@ -74,11 +72,6 @@ def chosen(where: Path, names: str | None) -> dict[str, list[Path]]:
     return found
 
 
-def meaning(name: str) -> str:
-    """What a table is, in a sentence; empty if nobody says."""
-    return meanings.meaning(name)
-
-
 def sources(where: Path) -> list[Source]:
     """Who gave how many crystals on what terms, the largest first; nothing without `materials`."""
     if not tables.exists(where, CRYSTALS):
@@ -97,15 +90,11 @@ def origin(where: Path, name: str, files: list[Path]) -> Origin:
 
 
 def _stage(where: Path, name: str) -> tuple[str | None, list[str]]:
-    try:
-        content = yaml.safe_load(Paths(where).lock.read_text(encoding="utf-8"))
-        for stage, told in content["stages"].items():
-            if f"data/features/{name}" in [out["path"] for out in told.get("outs", ())]:
-                deps = [Path(dep["path"]).parts for dep in told.get("deps", ())]
-                return stage, sorted({dep[2] for dep in deps if dep[:2] == ("data", "features") and dep[2] != REJECTS})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
-        """Without a sound one, the views tell."""
-    view = next((view for view in registry.all_views() if view.name == name), None)
+    if (found := dvc_lock.stage_of(where, name)) is not None:
+        stage, told = found
+        deps = [Path(dep["path"]).parts for dep in told.get("deps", ())]
+        return stage, sorted({dep[2] for dep in deps if dep[:2] == ("data", "features") and dep[2] != REJECTS})
+    view = registry.view_named(name)
     return (view.stage, sorted(view.inputs)) if view is not None else (None, [])
 
 

@@ -17,12 +17,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import yaml
 
 from features import registry
 from features.catalog import inputs
 from features.paths import Paths, project_of
-from features.store import placement, tables
+from features.store import dvc_lock, placement, tables
 from features.store.rowstore import RANGES, RowStore
 from features.view import FINGERPRINT, FeatureView, column
 
@@ -148,14 +147,11 @@ def _with_sources(where: Path, table: pa.Table, ids: Sequence[str] | None) -> pa
 
 def by_dvc(where: Path, name: str) -> dict[str, Any]:
     """Stage and parameters of a table that is no view, from `dvc.lock`; empty if that does not tell."""
-    try:
-        lock = yaml.safe_load(Paths(where).lock.read_text(encoding="utf-8")) or {}
-    except (FileNotFoundError, yaml.YAMLError):
+    found = dvc_lock.stage_of(where, name)
+    if found is None:
         return {}
-    for stage, content in lock.get("stages", {}).items():
-        if any(out.get("path") == f"data/features/{name}" for out in content.get("outs", [])):
-            return {"stage": stage, "params": content.get("params", {}).get("params.yaml", {}).get(stage)}
-    return {}
+    stage, told = found
+    return {"stage": stage, "params": told.get("params", {}).get("params.yaml", {}).get(stage)}
 
 
 def _told(where: Path, view: FeatureView[Any], path: Path, rows: pa.Table,

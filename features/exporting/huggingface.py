@@ -13,6 +13,7 @@ import pyarrow as pa
 import yaml
 
 from features import about, exporting
+from features.catalog import meanings
 from features.errors import UserError
 from features.exporting import croissant, parquet
 from features.store import tables
@@ -43,7 +44,7 @@ def export(where: Path, called: str, names: Mapping[str, list[Path]], folder: Pa
     for name, files in names.items():
         schema = parquet.for_others(tables.schema_of(files[0])).remove_metadata()
         counts = parquet.write(files, schema, folder / name, splits)
-        told.append({"name": name, "meaning": about.meaning(name), "schema": schema,
+        told.append({"name": name, "meaning": meanings.meaning(name), "schema": schema,
                      "splits": dict(sorted(counts.items())), "rows": sum(counts.values()), "columns": _columns(schema)})
     sources = about.sources(where)
     (folder / "README.md").write_text(_card(called, told, sources), encoding="utf-8")

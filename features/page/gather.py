@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from features import about, contract, profiles
+from features.catalog import meanings
 from features.page import examples
 from features.page.examples import Answer
 from features.store import tables, versions
@@ -76,7 +77,7 @@ def all_tables(where: Path) -> list[Table]:
     answers = examples.answers(where, filled)
     crystals = [name for name, files in parts.items() if "material_id" in tables.schema_of(files[0]).names]
     return [Table(
-        name=name, meaning=about.meaning(name), rows=sum(map(tables.rows, parts[name])), parts=len(parts[name]),
+        name=name, meaning=meanings.meaning(name), rows=sum(map(tables.rows, parts[name])), parts=len(parts[name]),
         bytes=sum(path.stat().st_size for path in parts[name]), origin=origins[name],
         downstream=[other for other in parts if name in origins[other].upstream],
         same_crystals=[other for other in crystals if other != name] if name in crystals else [],

@@ -15,10 +15,10 @@ from features import registry
 from features.differences import changed_values, differences
 from features.params import Section, read_params
 from features.paths import Paths
-from features.store import tables
+from features.store import dvc_lock, tables
 from features.view import FeatureView
 from pipelines import commands
-from pipelines.engine import dvc_lock, stages
+from pipelines.engine import stages
 from pipelines.engine.work import Mask, Work, store_of, survey
 from pipelines.sources import waiting
 

@@ -19,9 +19,9 @@ import yaml
 from features.errors import UserError
 from features.params import load_section
 from features.paths import Paths
+from features.store.dvc_lock import outputs
 from features.store.files import remove, write_text
 from features.store.versions import link
-from pipelines.engine.dvc_lock import outputs
 from pipelines.params import IngestParams
 from pipelines.sources.materials_project.move import pin
 

@@ -11,8 +11,7 @@ from typing import Any
 
 from features.errors import UserError
 from features.paths import Paths
-from features.store import objects
-from pipelines.engine import dvc_lock
+from features.store import dvc_lock, objects
 
 
 def drop_damaged(root: Path, name: str) -> int:

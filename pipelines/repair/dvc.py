@@ -14,10 +14,10 @@ import yaml
 from features.errors import UserError
 from features.paths import Paths
 from features.store import git, versions
+from features.store.dvc_lock import parsed
 from features.store.files import DRAFT, remove, write_text
 from pipelines import commands
 from pipelines.engine.at_work import is_alive
-from pipelines.engine.dvc_lock import parsed
 
 MORE_LOCKS = ("model/experiments/dvc.lock",)
 """Locks of further pipelines of the project."""

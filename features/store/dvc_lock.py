@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,17 @@ def read(root: Path) -> dict[str, Any]:
     return content
 
 
+def stage_of(where: Path, table: str) -> tuple[str, dict[str, Any]] | None:
+    """The stage whose output a table is, and what the `dvc.lock` of a project folder says of it; None if it does not
+    tell."""
+    lock = Paths(where).lock
+    content = parsed(lock.read_bytes()) if lock.exists() else None
+    place = Paths(where).table(table).relative_to(where).as_posix()
+    return next(((stage, told) for stage, told in (content or {}).get("stages", {}).items()
+                 if any(out.get("path") == place for out in told.get("outs", ()))), None)
+
+
+@functools.lru_cache(maxsize=4)  # asked for each table; nobody changes what it gives
 def parsed(lock: bytes) -> dict[str, Any] | None:
     """The content of a `dvc.lock`; None if these are not the bytes of a whole one."""
     try:
