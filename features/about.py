@@ -13,8 +13,8 @@ from features.errors import UserError
 from features.paths import Paths
 from features.profiles import NAME as PROFILES
 from features.store import dvc_lock, tables, versions
+from features.store.tables import REJECTS
 
-REJECTS = "rejects"
 CRYSTALS = "materials"
 DOI = "10."
 
@@ -49,7 +49,7 @@ class Origin:
 def parts(where: Path) -> dict[str, list[Path]]:
     """Files of each table in a project folder, and of the rejects if there is one."""
     found = {name: tables.files(where, name) for name in tables.names(where)}
-    rejects = [path for path in sorted((Paths(where).features / REJECTS).glob("*.parquet")) if tables.rows(path)]
+    rejects = [path for path in tables.reject_files(where) if tables.rows(path)]
     return found | ({REJECTS: rejects} if rejects else {})
 
 

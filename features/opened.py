@@ -82,7 +82,7 @@ class Store:
         if name not in self.tables:
             raise UserError(f"no table '{name}'; there are: {', '.join(self.tables) or 'none yet'}")
         columns, ids = _several(columns), _several(ids)
-        if name in virtual.names() or name == views.REJECTS:
+        if name in virtual.names() or name == tables.REJECTS:
             return self._small(name, columns, ids)
         parts = tables.files(self.where, name)
         there = tables.schema_of(parts[0]).names
@@ -101,7 +101,7 @@ class Store:
 
     def _small(self, name: str, columns: list[str] | None, ids: list[str] | None) -> pa.Table:
         """The same of one that is no table of a view."""
-        rows = virtual.make(self.where, name) if name != views.REJECTS else \
+        rows = virtual.make(self.where, name) if name != tables.REJECTS else \
             tables.read_parts(views.files(self.where, name))
         _check(name, rows.schema.names, columns, ids)
         if ids is not None:

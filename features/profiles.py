@@ -28,10 +28,10 @@ from features.paths import Paths
 from features.store import sums, tables, versions
 from features.store.files import remove
 from features.store.sums import Damaged
+from features.store.tables import REJECTS
 from features.view import column, rows_to_table
 
 NAME = "profiles"
-REJECTS = "rejects"
 VERSION = 1
 """Raised when a number of the table would come out otherwise: then all are counted again."""
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
@@ -108,7 +108,7 @@ def digests(root: Path) -> dict[str, str]:
             made[name] = hashlib.sha256(told.read_bytes()).hexdigest() if told.exists() \
                 else versions.digest(Paths(root).table(name))
     rejects = Paths(root).features / REJECTS
-    return made | ({REJECTS: versions.digest(rejects)} if any(rejects.glob("*.parquet")) else {})
+    return made | ({REJECTS: versions.digest(rejects)} if tables.reject_files(root) else {})
 
 
 def _known(root: Path) -> dict[tuple[str, str], list[dict[str, Any]]]:
@@ -127,8 +127,7 @@ def _known(root: Path) -> dict[tuple[str, str], list[dict[str, Any]]]:
 
 def profile(root: Path, name: str) -> list[dict[str, Any]]:
     """Rows of `profiles` for one table. Raises `UserError` if there is no such table, and `Damaged`."""
-    files = sorted((Paths(root).features / REJECTS).glob("*.parquet")) if name == REJECTS else tables.files(root, name)
-    return _profile(name, files)
+    return _profile(name, tables.reject_files(root) if name == REJECTS else tables.files(root, name))
 
 
 def _profile(name: str, files: Sequence[Path]) -> list[dict[str, Any]]:

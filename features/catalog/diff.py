@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from features.catalog.diff_columns import ColumnChange, is_number
 from features.differences import changed_values, differences
 from features.errors import UserError
-from features.paths import Paths
 from features.store import tables, versions
 
 Numbers = NDArray[np.float64]
@@ -357,8 +356,7 @@ def kolmogorov_smirnov(before: Numbers, after: Numbers) -> float:
 
 
 def _rejects(root: Path) -> list[dict[str, str]]:
-    files = sorted((Paths(root).features / "rejects").glob("*.parquet"))
-    return [row for path in files for row in tables.read_parts([path]).to_pylist()]
+    return [row for path in tables.reject_files(root) for row in tables.read_parts([path]).to_pylist()]
 
 
 def _without(rows: list[dict[str, str]], others: list[dict[str, str]], only: Sequence[str]) -> list[dict[str, str]]:

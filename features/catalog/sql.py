@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from features.catalog import macros, views
 from features.catalog.session import CLOSED, THREAD, TIMEOUT_S, Session
-from features.catalog.views import REJECTS, quoted
+from features.catalog.views import quoted
 from features.catalog.words import in_one_line
 from features.errors import UserError
 from features.paths import Paths
@@ -18,7 +18,7 @@ from features.progress import say
 from features.store import tables, versions
 from features.store.files import beside
 
-__all__ = ["CLOSED", "REJECTS", "THREAD", "TIMEOUT_S", "connect", "query", "refresh"]
+__all__ = ["CLOSED", "THREAD", "TIMEOUT_S", "connect", "query", "refresh"]
 
 RESULT_BYTES = 4 << 30
 """Largest result, as Arrow: `select * from range(1000000000000)` would fill the memory row by row, unseen by DuckDB."""

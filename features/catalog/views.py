@@ -16,8 +16,8 @@ from features import contract
 from features.catalog import meanings
 from features.paths import Paths
 from features.store import sums, tables
+from features.store.tables import REJECTS
 
-REJECTS = "rejects"
 OWN = "other_properties"
 """Column of `materials` whose names become columns of the view."""
 PROVENANCE = ("source", "source_version", "license")
@@ -27,13 +27,12 @@ PROVENANCE = ("source", "source_version", "license")
 def sources(root: Path) -> dict[str, Path]:
     """Folder of each table, and of the rejects."""
     found = {name: Paths(root).table(name) for name in tables.names(root) if name.isidentifier()}
-    rejects = Paths(root).features / REJECTS
-    return found | ({REJECTS: rejects} if any(rejects.glob("*.parquet")) else {})
+    return found | ({REJECTS: Paths(root).features / REJECTS} if tables.reject_files(root) else {})
 
 
 def files(root: Path, name: str) -> list[Path]:
     """Files of a table, or of the rejects. Raises `Damaged`."""
-    return sorted((Paths(root).features / REJECTS).glob("*.parquet")) if name == REJECTS else tables.files(root, name)
+    return tables.reject_files(root) if name == REJECTS else tables.files(root, name)
 
 
 def create(connection: duckdb.DuckDBPyConnection, schema: str, name: str, parts: Sequence[Path],

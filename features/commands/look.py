@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from features import catalog
 from features.catalog import meanings, views, virtual
 from features.commands.options import At, Output, Root
 from features.commands.output import Format, show
@@ -53,7 +52,7 @@ def describe(table: str, root: Root = Path(), at: At = None, form: Output = Form
 
 def rejects(root: Root = Path(), at: At = None, form: Output = Format.table) -> None:
     """List every row that could not be computed, with the reason."""
-    files = sorted((Paths(revisions.at(root, at)).features / catalog.REJECTS).glob("*.parquet"))
+    files = tables.reject_files(revisions.at(root, at))
     if not files:
         raise UserError("no stage has run yet; run `dvc repro`")
     show(tables.read_parts(files), form)

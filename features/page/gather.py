@@ -71,7 +71,7 @@ def all_tables(where: Path) -> list[Table]:
         found[profiles.NAME] = profiles.profile(where, profiles.NAME)
     origins = {name: about.origin(where, name, files) for name, files in parts.items()}
     if profiles.NAME in parts:  # what dvc.lock said of its stage when that began, if anything, is of an earlier version
-        of = tuple(sorted({*parts} - {profiles.NAME, about.REJECTS}))
+        of = tuple(sorted({*parts} - {profiles.NAME, tables.REJECTS}))
         origins[profiles.NAME] = replace(origins[profiles.NAME], stage="publish", upstream=of)
     filled = [name for name, files in parts.items() if any(map(tables.rows, files))]
     answers = examples.answers(where, filled)
@@ -113,7 +113,7 @@ def _columns(name: str, path: Path, rows: list[dict[str, Any]]) -> list[Column]:
 
 def rejects(where: Path) -> list[Reason]:
     """Why rows are missing, the most frequent reasons first."""
-    files = about.parts(where).get(about.REJECTS, [])
+    files = about.parts(where).get(tables.REJECTS, [])
     rows = tables.read_parts(files).to_pylist() if files else []
     counts = Counter((row["view"], row["error"]) for row in rows)
     first = {(row["view"], row["error"]): row for row in reversed(rows)}

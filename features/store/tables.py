@@ -25,6 +25,8 @@ from features.view import Reject, column
 FOOTER = b"multimodal_cpf"
 WRITERS = 2
 """Threads that sort, pack and measure files while the next one is read."""
+REJECTS = "rejects"
+"""What the rejects of all views are called where they are read as one table."""
 T = TypeVar("T")
 
 REJECTS_SCHEMA = pa.schema([
@@ -108,6 +110,11 @@ def files(root: Path, name: str) -> list[Path]:
         path = folder / min(elsewhere)
         raise Damaged(path, "it is no part of this table" if path.exists() else "it is missing")
     return parts
+
+
+def reject_files(root: Path) -> list[Path]:
+    """Files of the rejects of all views, in order; none if no stage has run."""
+    return sorted((Paths(root).features / REJECTS).glob("*.parquet"))
 
 
 def exists(root: Path, name: str) -> bool:
