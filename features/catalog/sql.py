@@ -9,7 +9,8 @@ import duckdb
 import pyarrow as pa
 
 from features.catalog import macros, views
-from features.catalog.session import CLOSED, THREAD, TIMEOUT_S, Session
+from features.catalog.answer import THREAD
+from features.catalog.session import CLOSED, TIMEOUT_S, Session
 from features.catalog.views import quoted
 from features.catalog.words import in_one_line
 from features.errors import UserError

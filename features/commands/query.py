@@ -14,7 +14,8 @@ from typing import Annotated
 
 import typer
 
-from features.catalog.session import THREAD, TIMEOUT_S, Session
+from features.catalog.answer import THREAD
+from features.catalog.session import TIMEOUT_S, Session
 from features.catalog.sql import collected
 from features.commands.options import At, Output, Root
 from features.commands.output import Format, show, write
