@@ -108,10 +108,11 @@ class SiteMemory:
         indices = np.argmin(np.linalg.norm((gaps - np.rint(gaps)) @ matrix, axis=2), axis=1).tolist()
         images = np.rint(places - fractions[indices]).astype(int)
         misses = np.linalg.norm((places - images - fractions[indices]) @ matrix, axis=1)
+        kinds = self.pairs.kinds
         entries: dict[int, dict[str, Any]] = {}
         for entry, index, step, miss in zip(data.all_nninfo, indices, images.tolist(), misses, strict=True):
             site, image = structure[index], tuple(step)
-            if miss > MATCH or site.species != entry["site"].species:
+            if miss > MATCH or kinds[index] != kinds[entry["site_index"]]:
                 return None
             neighbour = PeriodicNeighbor(
                 site.species, fractions[index] + image, structure.lattice, properties=site.properties,
