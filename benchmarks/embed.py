@@ -2,7 +2,10 @@
 
 The way of the prototypes: one text a call, padded to 512 tokens and cut there, on all cores. Ours: as the stage does
 it, one worker process a core, no text cut. Same weights, same descriptions (of the project's table), in turn. The
-pooled vectors of texts that fit one window are compared. `similar` and `find` run over a table with random vectors.
+pooled vectors of texts that fit one window are compared. What the texts of the project, paraphrases included, repeat of
+each other is counted too: whole texts, of which equal ones are read once, and sentences under equal headings, which
+could only be read once if a sentence were read with its heading alone. `similar` and `find` run over a table with
+random vectors.
 """
 
 from __future__ import annotations
@@ -54,6 +57,7 @@ def main() -> None:
           f"{len(texts) / ours_seconds:.1f} (none cut)")
     print(f"ratio {'>=' if ratio >= 4 else '<'} 4: {ratio:.2f}")
     print(f"cosine distance of pooled vectors, {len(fitting)} texts of one window: at most {max(distances):.1e}")
+    print(repeats(arguments.root, params))
     text_encoder.load.cache_clear()
     slow = search(params, arguments.rows)
     sys.exit(int(ratio < 4 or max(distances) > 1e-3 or slow))
@@ -103,6 +107,25 @@ def ours(params: EmbedParams, texts: list[tuple[str, str]], workers: int) -> tup
     seconds = time.perf_counter() - (started or begin)
     rows = join(sorted(parts, key=lambda pair: pair[0])).rows.to_pylist()
     return rows, seconds
+
+
+def repeats(root: Path, params: EmbedParams) -> str:
+    """What the project's texts repeat of each other, in words and shares of their tokens."""
+    units = text_embeddings.units({name: tables.read(root, name, columns) for name, columns in (
+        ("descriptions", ["material_id", "text", "sentences"]),
+        ("paraphrases", ["material_id", "variant", "text", "sentences"]))}).to_pylist()
+    tokenizer = AutoTokenizer.from_pretrained(locate(params.encoder, params.revision), local_files_only=True)
+    split = [[unit["text"][tag.start:tag.end] for tag in sentences.from_rows(unit["sentences"])] for unit in units]
+    distinct = list({sentence for text in split for sentence in text})
+    size = dict(zip(distinct, map(len, tokenizer(distinct, add_special_tokens=False)["input_ids"]), strict=True))
+    total = sum(size[sentence] for text in split for sentence in text)
+    whole = sum(size[sentence] for text in set(map(tuple, split)) for sentence in text)
+    pairs = {(text[0], sentence) for text in split for sentence in text[1:]}
+    headings = {text[0] for text in split if text}
+    apart = sum(size[one] for one in headings) + sum(size[heading] + size[sentence] for heading, sentence in pairs)
+    return (f"{len(units)} texts of the project: {whole / total:.1%} of their tokens are left where equal texts are "
+            f"read once; sentences alone, each once: {sum(size.values()) / total:.0%}; with their headings, each pair "
+            f"once: {apart / total:.0%}")
 
 
 def cosine_distance(a: np.ndarray, b: np.ndarray) -> float:
