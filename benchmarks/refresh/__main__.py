@@ -1,8 +1,9 @@
 """`python -m benchmarks.refresh`: what a user types after 1 % of the crystals have changed, against a rebuild.
 
 Makes a project of git and DVC of `--crystals` real crystals, of `--table FILE` (Parquet with `cif`) or of the embedded
-elastic set, again and again with slight strains. Then `python -m pipelines refresh` with nothing new; and after all lengths of a hundredth of them, chosen by a hash, have changed a little. The tables that it leaves are
-compared with those of a rebuild, byte for byte.
+elastic set, again and again with slight strains. Then `python -m pipelines refresh` with nothing new; and after all
+lengths of a hundredth of them, chosen by a hash, have changed a little. The tables that it leaves are compared with
+those of a rebuild, byte for byte.
 
 Descriptions are the real ones, by the real command. The other tables have rows that cost nothing
 (`benchmarks/store/rows.py`), for which the rebuild is quicker than a real one, and the ratio worse.
@@ -130,12 +131,12 @@ def stage_seconds(root: Path) -> dict[str, float]:
 def per_crystal(frame: pl.DataFrame, sample: int) -> list[float]:
     """Core-seconds of the description of each of some random crystals, computed in this process."""
     from features import registry
-    from pipelines.engine import stages
+    from pipelines.engine.materialize import job_of
 
     view = registry.view_of("describe")
     units = pl.DataFrame(frame.sample(sample, seed=1)).with_columns(isotopes=pl.lit([], pl.List(pl.String))).to_arrow()
     params: Any = view.params()
-    job = stages.job_of(view, params)
+    job = job_of(view, params)
     job.compute(units.slice(0, 1))  # imports, and code that is compiled
     return [cpu(lambda number=number: job.compute(units.slice(number, 1)))  # type: ignore[misc]
             for number in range(len(units))]
