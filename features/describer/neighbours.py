@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from pymatgen.analysis.local_env import CrystalNN
 from pymatgen.core.structure import PeriodicNeighbor
 
+from features.describer import voronoi
+
 SYMPREC = 0.01  # Å, as in Robocrystallographer
 MATCH = 2 * SYMPREC  # Å by which an image may miss its atom
 REMEMBERED = 4  # structures: the crystal, and what it becomes when its molecules shrink to points
@@ -31,7 +33,8 @@ class OrbitNN(CrystalNN):
 
     def get_nn_data(self, structure: Any, n: int, length: int | None = None) -> Any:
         """Neighbours of site `n`, as CrystalNN gives them; the entries are the caller's to change."""
-        if length is not None or not structure.is_ordered:
+        known = self._latest is not None and self._latest[0] is structure
+        if length is not None or not (known or structure.is_ordered):
             return super().get_nn_data(structure, n, length)
         memory = self.memory(structure)
         if n not in memory.data:
@@ -42,7 +45,8 @@ class OrbitNN(CrystalNN):
         """Neighbours in the order in which CrystalNN finds them, which symmetry does not carry from site to site."""
         memory = self.memory(structure)
         if n not in memory.in_stock_order:
-            memory.data[n] = super().get_nn_data(structure, n)
+            found = voronoi.nn_data(structure, n, memory.fractions, memory.pairs)
+            memory.data[n] = super().get_nn_data(structure, n) if found is None else found
             memory.in_stock_order.add(n)
         return memory.data[n]
 
@@ -73,9 +77,11 @@ class SiteMemory:
         self.data: dict[int, Any] = {}
         self.in_stock_order: set[int] = set()
         self.fingerprints: NDArray[np.float64] | None = None
+        self.fractions: NDArray[np.float64] = structure.frac_coords
+        self.pairs = voronoi.Pairs(structure)
         numbers = [site.specie.Z for site in structure]
         try:
-            dataset = spglib.get_symmetry_dataset((structure.lattice.matrix, structure.frac_coords, numbers), SYMPREC)
+            dataset = spglib.get_symmetry_dataset((structure.lattice.matrix, self.fractions, numbers), SYMPREC)
         except spglib.SpglibError:
             dataset = None
         self.orbit_of: list[int] = list(range(len(structure)))
@@ -87,7 +93,7 @@ class SiteMemory:
 
     def image(self, structure: Any, source: int, n: int) -> Any | None:
         """Neighbours of `source` under an operation that takes it to `n`; None if there is none that fits."""
-        fractions = structure.frac_coords
+        fractions = self.fractions
         matrix = structure.lattice.matrix
         landed = self.rotations @ fractions[source] + self.translations - fractions[n]
         misses = np.linalg.norm((landed - np.rint(landed)) @ matrix, axis=1)

@@ -36,7 +36,7 @@ from torch.nn import functional as F
 
 from model.input.batch import NEIGHBOURS, StructureBatch
 from model.nets.element_embedding import ElementEmbedding
-from model.nets.encoders.graph import nearest_edges, normalise
+from model.nets.encoders.graph import begins, nearest_edges, normalise
 
 LENGTHS, ANGLES = 128, 32  # Gaussians
 SCALE = 0.75  # Å; lengths come in as −SCALE/r
@@ -83,15 +83,16 @@ class NodeAttention(nn.Module):
         self.mix_key, self.mix_value, self.message = Mix(dim), Mix(dim), nn.Linear(dim, dim)
         self.normalise_score, self.normalise_sum = nn.BatchNorm1d(dim), nn.BatchNorm1d(dim)
 
-    def forward(self, f: Tensor, i: Tensor, j: Tensor, e: Tensor) -> Tensor:
-        """`[orbits, dim]` in and out; `i`, `j` (`[edges]`) and `e` (`[edges, dim]`) are the graph."""
+    def forward(self, f: Tensor, i: Tensor, j: Tensor, e: Tensor, degree: Tensor) -> Tensor:
+        """`[orbits, dim]` in and out; `i`, `j` (`[edges]`) and `e` (`[edges, dim]`) are the graph, `degree`
+        (`[orbits]`) the number of edges of each orbit.
+        """
         q, k, v, edge = self.query(f), self.key(f), self.value(f), self.edge(e)
         score = q[i] * self.mix_key.of(k, i, k, j, edge) / math.sqrt(f.shape[1])
         heard = torch.sigmoid(normalise(self.normalise_score, score)) * self.mix_value.of(v, i, v, j, edge)
         # ξ_msg is linear, so that its sum is that of the sum, but for the constant; sums keep the precision of f
         total = torch.zeros_like(f).index_add(0, i, heard.to(f.dtype))
-        degree = torch.bincount(i, minlength=len(f)).to(total.dtype)
-        total = F.linear(total, self.message.weight) + degree[:, None] * self.message.bias
+        total = F.linear(total, self.message.weight) + degree[:, None].to(total.dtype) * self.message.bias
         return F.softplus(f + normalise(self.normalise_sum, total))
 
 
@@ -145,8 +146,9 @@ class Comformer(nn.Module):
         i, j, vector = nearest_edges(batch, self.neighbours)
         e = self.length(-SCALE / vector.norm(dim=-1))
         f = self.embedding(batch.elements(hidden))
+        degree = begins(i, len(f)).diff()
         for number, layer in enumerate(self.layers):
-            f = layer(f, i, j, e)
+            f = layer(f, i, j, e, degree)
             if number == 0:
                 e = self._with_angles(batch, i, vector, e)
         return f[batch.orbit]
