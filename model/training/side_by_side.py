@@ -23,6 +23,7 @@ from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 
 from features.errors import UserError
+from features.processes import available_cores
 from features.progress import say
 from model.forward import load_splits
 from model.input.loader import Dataset
@@ -44,7 +45,7 @@ def fit_all(root: Path, params: TrainParams, splits: dict[str, Dataset], device:
                 say(f"train: network {number + 1} of {len(networks)}, {params.networks()[number][0]}")
             result.append(fit(one, splits, device, group, resume))
         return result
-    workers = min(len(networks), torch.get_num_threads(), _cores())
+    workers = min(len(networks), torch.get_num_threads(), available_cores())
     say(f"train: {len(networks)} networks, {workers} at a time")
     if workers == 1:
         with one_thread():
@@ -124,7 +125,3 @@ def _said(params: TrainParams, number: int, fitted: Fitted) -> Fitted:
     say(f"train: network {number + 1}, {kind}: best epoch {errors.index(min(errors)) + 1} of {len(errors)}, "
         f"validation MAE {min(errors):.4f}")
     return fitted
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
