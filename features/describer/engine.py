@@ -9,17 +9,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from pymatgen.analysis.dimensionality import get_structure_components
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 from robocrys.condense.component import (
     components_are_vdw_heterostructure,
     get_component_formula,
-    get_structure_inequiv_components,
     get_sym_inequiv_components,
     get_vdw_heterostructure_information,
 )
 from robocrys.condense.condenser import StructureCondenser
 
+from features.describer.bonds import Bonds
+from features.describer.components import get_structure_components, get_structure_inequiv_components
 from features.describer.minerals import Minerals
 from features.describer.neighbours import OrbitNN
 from features.describer.pieces import Pieces
@@ -58,8 +58,9 @@ class Condenser(StructureCondenser):
             return condensed | NO_SITES | {
                 "formula": cell.composition.reduced_formula, "mineral": NO_MINERAL, "dimensionality": None,
                 "components": {}, "component_makeup": [], "vdw_heterostructure_info": None}
-        components = _components(bonded, pieces)
-        sites = pieces.unless_it_fails("sites", lambda: self._sites(bonded, pieces), None)
+        bonds = Bonds(bonded)
+        components = _components(bonds, pieces)
+        sites = pieces.unless_it_fails("sites", lambda: self._sites(bonds, pieces), None)
         condensed |= {
             "formula": pieces.first_of("formula", lambda: self._condense_formula(cell, components),
                                        lambda: cell.composition.reduced_formula),
@@ -81,9 +82,9 @@ class Condenser(StructureCondenser):
             "symmetry", lambda: SpacegroupAnalyzer(structure, symprec=self.symprec),
             lambda: SpacegroupAnalyzer(structure, symprec=self.symprec, angle_tolerance=-1))
 
-    def _sites(self, bonded: Any, pieces: Pieces) -> Sites:
-        orbits = self._symmetry(bonded.structure, pieces).get_symmetry_dataset().equivalent_atoms
-        return Sites(bonded, self.fingerprints, orbits.tolist())
+    def _sites(self, bonds: Bonds, pieces: Pieces) -> Sites:
+        orbits = self._symmetry(bonds.bonded_structure.structure, pieces).get_symmetry_dataset().equivalent_atoms
+        return Sites(bonds, self.fingerprints, orbits.tolist())
 
     def _parts(self, bonded: Any, components: list[Any], sites: Sites | None,
                pieces: Pieces) -> tuple[dict[int, dict[str, Any]], list[int]]:
@@ -123,12 +124,12 @@ class Condenser(StructureCondenser):
         return layers
 
 
-def _components(bonded: Any, pieces: Pieces) -> list[Any]:
+def _components(bonds: Bonds, pieces: Pieces) -> list[Any]:
     """Components of the crystal; without orientations, or without molecules, where these cannot be found."""
 
     def found(orientation: bool, molecules: bool) -> list[Any]:
         components: list[Any] = get_structure_components(
-            bonded, inc_orientation=orientation, inc_site_ids=True, inc_molecule_graph=molecules)
+            bonds, inc_orientation=orientation, inc_site_ids=True, inc_molecule_graph=molecules)
         return components if orientation else [component | {"orientation": None} for component in components]
 
     return pieces.first_of("orientation or molecules", *(

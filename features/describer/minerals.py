@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from functools import cached_property
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from pymatgen.analysis.structure_matcher import StructureMatcher
-from pymatgen.core import Structure
+from pymatgen.core import Lattice
 from robocrys.condense.mineral import MineralMatcher, ReducedAflowPrototypeMatcher
 
+from features.describer.components import reduced_cell
+from features.describer.neighbours import structure_key
 from features.describer.site_fingerprints import Fingerprints
 
 
@@ -26,14 +28,27 @@ class Minerals(MineralMatcher):
     def __init__(self, fingerprints: Fingerprints) -> None:
         super().__init__()
         self.fingerprints = fingerprints
+        self._named: tuple[bytes, dict[str, Any]] = b"", {}
         self._matrix = np.array(self.mineral_db["fingerprint"].tolist())
         # a column, so that sorting the table moves it along: labels of the stock table are not unique
         self.mineral_db = self.mineral_db.assign(
             prototype=[Prototype(structure) for structure in self.mineral_db["structure"]])
 
+    def get_best_mineral_name(self, structure: Any) -> dict[str, Any]:
+        """Name of the mineral, see the stock method. Stock also asks for the structure that it puts together again
+        from its components; where that is the same one, so is the answer."""
+        key = structure_key(structure)
+        if key != self._named[0]:
+            self._named = key, super().get_best_mineral_name(structure)
+        return dict(self._named[1])
+
     def get_aflow_matches(self, structure: Any) -> list[dict[str, Any]] | None:
         """Prototypes that match, nearest fingerprint first; None if there is none."""
         self._set_distance_matrix(structure)
+        shares = _shares(structure)
+        if not any(prototype.could_be_cell_of(structure, shares) for prototype in self._mineral_db["prototype"]):
+            structure.lattice.get_niggli_reduced_lattice()  # at some lattices stock stops here
+            return None
         prototypes: list[dict[str, Any]] | None = _Matcher(self).get_prototypes(structure)
         return prototypes
 
@@ -73,12 +88,19 @@ class Prototype:
     @cached_property
     def reduced(self) -> Any:
         """Its Niggli-reduced primitive cell, as the stock matcher makes it."""
-        return StructureMatcher._get_reduced_structure(Structure.from_sites(self.structure), True, True)
+        return reduced_cell(self.structure)
+
+    def could_be_cell_of(self, structure: Any, shares: tuple[float, ...]) -> bool:
+        """Whether it `could_match` a primitive cell of the structure: the structure holds a whole number of them."""
+        return self._has(shares) and len(structure) % len(self.reduced) == 0
 
     def could_match(self, shares: tuple[float, ...], sites: int) -> bool:
         """An anonymous match needs the same shares of elements and, in reduced cells, as many sites."""
-        return (len(shares) == len(self.shares) and max(abs(a - b) for a, b in zip(shares, self.shares, strict=True))
-                < 1e-6 and len(self.reduced) == sites)
+        return self._has(shares) and len(self.structure) % sites == 0 and len(self.reduced) == sites
+
+    def _has(self, shares: tuple[float, ...]) -> bool:
+        return len(shares) == len(self.shares) and max(
+            abs(a - b) for a, b in zip(shares, self.shares, strict=True)) < 1e-6
 
 
 class _Matcher(ReducedAflowPrototypeMatcher):
@@ -91,7 +113,7 @@ class _Matcher(ReducedAflowPrototypeMatcher):
 
     def _match_prototype(self, structure_matcher: Any, s: Any) -> list[dict[str, Any]]:
         if self._reduced is None or self._reduced[0] is not s:
-            self._reduced = s, StructureMatcher._get_reduced_structure(Structure.from_sites(s), True, True)
+            self._reduced = s, reduced_cell(s)
         reduced = self._reduced[1]
         shares = _shares(reduced)
         table = self._mineral_db
@@ -99,9 +121,17 @@ class _Matcher(ReducedAflowPrototypeMatcher):
             {"type": mineral, "distance": distance, "structure": prototype.structure}
             for prototype, mineral, distance in zip(
                 table["prototype"], table["mineral"], table["distance"], strict=True)
-            if prototype.could_match(shares, len(reduced))
+            if prototype.could_match(shares, len(reduced)) and _lattices_match(structure_matcher, prototype, reduced)
             and structure_matcher.fit_anonymous(prototype.reduced, reduced, skip_structure_reduction=True)
         ]
+
+
+def _lattices_match(matcher: Any, prototype: Prototype, reduced: Any) -> bool:
+    """Whether some cell of the prototype is like that of the structure, which a match needs whatever the atoms are."""
+    own = prototype.reduced.lattice
+    ratio = (reduced.volume / own.volume) ** (1 / 6)  # both are brought to the same volume
+    ours = SimpleNamespace(lattice=Lattice(own.matrix * ratio))
+    return next(matcher._get_lattices(Lattice(reduced.lattice.matrix / ratio), ours), None) is not None
 
 
 def _shares(structure: Any) -> tuple[float, ...]:

@@ -101,22 +101,22 @@ class SiteMemory:
         if misses[best] > MATCH:
             return None
         rotation, translation = self.rotations[best], self.translations[best] - np.rint(landed[best])
-        entries: dict[int, dict[str, Any]] = {}
         data = self.data[source]
-        for entry in data.all_nninfo:
-            place = rotation @ np.asarray(entry["site"].frac_coords, float) + translation
-            gaps = fractions - place
-            index = int(np.argmin(np.linalg.norm((gaps - np.rint(gaps)) @ matrix, axis=1)))
-            image = np.rint(place - fractions[index]).astype(int)
-            site = structure[index]
-            miss = np.linalg.norm((place - image - fractions[index]) @ matrix)
+        given = np.array([entry["site"].frac_coords for entry in data.all_nninfo], float).reshape(-1, 3)
+        places = given @ rotation.T + translation
+        gaps = fractions - places[:, None]
+        indices = np.argmin(np.linalg.norm((gaps - np.rint(gaps)) @ matrix, axis=2), axis=1).tolist()
+        images = np.rint(places - fractions[indices]).astype(int)
+        misses = np.linalg.norm((places - images - fractions[indices]) @ matrix, axis=1)
+        entries: dict[int, dict[str, Any]] = {}
+        for entry, index, step, miss in zip(data.all_nninfo, indices, images.tolist(), misses, strict=True):
+            site, image = structure[index], tuple(step)
             if miss > MATCH or site.species != entry["site"].species:
                 return None
             neighbour = PeriodicNeighbor(
                 site.species, fractions[index] + image, structure.lattice, properties=site.properties,
-                nn_distance=0.0, index=index, image=tuple(int(x) for x in image), label=site.label)
-            entries[id(entry)] = {"site": neighbour, "image": tuple(int(x) for x in image),
-                                  "weight": entry["weight"], "site_index": index}
+                nn_distance=0.0, index=index, image=image, label=site.label)
+            entries[id(entry)] = {"site": neighbour, "image": image, "weight": entry["weight"], "site_index": index}
         return CrystalNN.NNData(
             [entries[id(entry)] for entry in data.all_nninfo], dict(data.cn_weights),
             {cn: [entries[id(entry)] for entry in chosen] for cn, chosen in data.cn_nninfo.items()})

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import numba
@@ -42,32 +43,40 @@ def constants(parameters: Mapping[Any, float] | None) -> Floats:
     return np.array([float((parameters or {}).get(name, 0.0)) for name in SLOTS])
 
 
-def order_parameter(motif: str, values: Floats, vectors: Floats, shift: float = 0.0) -> float:
-    """Order parameter of one motif; 0 where it is not defined.
+class Surroundings:
+    """Directions of the neighbours of an atom, and the angles between them that every motif is compared with."""
+
+    def __init__(self, vectors: Floats) -> None:
+        """`vectors`: `[n, 3]`, from the atom to its neighbours, Å."""
+        self.lengths = np.sqrt((vectors**2).sum(axis=1))
+        self.directions = vectors / self.lengths[:, None]
+
+    @cached_property
+    def angles(self) -> tuple[Floats, NDArray[np.bool_], Floats]:
+        """See `_angles`."""
+        return _angles(self.directions)
+
+
+def order_parameter(motif: str, values: Floats, around: Surroundings) -> tuple[float, bool]:
+    """Order parameter of one motif, 0 where it is not defined; and whether rounding errors leave it as it is.
+
+    Formulas change their branch at fixed angles: a value is settled if it stands when all angles are a little larger
+    or smaller.
 
     Args:
         motif: name of the formula, a key of `FAMILIES` or `STEINHARDT`, or `sgl_bd`.
         values: its `constants`.
-        vectors: `[n, 3]`, from the atom to its neighbours, Å.
-        shift: added to every angle, rad; see `settled`.
+        around: the neighbours.
 
     Raises `KeyError` for a motif that is not known here.
     """
-    lengths = np.sqrt((vectors**2).sum(axis=1))
     if motif == "sgl_bd":
-        shortest = np.sort(lengths)
-        return 1.0 if len(shortest) == 1 else float(1 - shortest[0] / shortest[1])
-    directions = vectors / lengths[:, None]
+        shortest = np.sort(around.lengths)
+        return 1.0 if len(shortest) == 1 else float(1 - shortest[0] / shortest[1]), True
     if motif in STEINHARDT:
-        return _steinhardt(STEINHARDT[motif], directions)
-    return float(_peters(FAMILIES[motif], values, directions, shift))
-
-
-def settled(motif: str, values: Floats, vectors: Floats) -> bool:
-    """Whether the value stands whichever way rounding errors go: formulas change their branch at fixed angles."""
-    if motif not in FAMILIES:
-        return True
-    return abs(order_parameter(motif, values, vectors, NOISE) - order_parameter(motif, values, vectors, -NOISE)) < SAME
+        return _steinhardt(STEINHARDT[motif], around.directions), True
+    value, difference = _with_difference(FAMILIES[motif], values, *around.angles)
+    return float(value), abs(difference) < SAME
 
 
 def depends_on_order(motif: str) -> bool:
@@ -143,34 +152,70 @@ def _other(family: int, c: Floats, theta_k: float, theta: float, phi: float, j: 
 
 
 @numba.njit(cache=True, error_model="numpy")
-def _peters(family: int, c: Floats, d: Floats, shift: float) -> float:
-    """Order parameter of the Peters kind from unit vectors `d`, `[n, 3]`; 0 where it is not defined."""
+def _angles(d: Floats) -> tuple[Floats, NDArray[np.bool_], Floats]:
+    """Angles between unit vectors `d`, `[n, 3]`.
+
+    `[j, m]` θ of m with the pole j; `[j, m]` whether m is off the axis of the pole j; `[j, k, m]` φ of m where k is
+    the meridian, if both are off the axis.
+    """
     n = len(d)
+    theta = np.zeros((n, n))
+    off_axis = np.zeros((n, n), np.bool_)
+    phi = np.zeros((n, n, n))
+    across = np.zeros((n, 3))
+    for j in range(n):
+        for m in range(n):
+            if m == j:
+                continue
+            cosine = _dot(d[j], d[m])
+            theta[j, m] = math.acos(min(1.0, max(-1.0, cosine)))
+            share = cosine / _dot(d[j], d[j])
+            for axis in range(3):
+                across[m, axis] = d[m, axis] - share * d[j, axis]
+            length = math.sqrt(_dot(across[m], across[m]))
+            off_axis[j, m] = length >= TINY
+            if off_axis[j, m]:
+                for axis in range(3):
+                    across[m, axis] /= length
+        for k in range(n):
+            if off_axis[j, k]:
+                for m in range(n):
+                    if off_axis[j, m]:
+                        phi[j, k, m] = math.acos(min(1.0, max(-1.0, _dot(across[m], across[k]))))
+    return theta, off_axis, phi
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _with_difference(family: int, c: Floats, thetas: Floats, off_axis: NDArray[np.bool_],
+             phis: Floats) -> tuple[float, float]:
+    """The order parameter, and how much it changes between all angles smaller and larger by `NOISE`."""
+    difference = _peters(family, c, thetas, off_axis, phis, NOISE) - _peters(family, c, thetas, off_axis, phis, -NOISE)
+    return _peters(family, c, thetas, off_axis, phis, 0.0), difference
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _peters(family: int, c: Floats, thetas: Floats, off_axis: NDArray[np.bool_], phis: Floats, shift: float) -> float:
+    """Order parameter of the Peters kind from `_angles`, to each of which `shift` is added; 0 where not defined."""
+    n = len(thetas)
     has_south_pole = family in (BIPYRAMID, SEE_SAW, HEXAGON)
     total = norms = best = 0.0
     for j in range(n):
         for k in range(n):
             if k == j:
                 continue
-            theta_k = math.acos(min(1.0, max(-1.0, _dot(d[j], d[k])))) + shift
+            theta_k = thetas[j, k] + shift
             value, norm = _first(family, c, theta_k, j, k)
-            x = d[k] - _dot(d[j], d[k]) / _dot(d[j], d[j]) * d[j]
-            length = math.sqrt(_dot(x, x))
-            if length >= TINY and family != BENT:
-                x = x / length
+            if off_axis[j, k] and family != BENT:
                 for m in range(n):
                     if m in (j, k):
                         continue
-                    theta = math.acos(min(1.0, max(-1.0, _dot(d[j], d[m])))) + shift
+                    theta = thetas[j, m] + shift
                     if has_south_pole and theta >= c[5]:
                         value += _gauss(c[6] * (theta / math.pi - 1.0))
                         norm += 1.0
-                    y = d[m] - _dot(d[j], d[m]) / _dot(d[j], d[j]) * d[j]
-                    side = math.sqrt(_dot(y, y))
-                    if side < TINY:
+                    if not off_axis[j, m]:
                         continue
-                    phi = math.acos(min(1.0, max(-1.0, _dot(y / side, x)))) + shift
-                    more, weight = _other(family, c, theta_k, theta, phi, j, k)
+                    more, weight = _other(family, c, theta_k, theta, phis[j, k, m] + shift, j, k)
                     value += more
                     norm += weight
             total += value

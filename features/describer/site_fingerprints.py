@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from matminer.featurizers.site import CrystalNNFingerprint
 from matminer.featurizers.structure import SiteStatsFingerprint
-from matminer.featurizers.utils.stats import PropertyStats
 from numpy.typing import NDArray
 
 from features.describer import order_parameters
@@ -23,6 +22,7 @@ class Fingerprints:
     def __init__(self, neighbours: OrbitNN) -> None:
         self.neighbours = neighbours
         self.stock = CrystalNNFingerprint.from_preset("ops", cation_anion=False)
+        self.stock.cnn = _StockOrder(neighbours)
         self.motifs: dict[int, list[tuple[str, Floats]]] = {}
         for cn, parameters in self.stock.ops.items():
             self.motifs[cn] = [
@@ -48,9 +48,9 @@ class Fingerprints:
 
     def structure(self, structure: Any) -> Floats:
         """Mean and standard deviation of each column over the sites, interleaved."""
-        values = [PropertyStats.calc_stat(column.tolist(), name)
-                  for column in self.sites(structure).T for name in ("mean", "std_dev")]
-        return np.array(values)
+        columns = np.ascontiguousarray(self.sites(structure).T)  # so that numbers are added as they are in one column
+        spread = columns.std(axis=1) if len(columns[0]) > 1 else np.zeros(len(columns))
+        return np.column_stack([columns.mean(axis=1), spread]).ravel()
 
     def _ordered(self, data: Any) -> bool:
         """Whether the order of these neighbours decides a value."""
@@ -69,10 +69,22 @@ class Fingerprints:
             if not weight:
                 row += [0.0] * len(self.motifs[cn])
                 continue
-            around = vectors(structure, n, data.cn_nninfo[cn])
+            around = order_parameters.Surroundings(vectors(structure, n, data.cn_nninfo[cn]))
             for motif, values in self.motifs[cn]:
-                if not order_parameters.settled(motif, values, around):
+                value, settled = order_parameters.order_parameter(motif, values, around)
+                if not settled:
                     stock: list[float] = self.stock.featurize(structure, n)
                     return stock
-                row.append(weight * order_parameters.order_parameter(motif, values, around))
+                row.append(weight * value)
         return row
+
+
+class _StockOrder:
+    """For the stock fingerprint, neighbours in the order of stock."""
+
+    def __init__(self, neighbours: OrbitNN) -> None:
+        self._neighbours = neighbours
+
+    def get_nn_data(self, structure: Any, n: int) -> Any:
+        """Neighbours of site `n`."""
+        return self._neighbours.stock_nn_data(structure, n)

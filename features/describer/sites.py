@@ -2,40 +2,33 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pymatgen.core.periodic_table import get_el_sp
-from pymatgen.util.coord import get_angle
 from robocrys.condense.site import SiteAnalyzer, geometries_match, nn_summaries_match, nnn_summaries_match
 
+from features.describer.bonds import HOME, Bonds, Image
 from features.describer.site_fingerprints import Fingerprints
-
-Image = tuple[int, int, int]
-HOME: Image = (0, 0, 0)
-Bond = tuple[int, Image, Any, float]
 
 
 class Sites(SiteAnalyzer):
     """A site analyzer that remembers geometries and neighbours, and builds no site objects for images."""
 
-    def __init__(self, bonded_structure: Any, fingerprints: Fingerprints, orbits: list[int]) -> None:
+    def __init__(self, bonds: Bonds, fingerprints: Fingerprints, orbits: list[int]) -> None:
         """`orbits`: for each site, the first one that symmetry makes equal to it."""
-        self.bonded_structure = bonded_structure
+        self.bonded_structure = bonds.bonded_structure
         self.use_iupac_formula = True
         self.minimum_geometry_op = 0.4
-        structure = bonded_structure.structure
+        structure = self.bonded_structure.structure
         self.site_fingerprints = [dict(zip(fingerprints.labels, row, strict=True))
                                   for row in fingerprints.sites(structure)]
-        self._fractions = np.array(structure.frac_coords)
-        self._matrix = np.array(structure.lattice.matrix)
-        self._places: dict[tuple[int, Image], NDArray[np.float64]] = {}
+        self._bonds = bonds
         self._names = [str(site.specie) for site in structure]
-        self._hashes = [hash(site) for site in structure]
         self._geometries: dict[int, dict[str, Any]] = {}
-        self._bonds: dict[int, list[Bond]] = {}
-        self._around: dict[tuple[int, Image], list[tuple[int, Image]]] = {}
         self._next: dict[int, list[tuple[int, dict[str, Any]]]] = {}
         self.equivalent_sites = self._calculate_equivalent_sites()
         self.symmetry_labels = self._calculate_symmetry_labels(orbits)
@@ -48,9 +41,9 @@ class Sites(SiteAnalyzer):
 
     def get_nearest_neighbors(self, site_index: int, inc_inequivalent_site_index: bool = True) -> list[dict[str, Any]]:
         """Bonded neighbours, nearest first, see the stock method."""
-        bonds = {(index, image): distance for index, image, _, distance in self._bonds_of(site_index)}
+        bonds = {(index, image): distance for index, image, _, distance in self._bonds.of(site_index)}
         result = []
-        for index, image in self._neighbours(site_index, HOME):
+        for index, image in self._bonds.around(site_index):
             summary: dict[str, Any] = {"element": self._names[index]}
             if inc_inequivalent_site_index:
                 summary["inequiv_index"] = self.equivalent_sites[index]
@@ -80,66 +73,36 @@ class Sites(SiteAnalyzer):
         return {site: sorted({atom for atom in atoms if owner[atom] == site} or atoms) for site, atoms in of.items()}
 
     def _next_neighbours(self, site_index: int) -> list[tuple[int, dict[str, Any]]]:
-        nearest = self._neighbours(site_index, HOME)
+        nearest = self._bonds.around(site_index)
         shared_with = set(nearest)
-        home = self._place(site_index, HOME)
+        home = self._bonds.place(site_index, HOME)
         seen: set[tuple[int, Image]] = {(site_index, HOME)}
         result = []
         for index, image in nearest:
-            for other in self._neighbours(index, image):
+            for other in self._bonds.around(index, image):
                 if other in seen:
                     continue
                 seen.add(other)
-                bridges = shared_with.intersection(set(self._neighbours(*other)))
-                away = self._place(*other)
-                between = [self._place(*bridge) for bridge in bridges]
+                bridges = shared_with.intersection(set(self._bonds.around(*other)))
+                away = self._bonds.place(*other)
+                between = [self._bonds.place(*bridge) for bridge in bridges]
                 result.append((other[0], {
                     "element": self._names[other[0]],
                     "connectivity": {1: "corner", 2: "edge"}.get(len(bridges), "face"),
                     "geometry": self.get_site_geometry(other[0]),
-                    "angles": [get_angle(home - bridge, away - bridge) for bridge in between],
-                    "distance": np.linalg.norm(home - away),
+                    "angles": [_angle(home - bridge, away - bridge) for bridge in between],
+                    "distance": _length(home - away),
                 }))
         return result
 
-    def _place(self, index: int, image: Image) -> NDArray[np.float64]:
-        key = (index, image)
-        if key not in self._places:
-            self._places[key] = np.dot(self._fractions[index] + image, self._matrix)
-        return self._places[key]
-
-    def _bonds_of(self, n: int) -> list[Bond]:
-        """Bonds of a site of the cell: neighbour, its image, weight, length; in the order of the graph's edges."""
-        if n not in self._bonds:
-            graph, structure = self.bonded_structure.graph, self.bonded_structure.structure
-            edges = [(v, data, 1) for _, v, data in graph.out_edges(n, data=True)]
-            edges += [(u, data, -1) for u, _, data in graph.in_edges(n, data=True)]
-            bonds = []
-            for other, data, sign in edges:
-                offset = data["to_jimage"]
-                image = (sign * int(offset[0]), sign * int(offset[1]), sign * int(offset[2]))
-                bonds.append((other, image, data.get("weight"),
-                              structure[n].distance(structure[other], jimage=np.array(image))))
-            self._bonds[n] = bonds
-        return self._bonds[n]
-
-    def _neighbours(self, n: int, image: Image) -> list[tuple[int, Image]]:
-        """Neighbours of an image of a site, nearest first.
-
-        Equally near ones come in the order in which Python iterates the stock code's set of site objects; a set of
-        tuples with the same hashes, filled in the same order, gives the same one.
-        """
-        key = (n, image)
-        if key not in self._around:
-            next_neighbours: set[tuple[int, Image, int, Any, float]] = set()
-            seen: set[tuple[int, Image]] = set()
-            for other, offset, weight, distance in self._bonds_of(n):
-                place = (offset[0] + image[0], offset[1] + image[1], offset[2] + image[2])
-                if (other, place) not in seen:
-                    seen.add((other, place))
-                    next_neighbours.add((self._hashes[other], place, other, weight, distance))
-            self._around[key] = [(item[2], item[1]) for item in sorted(next_neighbours, key=lambda item: item[4])]
-        return self._around[key]
+    def _calculate_symmetry_labels(self, sym_equivalent_atoms: Sequence[int]) -> list[int]:
+        """Number of the orbit of each site among those of its element, see the stock method."""
+        labels: list[int] = []
+        orbits: dict[str, dict[int, int]] = {}
+        for site, orbit in zip(self.bonded_structure.structure, sym_equivalent_atoms, strict=True):
+            numbers = orbits.setdefault(site.specie.symbol, {})
+            labels.append(numbers.setdefault(orbit, len(numbers) + 1))
+        return labels
 
     def _calculate_equivalent_sites(self, likeness_tol: float = 0.001, bond_dist_tol: float = 0.01,
                                     bond_angle_tol: float = 0.1) -> list[int]:
@@ -165,6 +128,17 @@ class Sites(SiteAnalyzer):
                 kinds.append((index, element, geometry, near, further))
                 result.append(index)
         return result
+
+
+def _length(vector: NDArray[np.float64]) -> Any:
+    """What `numpy.linalg.norm` gives."""
+    return np.sqrt(vector.dot(vector))
+
+
+def _angle(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """In degrees, by the operations of `pymatgen.util.coord.get_angle`."""
+    cosine = one.dot(other) / math.sqrt(one.dot(one)) / math.sqrt(other.dot(other))
+    return math.degrees(math.acos(max(min(cosine, 1), -1)))
 
 
 def images(structure: Any, symmetry: Any | None) -> list[list[int]]:

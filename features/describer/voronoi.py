@@ -30,29 +30,37 @@ LARGEST_DIFFERENCE = 3.3  # of electronegativities
 
 
 class Pairs:
-    """What CrystalNN asks of two species, each asked once."""
+    """What CrystalNN asks of the species of two sites, each pair asked once."""
 
     def __init__(self, sites: Any) -> None:
         """`sites`: of an ordered structure."""
-        self._first = {site.specie: site for site in sites}
-        self._diameters: dict[tuple[Any, Any], float] = {}
-        self._preferences: dict[tuple[Any, Any], float] = {}
+        self._species = list(dict.fromkeys(site.specie for site in sites))
+        numbers = {species: number for number, species in enumerate(self._species)}
+        self.kinds = [numbers[site.specie] for site in sites]
+        """Number of the species of each site; the methods take these."""
+        self._examples = [sites[self.kinds.index(kind)] for kind in range(len(self._species))]
+        self._diameters: dict[tuple[int, int], float] = {}
+        self._preferences: dict[tuple[int, int], float] = {}
 
-    def diameter(self, one: Any, other: Any) -> float:
-        """Sum of the radii, Å: those of the species in their charges, or of the elements where one of them has none."""
+    def diameter(self, one: int, other: int) -> float:
+        """Sum of the radii, Å: those of the species in their charges, or of the elements where one of them has none.
+
+        NaN if an element has none either.
+        """
         key = one, other
         if key not in self._diameters:
-            sites = self._first[one], self._first[other]
-            first, second = (_get_radius(site) for site in sites)
-            self._diameters[key] = (first + second if first > 0 and second > 0
-                                    else _get_default_radius(sites[0]) + _get_default_radius(sites[1]))
+            sites = self._examples[one], self._examples[other]
+            radii = [_get_radius(site) for site in sites]
+            if not all(radius > 0 for radius in radii):
+                radii = [_get_default_radius(site) for site in sites]
+            self._diameters[key] = math.nan if None in radii else radii[0] + radii[1]
         return self._diameters[key]
 
-    def preference(self, one: Any, other: Any) -> float:
+    def preference(self, one: int, other: int) -> float:
         """Factor of the weight for a difference of electronegativities."""
         key = one, other
         if key not in self._preferences:
-            x1, x2 = one.X, other.X
+            x1, x2 = self._species[one].X, self._species[other].X
             self._preferences[key] = (
                 1 if math.isnan(x1) or math.isnan(x2)
                 else 1 + ELECTRONEGATIVITY * math.sqrt(abs(x1 - x2) / LARGEST_DIFFERENCE))
@@ -68,46 +76,46 @@ def nn_data(structure: Any, n: int, fractions: Floats, pairs: Pairs) -> Any | No
         fractions: `[sites, 3]`, the structure's fractional coordinates.
         pairs: of the structure's sites.
 
-    None where CrystalNN does not do what it usually does: the cell is open or a face of it has no area.
+    None where CrystalNN does not do what it usually does: the cell is open or a face of it has no area, an element
+    has no radius.
     """
     lattice = structure.lattice
-    around = _around(lattice, structure[n].coords, fractions)
-    if around is None:
+    home = structure[n].coords
+    around = _around(lattice, home, fractions)
+    if around is None or not np.array_equal(around[1][0], home):
         return None
     places, points, distances, indices, images = around
     faces = _faces(points)
     if faces is None:
         return None
-    others, angles, areas = faces
-    species = [structure[indices[other]].specie for other in others]
-    centre = structure[n].specie
+    others, angles, areas, lengths = faces
+    centre, kinds = pairs.kinds[n], [pairs.kinds[indices[other]] for other in others]
+    diameters = [pairs.diameter(centre, kind) for kind in kinds]
     with np.errstate(all="ignore"):
         weights = angles / max(angles.tolist())
         weights *= angles / areas
-    weights *= np.array([pairs.preference(centre, other) for other in species])
-    if not np.isfinite(weights).all() or not (angles > 0).all():
+    weights *= np.array([pairs.preference(centre, kind) for kind in kinds])
+    if not (np.isfinite(weights).all() and (angles > 0).all() and np.isfinite(diameters).all()):
         return None
-    order = sorted(range(len(others)), key=weights.__getitem__, reverse=True)
+    order = sorted(range(len(others)), key=weights.tolist().__getitem__, reverse=True)
     if weights[order[0]] == 0:
         return CrystalNN.NNData([], {0: 1.0}, {0: []})
     weights /= weights[order[0]]
-    home = structure[n].coords
-    weights *= np.array([
-        _nearness(np.linalg.norm(home - points[face]), pairs.diameter(centre, other))
-        for face, other in zip(others, species, strict=True)])
-    order.sort(key=weights.__getitem__, reverse=True)
+    weights *= np.array([_nearness(*pair) for pair in zip(lengths.tolist(), diameters, strict=True)])
+    order.sort(key=weights.tolist().__getitem__, reverse=True)
     if weights[order[0]] == 0:
         return CrystalNN.NNData([], {0: 1.0}, {0: []})
+    rounded = weights.round(3)
     entries = []
     for face in order:
-        weight = round(weights[face], 3)
-        if weight > 0:
+        if rounded[face] > 0:
             other = others[face]
             index, image = indices[other], tuple(images[other])
             site = structure[index]
             entries.append({"site": PeriodicNeighbor(
                 site.species, places[other], lattice, properties=site.properties, nn_distance=distances[other],
-                image=image, index=index, label=site.label), "image": image, "weight": weight, "site_index": index})
+                image=image, index=index, label=site.label),
+                "image": image, "weight": rounded[face], "site_index": index})
     return _by_coordination(entries)
 
 
@@ -122,8 +130,11 @@ def _around(lattice: Any, centre: Floats, fractions: Floats) -> tuple[Floats, Fl
     return places, points, distances[order], indices[order], images[order]
 
 
-def _faces(points: Floats) -> tuple[list[int], Floats, Floats] | None:
-    """Of each face of the first point's Voronoi cell: the point behind it, solid angle, area; None of an open cell."""
+def _faces(points: Floats) -> tuple[list[int], Floats, Floats, Floats] | None:
+    """Of each face of the first point's Voronoi cell: the point behind it, solid angle, area, distance of that point.
+
+    None if the cell is open.
+    """
     try:
         cells = Voronoi(points)
     except QhullError:
@@ -138,14 +149,13 @@ def _faces(points: Floats) -> tuple[list[int], Floats, Floats] | None:
         return None
     ends = np.cumsum([len(face) for face in corners.values()])
     others = list(corners)
-    above, below, volumes = _triangles(points[0], cells.vertices, np.array(flat), ends)
-    heights = np.array([np.linalg.norm(points[0] - points[other]) / 2 for other in others])
+    above, below, volumes, lengths = _triangles(points[0], points[others], cells.vertices, np.array(flat), ends)
     with np.errstate(all="ignore"):
         angles = np.arctan(above / below)
-        areas = 3 * volumes / heights
+        areas = 3 * volumes / (lengths / 2)
     angles[below == 0] = np.where(above[below == 0] > 0, 0.5 * math.pi, -0.5 * math.pi)
     parts = np.where(angles > 0, angles, angles + math.pi) * 2
-    return others, np.fromiter(_sums(parts.tolist(), ends.tolist()), float, len(others)), areas
+    return others, np.fromiter(_sums(parts.tolist(), ends.tolist()), float, len(others)), areas, lengths
 
 
 def _sums(parts: list[float], ends: list[int]) -> Iterator[float]:
@@ -168,11 +178,14 @@ def _cross_into(out: Floats, a: Floats, b: Floats) -> None:
 
 
 @numba.njit(cache=True, error_model="numpy")
-def _triangles(centre: Floats, vertices: Floats, corners: Ints, ends: Ints) -> tuple[Floats, Floats, Floats]:
-    """Numerator and denominator of the tangent of half the solid angle of each triangle, and volumes below faces.
+def _triangles(centre: Floats, behind: Floats, vertices: Floats, corners: Ints,
+               ends: Ints) -> tuple[Floats, Floats, Floats, Floats]:
+    """Numerator and denominator of the tangent of half the solid angle of each triangle; of each face the volume below
+    it, and the distance of the point behind it.
 
     Args:
         centre: `[3]`.
+        behind: `[faces, 3]`, the points behind the faces.
         vertices: `[vertices, 3]`.
         corners: numbers of the vertices of all faces, one after the other.
         ends: of each face, the end of its corners.
@@ -188,7 +201,10 @@ def _triangles(centre: Floats, vertices: Floats, corners: Ints, ends: Ints) -> t
     for corner in range(len(corners)):
         lengths[corner] = math.sqrt(np.dot(away[corner], away[corner]))
     triangle = begin = 0
+    distances = np.empty(len(ends))
     for face in range(len(ends)):
+        bond = centre - behind[face]
+        distances[face] = math.sqrt(np.dot(bond, bond))
         a, r = away[begin], lengths[begin]
         for corner in range(begin + 1, ends[face] - 1):
             b, c, s, t = away[corner], away[corner + 1], lengths[corner], lengths[corner + 1]
@@ -200,10 +216,10 @@ def _triangles(centre: Floats, vertices: Floats, corners: Ints, ends: Ints) -> t
             volumes[face] += abs(np.dot(centre - last, normal)) / 6
             triangle += 1
         begin = ends[face]
-    return above, below, volumes
+    return above, below, volumes, distances
 
 
-def _nearness(distance: Any, diameter: float) -> float:
+def _nearness(distance: float, diameter: float) -> float:
     low, high = diameter + PENALTY[0], diameter + PENALTY[1]
     if distance <= low:
         return 1

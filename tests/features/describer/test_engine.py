@@ -13,9 +13,8 @@ from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from benchmarks.describe import stock_text
 from features import crystal
+from features.describer.bonds import Bonds
 from features.describer.neighbours import OrbitNN
-from features.describer.site_fingerprints import Fingerprints
-from features.describer.sites import Sites
 from features.errors import RowError
 from features.views import descriptions
 from features.views.descriptions import DescribeParams
@@ -68,10 +67,10 @@ def test_neighbours_come_in_the_order_of_stock(structures: dict[str, Any]) -> No
         conventional = SpacegroupAnalyzer(canonical(structures, material_id)).get_conventional_standard_structure()
         neighbours = OrbitNN()
         bonded = neighbours.get_bonded_structure(conventional)
-        sites = Sites(bonded, Fingerprints(neighbours), list(range(len(conventional))))
+        bonds = Bonds(bonded)
         for n in range(len(conventional)):
             expected = [(site.index, tuple(int(x) for x in site.jimage)) for site in bonded.get_connected_sites(n)]
-            assert sites._neighbours(n, (0, 0, 0)) == expected
+            assert bonds.around(n) == expected
 
 
 def test_how_the_file_is_written_changes_no_word(structures: dict[str, Any]) -> None:

@@ -36,7 +36,8 @@ def both(parameter: Any, vectors: Any) -> tuple[float, float]:
     points = [Point([0, 0, 0]), *map(Point, vectors)]
     stock = parameter.get_order_parameters(points, 0, indices_neighs=list(range(1, len(points))))[0]
     values = order_parameters.constants(parameter.get_parameters(0))
-    ours = order_parameters.order_parameter(parameter.get_type(0), values, np.asarray(vectors, float))
+    around = order_parameters.Surroundings(np.asarray(vectors, float))
+    ours, _ = order_parameters.order_parameter(parameter.get_type(0), values, around)
     return float(stock or 0), ours
 
 
