@@ -1,9 +1,16 @@
-"""Figures that a benchmark prints, each beside what it must be."""
+"""Figures that a benchmark prints, each beside what it must be; those with a key also stand in docs/benchmarks.csv."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import sheet
+
+TABLE = "BENCHMARKS_TABLE"
+"""Environment variable: the file that figures with a key are written into; without it they are only printed."""
 
 
 @dataclass(frozen=True)
@@ -16,6 +23,8 @@ class Figure:
     most: float | None = None
     least: float | None = None
     note: str = ""
+    key: str = ""
+    """Under which pages quote it, such as `describe.ratio`; empty for what no page needs."""
 
     @property
     def is_met(self) -> bool:
@@ -36,8 +45,13 @@ class Figure:
 def show(title: str, figures: Iterable[Figure]) -> int:
     """Print figures as they come, below a title. Returns the exit code of a benchmark: 1 if one misses its bound."""
     print(f"\n{title}", flush=True)
-    met = True
+    met, shown = True, []
     for figure in figures:
         print(figure, flush=True)
         met &= figure.is_met
+        shown.append(figure)
+    if os.environ.get(TABLE):
+        sheet.add(Path(os.environ[TABLE]), [
+            {"key": one.key, "what": one.what, "value": f"{one.value:.4g}", "unit": one.unit, "bound": one.bound,
+             "note": one.note} for one in shown if one.key])
     return int(not met)

@@ -138,7 +138,8 @@ def test_another_process_makes_the_same_of_the_made_property(worded: Path, monke
         with _made_property(worded, trained, splits, ids, beside) as recovered:
             made.append(recovered())
     here, there = made
-    assert here is not None and there is not None
+    assert here is not None
+    assert there is not None
     assert (there.error, there.chance, there.found.keys()) == (here.error, here.chance, here.found.keys())
     for method, found in here.found.items():
         assert (there.found[method] == found).all()
