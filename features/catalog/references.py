@@ -67,12 +67,12 @@ def _without(root: Path, name: str, there: pa.Table, shared: tuple[str, ...], ke
 
 
 def numbered(rows: pa.Table) -> NDArray[np.int64]:
-    """A number for each row, equal for equal rows. Arrow's own groups and joins come with pandas, whose import takes
+    """A number for each row, equal for equal rows. Arrow's groups, joins and `to_numpy` import pandas, which takes
     longer than all else that is asked of few columns."""
     numbers = np.zeros(len(rows), np.int64)
     for column in rows.columns:
         encoded = column.combine_chunks().dictionary_encode("encode")
-        numbers = numbers * len(encoded.dictionary) + encoded.indices.to_numpy()
+        numbers = numbers * len(encoded.dictionary) + np.from_dlpack(encoded.indices)
     return numbers
 
 

@@ -24,6 +24,7 @@ from typing import Any, overload
 LIBRARY = "pymatgen.analysis.prototypes._data"
 LINE = 'AFLOW_PROTOTYPE_LIBRARY = loadfn(f"{MODULE_DIR}/aflow_prototypes.json.gz")\n'
 LATER = 'AFLOW_PROTOTYPE_LIBRARY = Library(f"{MODULE_DIR}/aflow_prototypes.json.gz")\n'
+SIMPLE = {str, int, float, bool, type(None)}
 
 
 class Library(Sequence[Any]):
@@ -77,7 +78,12 @@ class InflectLoader(SourceFileLoader):
 
 
 def checked_when_called(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function as `typeguard.typechecked` makes it, which is asked when it is first called."""
+    """The function as `typeguard.typechecked` makes it, which is asked when it is first called.
+
+    And whenever other types come: numbers and words that have passed once are of the right type.
+    """
+    passed: set[tuple[Any, ...]] = set()
+
     @functools.cache
     def checked() -> Callable[..., Any]:
         import typeguard
@@ -87,7 +93,13 @@ def checked_when_called(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def call(*arguments: Any, **named: Any) -> Any:
-        return checked()(*arguments, **named)
+        types = (*map(type, arguments), *named, *map(type, named.values()))
+        if types in passed:
+            return function(*arguments, **named)
+        found = checked()(*arguments, **named)
+        if SIMPLE.issuperset(map(type, (*arguments[1:], *named.values()))):  # the first one is inflect's engine
+            passed.add(types)
+        return found
 
     return call
 

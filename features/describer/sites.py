@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pymatgen.core.periodic_table import get_el_sp
-from robocrys.condense.site import SiteAnalyzer, geometries_match, nn_summaries_match, nnn_summaries_match
+from robocrys.condense.site import SiteAnalyzer
 
 from features.describer.bonds import HOME, Bonds, Image
 from features.describer.site_fingerprints import Fingerprints
@@ -111,23 +111,49 @@ class Sites(SiteAnalyzer):
         Compared as in stock, also within an orbit: stock sorts angles before it compares them, and where that order
         hangs on rounding errors, it finds sites different that symmetry makes equal.
         """
-        kinds: list[tuple[int, Any, dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]] = []
+        alike: dict[Any, list[tuple[int, Look]]] = {}
         result: list[int] = []
         for index, site in enumerate(self.bonded_structure.structure):
-            element, geometry = get_el_sp(site.specie), self.get_site_geometry(index)
-            near = self.get_nearest_neighbors(index, inc_inequivalent_site_index=False)
-            further = self.get_next_nearest_neighbors(index, inc_inequivalent_site_index=False)
-            for first, other_element, other_geometry, other_near, other_further in kinds:
-                if (element == other_element
-                        and geometries_match(geometry, other_geometry, likeness_tol=likeness_tol)
-                        and nn_summaries_match(near, other_near, bond_dist_tol=bond_dist_tol)
-                        and nnn_summaries_match(further, other_further, bond_angle_tol=bond_angle_tol)):
-                    result.append(first)
-                    break
-            else:
-                kinds.append((index, element, geometry, near, further))
-                result.append(index)
+            look = Look(get_el_sp(site.specie), self.get_site_geometry(index),
+                        self.get_nearest_neighbors(index, inc_inequivalent_site_index=False),
+                        self.get_next_nearest_neighbors(index, inc_inequivalent_site_index=False))
+            others = alike.setdefault(look.kind, [])
+            first = next((first for first, other in others
+                          if look.matches(other, likeness_tol, bond_dist_tol, bond_angle_tol)), index)
+            if first == index:
+                others.append((index, look))
+            result.append(first)
         return result
+
+
+class Look:
+    """What of a site is compared: stock's `geometries_match`, `nn_summaries_match` and `nnn_summaries_match`, for which
+    neighbours are sorted once for all comparisons."""
+
+    def __init__(self, element: Any, geometry: dict[str, Any], near: list[dict[str, Any]],
+                 further: list[dict[str, Any]]) -> None:
+        nearest = sorted((one["element"], one["dist"]) for one in near)
+        next_nearest = sorted((
+            (one["element"], one["geometry"]["type"], one["connectivity"], sorted(one["angles"]),
+             one["geometry"]["likeness"]) for one in further), key=lambda one: one[:4])
+        self.kind = (element, geometry["type"], tuple(one[0] for one in nearest),
+                     tuple(one[:3] for one in next_nearest))
+        """What has to be the same."""
+        self._likeness = [geometry["likeness"], *(one[4] for one in next_nearest)]
+        self._lengths = [one[1] for one in nearest]
+        self._angles = [one[3] for one in next_nearest]
+
+    def matches(self, other: Look, likeness_tol: float, bond_dist_tol: float, bond_angle_tol: float) -> bool:
+        """Whether one of the same kind differs by less than this in everything."""
+        return (_within(self._likeness, other._likeness, likeness_tol)
+                and _within(self._lengths, other._lengths, bond_dist_tol)
+                and all(_within(mine, its, bond_angle_tol)
+                        for mine, its in zip(self._angles, other._angles, strict=True)))
+
+
+def _within(some: list[float], others: list[float], tolerance: float) -> bool:
+    # stock compares as many angles as both have
+    return all(abs(one - other) < tolerance for one, other in zip(some, others, strict=False))
 
 
 def _length(vector: NDArray[np.float64]) -> Any:
