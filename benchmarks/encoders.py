@@ -31,6 +31,7 @@ from model.input.batch import IMAGES, NEIGHBOURS, Crystals, StructureBatch
 from model.nets import encoders
 from model.params import TrainParams
 
+NAMES = ("crystalformer", "comformer", "cgcnn")
 Geometry = tuple[Tensor, Tensor, Tensor]
 """Numbers `[n]`, positions `[n, 3]` and lattice `[3, 3]` of a crystal, Å."""
 
@@ -41,19 +42,19 @@ def main() -> None:
     parser.add_argument("--crystals", type=int, default=48)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--root", type=Path, default=Path())
-    parser.add_argument("--memory", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--memory", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.memory:
-        memory()
+        memory(arguments.memory)
         return
     crystals, geometries = read(arguments.root, arguments.crystals)
     sizes = [len(numbers) for numbers, _, _ in geometries]
     print(f"{len(sizes)} crystals of {min(sizes)} to {max(sizes)} atoms, {torch.get_num_threads()} threads")
-    ratios = {name: compare(name, crystals, geometries, arguments.rounds)
-              for name in ("crystalformer", "comformer", "cgcnn")}
+    ratios = {name: compare(name, crystals, geometries, arguments.rounds) for name in NAMES}
     ratio = ratios["crystalformer"]
     print(f"crystalformer: ratio {'>=' if ratio >= 20 else '<'} 20: {ratio:.1f}")
-    subprocess.run([sys.executable, "-m", "benchmarks.encoders", "--memory"], check=True)
+    for name in NAMES:
+        subprocess.run([sys.executable, "-m", "benchmarks.encoders", "--memory", name], check=True)
     sys.exit(int(ratio < 20))
 
 
@@ -119,14 +120,14 @@ def read(root: Path, count: int) -> tuple[Crystals, list[Geometry]]:
     return Crystals.from_table(table.select(["atomic_numbers", "orbit", *IMAGES, *NEIGHBOURS])), geometries
 
 
-def memory() -> None:
-    """Peak memory of one CrystalFormer step over 64 random crystals of 30 atoms at 18 Å³ an atom, no two alike."""
+def memory(name: str) -> None:
+    """Peak memory of one step over 64 random crystals of 30 atoms at 18 Å³ an atom, no two alike."""
     batch = random_batch()
-    net = encoders.make(TrainParams())
+    net = encoders.make(TrainParams.model_validate({"encoder": name}))
     before = psutil.Process().memory_info().rss
     net(batch).square().mean().backward()
-    print(f"memory of a step over 64 crystals of 30 atoms ({len(batch.images.distance):,} edges): at most "
-          f"{(peak() - before) / 2**30:.2f} GB")
+    print(f"{name}: memory of a step over 64 crystals of 30 atoms ({len(batch.images.distance):,} images, "
+          f"{len(batch.neighbours.i):,} neighbours): at most {(peak() - before) / 2**30:.2f} GB")
 
 
 def random_batch() -> StructureBatch:

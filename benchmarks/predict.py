@@ -15,14 +15,17 @@ import sys
 import sysconfig
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
+from benchmarks.figures import Figure, show
 from features.errors import run_cli
+from features.processes import available_cores
 from features.store import tables
-from model.prediction.workers import cores
 
 
 def main() -> None:
@@ -35,23 +38,30 @@ def main() -> None:
     arguments = parser.parse_args()
     rows = tables.read(arguments.root, "materials", ["material_id", "cif"]).to_pylist()
     chosen = [rows[row] for row in np.random.default_rng(arguments.seed).permutation(len(rows))[:arguments.crystals]]
-    print(f"{cores()} cores, load {os.getloadavg()[0]:.1f}", flush=True)
+    print(f"{available_cores()} cores, load {os.getloadavg()[0]:.1f}", flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         files = [folder / f"{number}.cif" for number in range(3)]
         for file, row in zip(files, chosen, strict=False):
             file.write_text(row["cif"])
-        for several in (files[:1], files):
-            said = "one CIF" if len(several) == 1 else "three CIFs"
-            dropped = f"asked to drop {drop() / 2**20:,.0f} MiB of files from the cache"
-            print(f"{said}, cold: {_line(*timed(arguments.root, several))} ({dropped})", flush=True)
-            best = min(timed(arguments.root, several) for _ in range(arguments.repeats))
-            print(f"{said}, cached, best of {arguments.repeats}: {_line(*best)}", flush=True)
-        table = folder / "many.parquet"
-        pl.DataFrame(chosen).write_parquet(table)
-        first, last = timed(arguments.root, [table])
-        print(f"{len(chosen)} crystals: {last:.1f} s, {len(chosen) / last:.2f} a second; after the first "
-              f"{(len(chosen) - 1) / (last - first):.2f} a second", flush=True)
+        sys.exit(show("predicting with the trained model", figures(arguments, files, chosen, folder / "many.parquet")))
+
+
+def figures(arguments: argparse.Namespace, files: list[Path], chosen: list[dict[str, Any]],
+            table: Path) -> Iterator[Figure]:
+    """Times of one and of three files, then of a table with `chosen`."""
+    for key, said, several in (("one", "one CIF", files[:1]), ("three", "three CIFs", files)):
+        dropped = f"asked to drop {drop() / 2**20:,.0f} MiB of files from the cache"
+        first, last = timed(arguments.root, several)
+        yield Figure(f"{said}: first prediction, cold", first, "s", key=f"predict.{key}_cold",
+                     note=f"the last after {last:.1f} s; {dropped}")
+        first, last = min(timed(arguments.root, several) for _ in range(arguments.repeats))
+        yield Figure(f"{said}: first prediction, files cached", first, "s", key=f"predict.{key}_cached",
+                     note=f"the last after {last:.1f} s; best of {arguments.repeats}")
+    pl.DataFrame(chosen).write_parquet(table)
+    first, last = timed(arguments.root, [table])
+    yield Figure(f"{len(chosen)} crystals: predictions a second", len(chosen) / last, "", key="predict.rate",
+                 note=f"after the first {(len(chosen) - 1) / (last - first):.1f}")
 
 
 def timed(root: Path, given: list[Path]) -> tuple[float, float]:
@@ -85,10 +95,6 @@ def drop() -> int:
             finally:
                 os.close(handle)
     return total
-
-
-def _line(first: float, last: float) -> str:
-    return f"first prediction after {first:.1f} s, last after {last:.1f} s"
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import polars as pl
 import yaml
 
-from benchmarks.refresh import as_cif
+from benchmarks.refresh.crystals import as_cif
 from features import registry
 from features.paths import Paths
 from pipelines.params import IngestParams

@@ -17,6 +17,11 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXP
 _starting = threading.Lock()
 
 
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def fork_server(preload: Sequence[str]) -> Any:
     """A fork server that has imported what workers need: a new worker after a crash starts in no time.
 

@@ -3,16 +3,20 @@ property."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import contextlib
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
+import torch
 
 from features import catalog
 from features.params import load_section
 from features.paths import Paths
+from features.processes import available_cores, ready
 from features.progress import Progress, conclude
 from features.store import documents, placement, tables
 from features.text_encoder.weights import one_thread
@@ -21,6 +25,7 @@ from model.checkpoint import Trained
 from model.explanation import synthetic, verdicts
 from model.explanation.aggregates import aggregate
 from model.explanation.methods import METHODS, Explainer
+from model.explanation.synthetic import Recovered
 from model.explanation.verdicts import Verdicts
 from model.forward import load_splits
 from model.identity import require_same
@@ -44,10 +49,16 @@ DONORS = 8
 anew for each crystal, so that the interval of a mean holds the chance of the draw."""
 
 
-@one_thread()  # many small products: threads would wait for each other, and wherever others work, for those
 def explain_stage(root: Path) -> None:
     """Explain test crystals; writes the tables `attributions`, `attention`, `faithfulness` and `fact_effects`, and
     `data/results/explanations.html`."""
+    beside = min(torch.get_num_threads(), available_cores()) > 1
+    with one_thread():  # many small products: threads would wait for each other, and wherever others work, for those
+        _explain(root, beside)
+
+
+def _explain(root: Path, beside: bool) -> None:
+    """`beside`: whether the model of the made property is made in another process meanwhile."""
     params = load_section(root, "explain", ExplainParams)
     trained = checkpoint.load(root)
     if not trained.params.with_text:
@@ -66,12 +77,14 @@ def explain_stage(root: Path) -> None:
         return
     predictor = Predictor.of(trained, makes_features=False)
     explainer = Explainer(predictor.game)
-    found = _tested(root, explainer, splits, ids[:params.tested])
+    with _made_property(root, trained, splits, ids[:params.tested], beside) as recovered:
+        effects = _effects(root, explainer, ids[:params.aggregated])
+        found = _tested(root, explainer, ids[:params.tested], recovered)
     known = {method: found.faithful(method) for method in METHODS}
     made = _cards(root, predictor, explainer, ids[:params.crystals], known,
                   dict(zip(test.ids, untransform(test.targets, trained.params.transform).tolist(), strict=True)))
-    effects = _aggregated(root, explainer, ids[:params.aggregated], known)
-    _write(root, trained, made, found, cards.methods(explainer, found), effects)
+    _write(root, trained, made, found, cards.methods(explainer, found), [
+        row for method, into in effects.items() for row in aggregate(method, known[method], into)])
     believed = [method for method in METHODS if known[method]]
     conclude(f"explain: {len(made)} test crystals; methods that passed their tests: {', '.join(believed) or 'none'}")
 
@@ -83,18 +96,47 @@ def _short(root: Path, ids: Sequence[str]) -> list[str]:
     return [one for one in ids if counts[one] <= LONGEST]
 
 
-def _tested(root: Path, explainer: Explainer, splits: dict[str, Dataset], ids: Sequence[str]) -> Verdicts:
+@contextlib.contextmanager
+def _made_property(root: Path, trained: Trained, splits: dict[str, Dataset], ids: Sequence[str],
+                   beside: bool) -> Iterator[Callable[[], Recovered | None]]:
+    """What the methods make of a property whose explaining fact is known: to be asked for last, since on a CPU another
+    process makes it meanwhile. None where there are too few crystals, or no network that reads words."""
+    if len(ids) < verdicts.FEWEST or trained.params.text != "words":
+        yield lambda: None
+    elif not beside or trained.device.type != "cpu":
+        yield lambda: _recovered(root, trained, splits, ids)
+    else:
+        from pebble import ProcessPool
+
+        spawn = multiprocessing.get_context("spawn")
+        pool = ProcessPool(max_workers=1, context=spawn, initializer=ready, initargs=[()])
+        try:
+            yield pool.schedule(_recovered_alone, args=[root, list(ids)]).result
+        finally:
+            pool.stop()  # at once, whatever it does: nobody asks for it any more
+            pool.join()
+
+
+def _recovered_alone(root: Path, ids: Sequence[str]) -> Recovered:
+    trained = checkpoint.load(root)
+    with one_thread():
+        return _recovered(root, trained, load_splits(root, trained.params), ids)
+
+
+def _recovered(root: Path, trained: Trained, splits: dict[str, Dataset], ids: Sequence[str]) -> Recovered:
+    deterministic()
+    return synthetic.recovered(synthetic.make(root, trained, splits, ids))
+
+
+def _tested(root: Path, explainer: Explainer, ids: Sequence[str],
+            recovered: Callable[[], Recovered | None]) -> Verdicts:
     """The methods put to their tests on these test crystals."""
-    trained = explainer.game.trained
     rows = _rows(root, "descriptions", ids)
-    structures = read_crystals(root, ids, encoders.reads(trained.params))
+    structures = read_crystals(root, ids, encoders.reads(explainer.game.trained.params))
     crystals = [(explainer.game.atoms(structures.batch([number])), explainer.game.read(rows[one]))
                 for number, one in enumerate(ids)]
-    deterministic()
-    enough = len(ids) >= verdicts.FEWEST and trained.params.text == "words"
-    made = synthetic.make(root, trained, splits, ids) if enough else None
     with Progress("explain: tests", len(ids), "crystals") as progress:
-        return verdicts.judge(explainer, crystals, made, lambda: progress.advance(1))
+        return verdicts.judge(explainer, crystals, recovered, lambda: progress.advance(1))
 
 
 def _cards(root: Path, predictor: Predictor, explainer: Explainer, ids: Sequence[str],
@@ -119,9 +161,8 @@ def _from_tables(root: Path, predictor: Predictor, ids: Sequence[str]) -> Iterat
                    description=descriptions[one], words=words[one])
 
 
-def _aggregated(root: Path, explainer: Explainer, ids: Sequence[str],
-                faithful: dict[str, bool | None]) -> list[dict[str, Any]]:
-    """Rows of `fact_effects`."""
+def _effects(root: Path, explainer: Explainer, ids: Sequence[str]) -> dict[str, list[Any]]:
+    """For each method what `aggregate` takes of each crystal: its text, its facts and their effects."""
     rows = _rows(root, "descriptions", ids)
     structures = read_crystals(root, ids, encoders.reads(explainer.game.trained.params))
     made: dict[str, list[Any]] = {method: [] for method in METHODS}
@@ -134,7 +175,7 @@ def _aggregated(root: Path, explainer: Explainer, ids: Sequence[str],
                 effects = explainer.effects(method, atoms, text, most=DONORS, among=among)
                 into.append((text.text, text.parsed.facts, effects))
             progress.advance(1)
-    return [row for method, into in made.items() for row in aggregate(method, faithful[method], into)]
+    return made
 
 
 def _rows(root: Path, name: str, ids: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 from features.crystal_files import read_text
 from features.errors import RowError, UserError
 from features.paths import Paths
+from features.processes import available_cores
 from model.header import MODEL
 from model.prediction.asked import Asked
 from model.prediction.inputs import Inputs
 from model.prediction.recipe import Recipe
 from model.prediction.rows import CsvWriter, JsonWriter, ParquetWriter, TableWriter, Writer
-from model.prediction.workers import WORKER_BYTES, Workers, cores
+from model.prediction.workers import WORKER_BYTES, Workers
 
 if TYPE_CHECKING:
     from model.explanation.methods import Explainer
@@ -89,7 +90,7 @@ def predict(given: Sequence[str | Path], root: Path, outputs: Outputs, asked: As
     with contextlib.ExitStack() as stack:
         started = None
         if recipe is not None:  # crystals are described while torch is imported and the model is read
-            workers = stack.enter_context(Workers(recipe, min(cores(), max(1, inputs.total or 1)), timeout_s,
+            workers = stack.enter_context(Workers(recipe, min(available_cores(), max(1, inputs.total or 1)), timeout_s,
                                                   WORKER_BYTES))
             started = stack.enter_context(ThreadPoolExecutor(1)).submit(workers.map, inputs)
         from model import checkpoint

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from benchmarks.cif import fuzz, sweep
 from benchmarks.cif.reading import Outcome, read_all
+from benchmarks.figures import Figure, show
 
 TESTS = Path(__file__).parents[2] / "tests"
 CRYSTALS, CASES = TESTS / "crystals", TESTS / "features" / "cif" / "cases"
@@ -41,12 +42,14 @@ def main() -> None:
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--speed", type=int, default=0)
     arguments = parser.parse_args()
-    failed = 0
+    figures = []
     counts, lines, trusted = cases(arguments.cases)
-    failed += report("cases", {"files": counts}, ("right", "wrong", "undeserved"), lines)
+    report("cases", {"files": counts}, ("right", "wrong", "undeserved"), lines)
+    figures.append(_figure("cases", "files that are easily misread, not read as they should be", {"": counts}, lines))
     if arguments.every:
         by_way, lines = sweep.sweep(arguments.every)
-        failed += report("sweep", by_way, ("right", "rejected", "undeserved", "wrong"), lines)
+        report("sweep", by_way, ("right", "rejected", "undeserved", "wrong"), lines)
+        figures.append(_figure("sweep", "settings of space groups, given in every way, read wrongly", by_way, lines))
     if arguments.fuzz:
         texts = trusted | fuzz.crystals(CRYSTALS) | {
             path.name: path.read_bytes() for folder in arguments.files for path in sorted(folder.rglob("*.cif"))}
@@ -54,14 +57,21 @@ def main() -> None:
         print(f"fuzz: {len(originals)} originals, {len(lines)} not used")
         print(*(f"  {line[:300]}" for line in lines), sep="\n", end="\n" if lines else "")
         kinds, lines = fuzz.fuzz(originals, arguments.fuzz, arguments.seed, keep=arguments.keep)
-        failed += report("fuzz", kinds, fuzz.ENDS, lines)
+        report("fuzz", kinds, fuzz.ENDS, lines)
+        figures.append(_figure("fuzz", "mutated CIFs, read wrongly, hanging or crashing", kinds, lines))
     if arguments.speed:
-        speed(arguments.speed)
-    sys.exit(int(failed > 0))
+        figures.append(speed(arguments.speed))
+    sys.exit(show("reading CIFs", figures))
 
 
-def report(part: str, counts: Mapping[str, Counter[str]], ends: Sequence[str], lines: Sequence[str]) -> int:
-    """Print a table and what is not right; returns how many that is."""
+def _figure(key: str, what: str, counts: Mapping[str, Counter[str]], lines: Sequence[str]) -> Figure:
+    whole: Counter[str] = sum(counts.values(), Counter())
+    note = ", ".join(f"{count:,} {end}" for end, count in whole.items() if count)
+    return Figure(what, len(lines), "", most=0, note=f"of {sum(whole.values()):,}: {note}", key=f"cif.{key}")
+
+
+def report(part: str, counts: Mapping[str, Counter[str]], ends: Sequence[str], lines: Sequence[str]) -> None:
+    """Print a table and what is not right."""
     print(f"{part:42s} {' '.join(f'{end:>10s}' for end in ends)}")
     for kind, found in sorted(counts.items()):
         print(f"  {kind:40s} {' '.join(f'{found[end]:10d}' for end in ends)}")
@@ -70,7 +80,6 @@ def report(part: str, counts: Mapping[str, Counter[str]], ends: Sequence[str], l
     for line in lines:
         print(f"  {line[:400]}")
     print(flush=True)
-    return len(lines)
 
 
 def cases(folder: Path) -> tuple[Counter[str], list[str], dict[str, bytes]]:
@@ -112,8 +121,8 @@ def judge(case: Mapping[str, str], outcome: Outcome) -> tuple[str, str]:
     return ("wrong", ", ".join(reasons)) if reasons else ("right", "")
 
 
-def speed(count: int) -> None:
-    """Print the time of reading the tests' crystals with their symmetry, and that of pymatgen's parser, in turn."""
+def speed(count: int) -> Figure:
+    """Reading the tests' crystals with their symmetry, and pymatgen's parser, in turn."""
     from pymatgen.io.cif import CifParser
 
     from features.cif.read import read_cif
@@ -132,8 +141,8 @@ def speed(count: int) -> None:
         ours.append(middle - begin)
         theirs.append(end - middle)
     ours, theirs = ours[1:], theirs[1:]  # the first pays for imports
-    print(f"speed: {count} files: ours {1000 * statistics.mean(ours):.2f} ms a file, pymatgen "
-          f"{1000 * statistics.mean(theirs):.2f} ms, ratio {sum(theirs) / sum(ours):.2f}")
+    return Figure("reading CIFs, to pymatgen's parser", sum(theirs) / sum(ours), "times", key="cif.speed",
+                  note=f"{count} files, {1000 * statistics.mean(ours):.1f} ms each")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.store.bounds import Figure, figures
+from benchmarks.figures import show
+from benchmarks.store.bounds import figures
 
 MADE = ("build", "publish", "refresh")
 """Steps that are not done again."""
@@ -44,11 +45,8 @@ def main() -> int:
         folder: Path = (arguments.folder or Path(temporary)).absolute()
         folder.mkdir(parents=True, exist_ok=True)
         results = measured(folder, arguments.crystals, arguments.writer, arguments.feast)
-    shown = figures(results)
-    print(f"\n{arguments.crystals:,} crystals")
-    for figure in shown:
-        print(figure)
-    return int(not arguments.no_bounds and not all(figure.is_met for figure in shown))
+    code = show(f"{arguments.crystals:,} crystals", figures(results))
+    return 0 if arguments.no_bounds else code
 
 
 def measured(folder: Path, crystals: int, writer: bool, feast: Path | None) -> Results:
@@ -125,8 +123,6 @@ def command(root: Path, arguments: list[str]) -> Results:
     return {"seconds": time.perf_counter() - began, "peak_bytes": usage.ru_maxrss * 1024, "code": child.returncode,
             "words": words[0] if words and child.returncode else ""}
 
-
-__all__ = ["Figure", "main"]
 
 if __name__ == "__main__":
     sys.exit(main())

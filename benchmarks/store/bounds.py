@@ -3,36 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
+
+from benchmarks.figures import Figure
 
 COMPUTE_S = {"ingest": 0.051, "describe": 0.24, "paraphrase": 0.034, "tensorize": 0.012}
 """Core-seconds that a real crystal costs (docs/scale.md), without its vectors, which at this size come from a GPU."""
 CORES = 2
 MB, GB = 1e6, 1e9
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One measured number."""
-
-    what: str
-    value: float
-    unit: str
-    most: float | None = None
-    least: float | None = None
-    note: str = ""
-
-    @property
-    def is_met(self) -> bool:
-        """Whether it keeps its bounds; one that has none does."""
-        return (self.most is None or self.value <= self.most) and (self.least is None or self.value >= self.least)
-
-    def __str__(self) -> str:
-        bound = f"at most {self.most:g}" if self.most is not None else (
-            f"at least {self.least:g}" if self.least is not None else "")
-        said = "" if not bound else f"{bound}: {'met' if self.is_met else 'NOT MET'}"
-        return f"{self.what:<52} {self.value:>9,.3g} {self.unit:<5} {said:<24} {self.note}".rstrip()
 
 
 def figures(results: dict[str, Any]) -> list[Figure]:

@@ -30,7 +30,7 @@ def start(root: Path) -> None:
     params["embed"]["levels"] = ["document"]
     params["paraphrase"]["variants"] = rows.VARIANTS
     Paths(root).params.write_text(yaml.safe_dump(params))
-    (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": _stages()}, sort_keys=False))
+    (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": dvc_stages()}, sort_keys=False))
 
 
 def track(root: Path) -> None:
@@ -42,7 +42,7 @@ def track(root: Path) -> None:
     _run(root, program("dvc"), "config", "core.autostage", "false")
 
 
-def _stages() -> dict[str, Any]:
+def dvc_stages() -> dict[str, Any]:
     made = {}
     for stage in rows.STAGES:
         view = registry.view_of(stage)

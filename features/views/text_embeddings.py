@@ -57,7 +57,8 @@ class EmbedParams(EncoderParams):
 def units(tables: Mapping[str, pa.Table]) -> pa.Table:
     """All texts: descriptions as variant 0, then the paraphrases."""
     first = tables["descriptions"]
-    first = first.add_column(1, "variant", pa.array([0] * len(first), pa.int32()))
+    zeros = pa.Array.from_buffers(pa.int32(), len(first), [None, pa.py_buffer(bytes(4 * len(first)))])
+    first = first.add_column(1, "variant", zeros)  # of zeros of Python's, Arrow would first import pandas
     return pa.concat_tables([first, tables["paraphrases"].select(first.column_names)])
 
 

@@ -21,6 +21,7 @@ from model.background import TEXT, Background
 from model.checkpoint import Trained
 from model.explanation.facts import Unit
 from model.explanation.game import Floats, Game
+from model.explanation.methods import METHODS, Explainer
 from model.explanation.texts import Change, Reading, joined, rewritten
 from model.input.loader import Dataset
 from model.nets.ensemble import Ensemble
@@ -66,6 +67,26 @@ class Synthetic:
     def chance(self) -> float:
         """What share would be found by chance."""
         return float(np.mean([1 / len(text.parsed.facts) for text in self.texts]))
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """What each method makes of the made property."""
+
+    error: float
+    """`Synthetic.learned`."""
+    chance: float
+    """`Synthetic.chance`."""
+    found: Mapping[str, Floats]
+    """`Synthetic.found` of each method; none where the model has learned nothing."""
+
+
+def recovered(made: Synthetic) -> Recovered:
+    """Put all methods to it."""
+    explainer, error = Explainer(made.game), made.learned()
+    return Recovered(error, made.chance(), {} if error >= 1 else {
+        method: made.found([explainer.effects(method, made.atoms, text) for text in made.texts])
+        for method in METHODS})
 
 
 def make(root: Path, trained: Trained, splits: Mapping[str, Dataset], test: Sequence[str]) -> Synthetic:

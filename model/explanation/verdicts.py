@@ -21,7 +21,7 @@ from model.explanation.faithfulness import (
 )
 from model.explanation.game import Floats
 from model.explanation.methods import METHODS, Explainer
-from model.explanation.synthetic import Synthetic
+from model.explanation.synthetic import Recovered
 from model.explanation.texts import Reading, VectorReading
 from model.nets.fusion import Tokens
 from model.records import Method
@@ -54,14 +54,14 @@ class Verdicts:
         return Method(name, says, self.faithful(name), "; ".join(_in_words(row) for row in mine.values()))
 
 
-def judge(explainer: Explainer, crystals: Sequence[Crystal], synthetic: Synthetic | None,
-         advance: Callable[[], None] = lambda: None) -> Verdicts:
+def judge(explainer: Explainer, crystals: Sequence[Crystal], recovered: Callable[[], Recovered | None],
+          advance: Callable[[], None] = lambda: None) -> Verdicts:
     """Put the methods to the tests.
 
     Args:
         explainer: of the model.
         crystals: tokens of the atoms, and the text, of test crystals.
-        synthetic: a model of a made property; None where there are too few crystals for one.
+        recovered: what the methods make of a made property, asked for last; None where there are too few crystals.
         advance: called after each crystal.
     """
     unit = "sentence" if any(isinstance(text, VectorReading) for _, text in crystals) else "fact"
@@ -84,13 +84,14 @@ def judge(explainer: Explainer, crystals: Sequence[Crystal], synthetic: Syntheti
             common[method].append(float(there.mean()) if len(there) else np.nan)
         advance()
     rows = []
+    made = recovered() if unit == "fact" else None
     for method in METHODS:
         table = np.array(curves[method]).reshape(-1, 4)
         rows += [_against(method, "deletion", unit, table[:, 0], table[:, 2]),
                  _against(method, "insertion", unit, table[:, 1], table[:, 3]),
                  _collapsed(method, unit, np.array(common[method]))]
         if unit == "fact":
-            rows.append(_found(method, synthetic))
+            rows.append(_found(method, made))
     return Verdicts(rows)
 
 
@@ -117,16 +118,14 @@ def _collapsed(method: str, unit: str, values: Floats) -> dict[str, Any]:
     return _row(method, "shuffled weights", unit, values, None, measured.high < COLLAPSED, measured)
 
 
-def _found(method: str, synthetic: Synthetic | None) -> dict[str, Any]:
+def _found(method: str, made: Recovered | None) -> dict[str, Any]:
     """The interval is Wilson's: all of a few is no certainty."""
-    if synthetic is None or synthetic.learned() >= 1:
+    if made is None or method not in made.found:
         return _row(method, "synthetic fact", "fact", np.zeros(0), None, False, Measured.of([]))
-    explainer = Explainer(synthetic.game)
-    found = synthetic.found([explainer.effects(method, synthetic.atoms, text) for text in synthetic.texts])
-    chance = synthetic.chance()
+    found = made.found[method]
     low, high = stats.binomtest(int(found.sum()), len(found)).proportion_ci(0.95, method="wilson")
-    return _row(method, "synthetic fact", "fact", found, chance, found.mean() >= FOUND,
-                Measured(float(found.mean()) - chance, float(low) - chance, float(high) - chance))
+    return _row(method, "synthetic fact", "fact", found, made.chance, found.mean() >= FOUND,
+                Measured(*(float(one) - made.chance for one in (found.mean(), low, high))))
 
 
 def _in_words(row: dict[str, Any]) -> str:

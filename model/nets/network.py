@@ -140,6 +140,7 @@ class MultimodalNet(nn.Module):
         self.fusion = fusion.make(params.fusion, dim, params.crystalformer.heads, params.cross_attention)
         self.without_text, self.without_structure = params.without_text, params.without_structure
         self.fuses_both, self.apart = params.fuses_both, params.gradients == "apart"
+        self.learns_text = params.fusion != "structure_only" or params.loss.text > 0
         targets = 1 + len(params.also)
         self.head_fused, self.head_structure, self.head_text = (Head(dim, targets) for _ in range(3))
         self.contrast = Contrast(dim) if params.loss.contrast > 0 else None
@@ -154,9 +155,15 @@ class MultimodalNet(nn.Module):
 
     def forward(self, structure: StructureBatch, text: TextBatch | WordBatch,
                 hidden: Hidden | None = None) -> Prediction:
-        """Predict; with `hidden`, as a training step sees the crystals."""
+        """Predict; with `hidden`, as a training step sees the crystals.
+
+        A step of a network whose loss no text enters does not read it: its prediction by text is that of zeros.
+        """
         atoms = self.structure_tokens(structure, hidden.atoms if hidden else None)
-        words = self.text_branch(text, hidden.sentences if hidden else None)
+        if hidden is None or self.learns_text:
+            words = self.text_branch(text, hidden.sentences if hidden else None)
+        else:
+            words = Tokens(atoms.values.new_zeros(*text.mask.shape, atoms.values.shape[-1]), text.mask)
         return self.fuse(atoms, words, hidden)
 
     def structure_tokens(self, batch: StructureBatch, hidden: Tensor | None = None) -> Tokens:

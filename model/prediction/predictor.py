@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from features.errors import RowError, UserError
+from features.processes import available_cores
 from features.progress import Progress
 from features.sentences import REGIONS
 from features.store import documents
@@ -33,7 +34,7 @@ from model.prediction import recipe as features_of
 from model.prediction.asked import LEFT_OUT, Asked
 from model.prediction.inputs import Inputs
 from model.prediction.recipe import Made, Recipe
-from model.prediction.workers import TIMEOUT_S, WORKER_BYTES, Workers, cores
+from model.prediction.workers import TIMEOUT_S, WORKER_BYTES, Workers
 from model.records import Predicted
 from model.uncertainty import CONFIDENCE
 
@@ -142,7 +143,7 @@ class Predictor:
             made = (features_of.make(self.recipe, one) for one in given)
             yield from (answer.predicted for answer in self.answers(made, asked))
             return
-        with Workers(self.recipe, cores(), timeout_s, WORKER_BYTES) as workers:
+        with Workers(self.recipe, available_cores(), timeout_s, WORKER_BYTES) as workers:
             yield from (answer.predicted for answer in self.answers(workers.map(given), asked, inputs.total))
 
     def answers(self, made: Iterable[Made], asked: Asked, total: int | None = None,

@@ -6,7 +6,6 @@ A crystal that hangs is ended after its time, and one that kills its process cos
 from __future__ import annotations
 
 import itertools
-import os
 import resource
 import signal
 from collections import deque
@@ -28,11 +27,6 @@ AHEAD = 4
 GB = 1_000_000_000
 WORKER_BYTES = 6 * GB
 """Address space of a process that describes: a gigabyte of libraries, and what the largest crystals need."""
-
-
-def cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 class Workers:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from features.errors import UserError
 from features.paths import Paths
+from features.processes import available_cores
 from model.header import MODEL
 from model.prediction.recipe import Recipe
-from model.prediction.workers import Workers, cores
+from model.prediction.workers import Workers
 from model.serve.limits import Limits
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def serve(root: Path, port: int, opens: bool, timeout_s: float) -> None:
         recipe = Recipe.early(Paths(root).model / MODEL)
         workers = None
         if recipe is not None:  # the processes import what they need while torch and the model are read
-            workers = stack.enter_context(Workers(recipe, min(cores(), MOST_WORKERS), limits.crystal_s,
+            workers = stack.enter_context(Workers(recipe, min(available_cores(), MOST_WORKERS), limits.crystal_s,
                                                   limits.worker_bytes))
         from model import checkpoint
         from model.prediction.predictor import Predictor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,9 @@ from pipelines import commands
 from pipelines.engine import stages
 from pipelines.engine.work import Mask, Work, store_of, survey
 from pipelines.sources import waiting
+
+Headers = Mapping[str, dict[str, Any]]
+"""By stage: what decides the values of its table besides their units."""
 
 
 @dataclass(frozen=True)
@@ -133,19 +136,30 @@ def _others(ids: pa.Array, known: pa.Array) -> int:
     return len(ids) - int(pc.sum(pc.is_in(ids, value_set=known)).as_py() or 0)
 
 
-def unseen(root: Path) -> list[str]:
+def headers(root: Path) -> Headers:
+    """What would decide the values of each stage's table if it were made now; of the tables that there are. What has
+    to be imported for it, such as torch, takes seconds."""
+    return {stage: _header(root, stage) for stage in stages.STAGES if tables.exists(root, registry.view_of(stage).name)}
+
+
+def unseen(root: Path, known: Headers | None = None) -> list[str]:
     """Stages whose tables were made with other libraries, weights or view versions than there are now.
 
-    DVC knows files and parameters, and takes them for up to date.
+    DVC knows files and parameters, and takes them for up to date. `known`: what `headers` has said of some stages.
     """
     stale = []
     for stage in stages.STAGES:
-        view = registry.view_of(stage)
-        if tables.exists(root, view.name):
-            params = view.resolve(stages.params_of(stage, root))
-            if any(differences(tables.footer(tables.files(root, view.name)[0]), view.header(params), stage)):
+        name = registry.view_of(stage).name
+        if tables.exists(root, name):
+            header = (known or {}).get(stage) or _header(root, stage)
+            if any(differences(tables.footer(tables.files(root, name)[0]), header, stage)):
                 stale.append(stage)
     return stale
+
+
+def _header(root: Path, stage: str) -> dict[str, Any]:
+    view = registry.view_of(stage)
+    return view.header(view.resolve(stages.params_of(stage, root)))
 
 
 def _dvc_status(root: Path) -> dict[str, Any] | None:

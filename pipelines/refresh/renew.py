@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import json
 import subprocess
@@ -25,7 +26,7 @@ from features.store import documents, git, versions
 from features.store.files import write_text
 from pipelines import commands
 from pipelines.engine import runs
-from pipelines.engine.plan import unseen
+from pipelines.engine.plan import Headers, headers, unseen
 from pipelines.params import IngestParams
 from pipelines.publishing import STAGE as PUBLISH
 from pipelines.refresh import guards
@@ -93,8 +94,13 @@ def renew(root: Path, options: Options | None = None, step: Callable[..., Any] =
     is at work.
     """
     read_params(root)
-    commands.run([sys.executable, "-m", "model", "check"], root, say)  # a wrong parameter of a late stage, too
-    options = options or Options()
+    with concurrent.futures.ThreadPoolExecutor(1) as beside:  # its imports take as long as all that DVC says of no news
+        now = beside.submit(headers, root)
+        commands.run([sys.executable, "-m", "model", "check"], root, say)  # a wrong parameter of a late stage, too
+        return _renew(root, options or Options(), step, now)
+
+
+def _renew(root: Path, options: Options, step: Callable[..., Any], now: concurrent.futures.Future[Headers]) -> Renewal:
     good = LastGood(root)
     limits = guards.params_of(root)
     with good.locked(), runs.recorded(root, "refresh") as record:
@@ -105,7 +111,7 @@ def renew(root: Path, options: Options | None = None, step: Callable[..., Any] =
         copy = step("keep the last good version", _keep, root, good)
         try:
             database = step("look for a new database version", _move, root, good)
-            stages = step("dvc repro", _reproduce, root)
+            stages = step("dvc repro", _reproduce, root, now.result if database[0] == database[1] else dict)
             step("validate", validate.check, root)
             nothing_new = good.same_lock()
             changes, metrics = (Changes([], []), {}) if nothing_new else step("compare", _compare, root, good)
@@ -213,12 +219,12 @@ def _move(root: Path, good: LastGood) -> tuple[str | None, str | None]:
     return good.database_version(), move(root).new
 
 
-def _reproduce(root: Path) -> dict[str, dict[str, Any]]:
-    """Run what is stale; counts of the stages that ran."""
+def _reproduce(root: Path, now: Callable[[], Headers]) -> dict[str, dict[str, Any]]:
+    """Run what is stale; counts of the stages that ran. `now` gives `headers`, or some of them."""
     before = {run.id for run in runs.history(root)}
     stages = [name for name in _stages(root) if name != PUBLISH]
     _repro(root, *stages)
-    if stale := unseen(root):
+    if stale := unseen(root, now()):
         for stage in stale:
             _repro(root, "--force", "--single-item", stage)
         _repro(root, *stages)

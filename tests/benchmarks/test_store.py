@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import features
-from benchmarks.store import bounds, steps
+from benchmarks.store import steps
 from benchmarks.store.queries import JOIN
 from features.store import tables
 
@@ -43,10 +43,3 @@ def test_a_refresh_computes_one_percent(root: Path) -> None:
     changed = [old["material_id"] for old, new in zip(before.to_pylist(), after.to_pylist(), strict=True) if old != new]
     assert sorted(changed) == ["mp-0", "mp-100", "mp-200"]
     assert all(table["bytes"] > 0 for table in steps.publish(root, CRYSTALS)["tables"].values())
-
-
-def test_a_bound_that_is_not_met_is_said() -> None:
-    slow = bounds.Figure("similar", 0.7, "s", most=0.5)
-    assert not slow.is_met
-    assert str(slow).split() == ["similar", "0.7", "s", "at", "most", "0.5:", "NOT", "MET"]
-    assert bounds.Figure("publish", 50, "MB/s", least=50).is_met

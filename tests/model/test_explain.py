@@ -12,7 +12,7 @@ from features.paths import Paths
 from features.store import documents, tables
 from model import checkpoint
 from model.evaluation import stage as evaluation
-from model.explain import PAGE, explain_stage
+from model.explain import PAGE, _made_property, explain_stage
 from model.explanation.verdicts import FEWEST
 from model.forward import load_splits
 from model.records import ATTENTION, ATTRIBUTIONS, FACT_EFFECTS, FAITHFULNESS
@@ -126,3 +126,20 @@ def test_without_text_there_is_nothing_to_explain(told: Path, tmp_path: Path, pa
     content = documents.read(Paths(root).results / "methods.json")
     assert content == {"weights_sha256": checkpoint.load(root).config.weights_sha256, "methods": []}
     assert (Paths(root).results / PAGE).stat().st_size > 0
+
+
+def test_another_process_makes_the_same_of_the_made_property(worded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.explanation.verdicts.FEWEST", 2)
+    trained = checkpoint.load(worded)
+    splits = load_splits(worded, trained.params)
+    ids = [one for one, texts in zip(splits["test"].ids, splits["test"].n_texts, strict=True) if texts]
+    made = []
+    for beside in (False, True):
+        with _made_property(worded, trained, splits, ids, beside) as recovered:
+            made.append(recovered())
+    here, there = made
+    assert here is not None
+    assert there is not None
+    assert (there.error, there.chance, there.found.keys()) == (here.error, here.chance, here.found.keys())
+    for method, found in here.found.items():
+        assert (there.found[method] == found).all()

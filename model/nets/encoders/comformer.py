@@ -29,14 +29,17 @@ that symmetry makes alike, each of which counts once in the statistics of a batc
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from model.input.batch import NEIGHBOURS, StructureBatch
 from model.nets.element_embedding import ElementEmbedding
-from model.nets.encoders.graph import nearest_edges, normalise
+from model.nets.encoders.graph import begins, nearest_edges, normalise
 
 LENGTHS, ANGLES = 128, 32  # Gaussians
 SCALE = 0.75  # Å; lengths come in as −SCALE/r
@@ -63,14 +66,30 @@ class Mix(nn.Sequential):
     def __init__(self, dim: int) -> None:
         super().__init__(nn.Linear(3 * dim, dim), nn.SiLU(), nn.Linear(dim, dim))
 
-    def of(self, a: Tensor, a_of: Tensor, b: Tensor, b_of: Tensor, c: Tensor) -> Tensor:
-        """ξ( a[a_of] | b[b_of] | c ), with the first product taken before rows are repeated."""
-        first, *rest = self
-        for_a, for_b, for_c = first.weight.chunk(3, dim=1)  # type: ignore[operator]
-        x = F.linear(a, for_a)[a_of] + F.linear(b, for_b)[b_of] + F.linear(c, for_c, first.bias)  # type: ignore[arg-type]
-        for layer in rest:
-            x = layer(x)
-        return x
+
+def key_and_value(mixes: tuple[Mix, Mix], a: tuple[Tensor, Tensor], a_of: Tensor, b: tuple[Tensor, Tensor],
+                  b_of: Tensor, c: Tensor, made: nn.Module, through: nn.Linear) -> tuple[Tensor, Tensor]:
+    """ξ( a[a_of] | b[b_of] | through(made(c)) ) of key and value, `[n, dim]` each; only `c` has a row for each of n.
+
+    Products with `a` and `b` are taken before their rows are repeated, and `through` and ξ's first map are one matrix.
+    """
+    firsts: list[nn.Linear] = [mix[0] for mix in mixes]  # type: ignore[misc]
+    for_a, for_b, for_c = zip(*(first.weight.chunk(3, dim=1) for first in firsts), strict=True)
+    weight = torch.cat(for_c) @ through.weight
+    bias = torch.cat(for_c) @ through.bias + torch.cat([first.bias for first in firsts])
+    x = computed_again(lambda c: F.linear(made(c), weight, bias), c)
+    for rows, row_of, matrices in ((a, a_of, for_a), (b, b_of, for_b)):
+        x += torch.cat([F.linear(one, matrix) for one, matrix in zip(rows, matrices, strict=True)], dim=1)[row_of]
+    key, value = computed_again(lambda x: tuple(
+        mix[2](F.silu(half)) for mix, half in zip(mixes, x.chunk(2, dim=1), strict=True)), x)
+    return key, value
+
+
+def computed_again(function: Callable[..., Any], *given: Tensor) -> Any:
+    """The function's value. What is made on the way there is not kept for the gradients but computed again: here
+    gathers and functions of single numbers, of which a row of 25 neighbours has many, and no product of matrices.
+    """
+    return checkpoint(function, *given, use_reentrant=False, preserve_rng_state=False)
 
 
 class NodeAttention(nn.Module):
@@ -83,15 +102,18 @@ class NodeAttention(nn.Module):
         self.mix_key, self.mix_value, self.message = Mix(dim), Mix(dim), nn.Linear(dim, dim)
         self.normalise_score, self.normalise_sum = nn.BatchNorm1d(dim), nn.BatchNorm1d(dim)
 
-    def forward(self, f: Tensor, i: Tensor, j: Tensor, e: Tensor) -> Tensor:
-        """`[orbits, dim]` in and out; `i`, `j` (`[edges]`) and `e` (`[edges, dim]`) are the graph."""
-        q, k, v, edge = self.query(f), self.key(f), self.value(f), self.edge(e)
-        score = q[i] * self.mix_key.of(k, i, k, j, edge) / math.sqrt(f.shape[1])
-        heard = torch.sigmoid(normalise(self.normalise_score, score)) * self.mix_value.of(v, i, v, j, edge)
+    def forward(self, f: Tensor, i: Tensor, j: Tensor, e: Tensor, degree: Tensor) -> Tensor:
+        """`[orbits, dim]` in and out; `i`, `j` (`[edges]`) and `e` (`[edges, dim]`) are the graph, `degree`
+        (`[orbits]`) the number of edges of each orbit.
+        """
+        q, both = self.query(f) / math.sqrt(f.shape[1]), (self.key(f), self.value(f))
+        key, value = key_and_value((self.mix_key, self.mix_value), both, i, both, j, e, nn.Identity(), self.edge)
+        score = computed_again(lambda q, key: q[i] * key, q, key)
+        gate = torch.sigmoid(normalise(self.normalise_score, score))
         # ξ_msg is linear, so that its sum is that of the sum, but for the constant; sums keep the precision of f
-        total = torch.zeros_like(f).index_add(0, i, heard.to(f.dtype))
-        degree = torch.bincount(i, minlength=len(f)).to(total.dtype)
-        total = F.linear(total, self.message.weight) + degree[:, None] * self.message.bias
+        total = computed_again(lambda gate, value: torch.zeros_like(f).index_add(0, i, (gate * value).to(f.dtype)),
+                               gate, value)
+        total = F.linear(total, self.message.weight) + degree[:, None].to(total.dtype) * self.message.bias
         return F.softplus(f + normalise(self.normalise_sum, total))
 
 
@@ -105,7 +127,8 @@ class EdgeAttention(nn.Module):
         self.mix_key, self.mix_value, self.message = Mix(dim), Mix(dim), nn.Linear(dim, dim)
         self.normalise_score, self.normalise_sum = nn.BatchNorm1d(dim), nn.BatchNorm1d(dim)
 
-    def forward(self, e: Tensor, edge: Tensor, axis: Tensor, lattice: Tensor, angles: Tensor, share: Tensor) -> Tensor:
+    def forward(self, e: Tensor, edge: Tensor, axis: Tensor, lattice: Tensor, cosine: Tensor, angles: nn.Module,
+                share: Tensor) -> Tensor:
         """New edges.
 
         Args:
@@ -113,15 +136,17 @@ class EdgeAttention(nn.Module):
             edge: `[meetings]`, an edge for each meeting of an edge and a lattice vector.
             axis: `[meetings]`, the lattice vector.
             lattice: `[axes, dim]`, lattice vectors embedded by their lengths.
-            angles: `[meetings, dim]`.
+            cosine: `[meetings]`, of their angle, without its sign.
+            angles: makes `[meetings, dim]` of it.
             share: `[meetings]`, weights that sum to 3 for each edge.
         """
-        angle = self.angle(angles)
-        key = self.mix_key.of(self.key(e), edge, self.axis_key(lattice), axis, angle)
-        score = self.query(e)[edge] * key / math.sqrt(e.shape[1])
-        heard = torch.sigmoid(normalise(self.normalise_score, score)) \
-            * self.mix_value.of(self.value(e), edge, self.axis_value(lattice), axis, angle)
-        total = share.new_zeros(e.shape).index_add(0, edge, share[:, None] * heard)
+        q = self.query(e) / math.sqrt(e.shape[1])
+        key, value = key_and_value((self.mix_key, self.mix_value), (self.key(e), self.value(e)), edge,
+                                   (self.axis_key(lattice), self.axis_value(lattice)), axis, cosine, angles, self.angle)
+        score = computed_again(lambda q, key: q[edge] * key, q, key)
+        gate = torch.sigmoid(normalise(self.normalise_score, score))
+        total = computed_again(lambda gate, value: share.new_zeros(e.shape).index_add(
+            0, edge, share[:, None] * (gate * value)), gate, value)
         total = F.linear(total, self.message.weight, 3 * self.message.bias)  # the shares of an edge sum to 3
         return F.softplus(e + normalise(self.normalise_sum, total))
 
@@ -145,8 +170,9 @@ class Comformer(nn.Module):
         i, j, vector = nearest_edges(batch, self.neighbours)
         e = self.length(-SCALE / vector.norm(dim=-1))
         f = self.embedding(batch.elements(hidden))
+        degree = begins(i, len(f)).diff()
         for number, layer in enumerate(self.layers):
-            f = layer(f, i, j, e)
+            f = layer(f, i, j, e, degree)
             if number == 0:
                 e = self._with_angles(batch, i, vector, e)
         return f[batch.orbit]
@@ -162,7 +188,7 @@ class Comformer(nn.Module):
         lengths = near.axis.norm(dim=-1)
         cosine = (vector[edge] * near.axis[axis]).sum(-1) / (vector.norm(dim=-1)[edge] * lengths[axis])
         lattice = self.length(-SCALE / lengths)
-        result: Tensor = self.edge_update(e, edge, axis, lattice, self.angle(cosine.abs()), near.axis_weight[axis])
+        result: Tensor = self.edge_update(e, edge, axis, lattice, cosine.abs(), self.angle, near.axis_weight[axis])
         return result
 
     def calibrate(self, batch: StructureBatch) -> None:

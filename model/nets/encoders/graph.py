@@ -10,16 +10,24 @@ from features.views.structures import SAME_SHELL
 from model.input.batch import StructureBatch
 
 
+def begins(sorted_index: Tensor, groups: int) -> Tensor:
+    """`[groups + 1]`, where each group's members begin in a sorted list of the groups that they are in, and its end.
+
+    A search, since to count them would have a GPU's host wait for the largest group.
+    """
+    return torch.searchsorted(sorted_index, torch.arange(groups + 1, device=sorted_index.device))
+
+
 def nearest_edges(batch: StructureBatch, neighbours: int) -> tuple[Tensor, Tensor, Tensor]:
     """i, j and vectors of each orbit's nearest images, the last shell whole. The batch has them sorted by distance."""
     near = batch.neighbours
-    counts = torch.bincount(near.i, minlength=len(batch.first))
-    start = torch.cumsum(counts, 0) - counts
+    start = begins(near.i, len(batch.first))
+    counts = start.diff()
     distance = near.vector.norm(dim=-1)
-    last = start + counts.clamp(max=neighbours) - 1
+    last = start[:-1] + counts.clamp(max=neighbours) - 1
     reach = torch.where(counts > 0, distance[last.clamp(0, max(0, len(distance) - 1))], 0.0) if len(distance) \
         else distance.new_zeros(len(counts))
-    keep = distance <= reach[near.i] + SAME_SHELL
+    keep = (distance <= reach[near.i] + SAME_SHELL).nonzero().squeeze(1)
     return near.i[keep], near.j[keep], near.vector[keep]
 
 

@@ -26,8 +26,10 @@ import numba
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from model.input.batch import PairImages, StructureBatch
+from model.nets.encoders.graph import begins
 
 NEAR = 16
 NEAR_UNSIGNED = np.uint64(NEAR)
@@ -54,10 +56,6 @@ class Images:
     compiled: bool
 
 
-def _starts(counts: Tensor) -> Tensor:
-    return torch.cat([counts.new_zeros(1), torch.cumsum(counts, 0)])
-
-
 def prepare(batch: StructureBatch, n_basis: int, width: float, compiled: bool | None = None) -> Images:
     """Gaussians b_k(r) = exp( −(r − k·width)² / 2·width² ), k = 1 … n_basis, of all edges."""
     pairs = batch.images
@@ -71,9 +69,9 @@ def prepare(batch: StructureBatch, n_basis: int, width: float, compiled: bool | 
         beyond=distance**2 - (pairs.nearest**2)[pairs.pair_of],
         basis=torch.exp(-((distance[:, None] - centres) ** 2) / (2 * width**2)),
         first=first,
-        edge_start=_starts(torch.bincount(pairs.pair_of, minlength=len(pairs.nearest))),
-        pair_start=_starts(torch.bincount(pairs.pair_i, minlength=len(batch.first))),
-        orbit_start=_starts(batch.n_orbits),
+        edge_start=begins(pairs.pair_of, len(pairs.nearest)),
+        pair_start=begins(pairs.pair_i, len(batch.first)),
+        orbit_start=F.pad(torch.cumsum(batch.n_orbits, 0), (1, 0)),
         n_basis=n_basis,
         compiled=compiled,
     )

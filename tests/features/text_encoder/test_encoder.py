@@ -219,6 +219,8 @@ def test_precision_is_in_the_fingerprint(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
     there = text_embeddings.VIEW.header(EmbedParams(device="cpu"))["digest"]
     assert there == here.replace("float32", "bfloat16") != here
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})  # slower in it than in float32
+    assert text_embeddings.VIEW.header(EmbedParams(device="cpu"))["digest"] == here
 
 
 def test_a_gpu_is_in_the_fingerprint_and_not_in_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from model.explanation import faithfulness, verdicts
 from model.explanation.faithfulness import Curves, removable
 from model.explanation.game import Floats, Game
 from model.explanation.methods import METHODS, Explainer
-from model.explanation.synthetic import Synthetic
+from model.explanation.synthetic import Synthetic, recovered
 from model.explanation.texts import WordReading
 from model.explanation.verdicts import Crystal, Verdicts, judge
 from tests.model.explanation.models import READ, background, crystal, game, made, row, words
@@ -118,7 +118,7 @@ def test_a_method_that_lies_is_found_out(structures: dict[str, Any], monkeypatch
     monkeypatch.setattr(Explainer, "effects", lambda self, method, atoms, text, _unit="fact": (
         truth if method == "replacement" else liar).effects(self, atoms, text))
     told = []
-    found = judge(Explainer(mine), crystals(mine, structures), known(mine), lambda: told.append(1))
+    found = judge(Explainer(mine), crystals(mine, structures), lambda: recovered(known(mine)), lambda: told.append(1))
     assert len(told) == 6
     assert [(one["method"], one["test"]) for one in found.rows] == [(one, test) for one in METHODS for test in TESTS]
     assert found.faithful("replacement") is True
@@ -143,7 +143,7 @@ def test_the_methods_themselves(structures: dict[str, Any]) -> None:
     """Both tell what facts do to a network, and its shuffled weights have little in common with it; of trees there are
     no gradients, which is no passed test. What nobody has tested is no passed test either."""
     mine = game(structures, "film")
-    found = judge(Explainer(mine), crystals(mine, structures), None)
+    found = judge(Explainer(mine), crystals(mine, structures), lambda: None)
     of = {(one["method"], one["test"]): one for one in found.rows}
     for test in ("deletion", "insertion"):
         assert of["gradients", test]["passed"]
@@ -153,7 +153,7 @@ def test_the_methods_themselves(structures: dict[str, Any]) -> None:
         assert found.faithful(method) is not True
     assert "; synthetic fact: not tested (0 crystals)" in found.of_method("replacement", "").evidence
     mine = game(structures, "trees")
-    (shuffled,) = (one for one in judge(Explainer(mine), crystals(mine, structures), None).rows
+    (shuffled,) = (one for one in judge(Explainer(mine), crystals(mine, structures), lambda: None).rows
                    if (one["method"], one["test"]) == ("gradients", "shuffled weights"))
     assert (shuffled["crystals"], shuffled["value"], shuffled["passed"]) == (0, None, None)
 
@@ -161,7 +161,7 @@ def test_the_methods_themselves(structures: dict[str, Any]) -> None:
 @pytest.mark.parametrize("count", [0, FEWEST - 1])
 def test_too_few_crystals_test_nothing(structures: dict[str, Any], count: int) -> None:
     mine = game(structures, "trees")
-    found = judge(Explainer(mine), crystals(mine, structures, count), None)
+    found = judge(Explainer(mine), crystals(mine, structures, count), lambda: None)
     assert not any(one["passed"] for one in found.rows)
     assert all(one["crystals"] <= count for one in found.rows)
     assert found.of_method("replacement", "").evidence.count("not tested") == 4
@@ -171,13 +171,13 @@ def test_too_few_crystals_test_nothing(structures: dict[str, Any], count: int) -
 def test_a_text_of_one_fact_tests_nothing(structures: dict[str, Any]) -> None:
     mine, told = game(structures), []
     atoms = mine.atoms(crystal(structures))
-    found = judge(Explainer(mine), [(atoms, words("It melts."))] * 6, None, lambda: told.append(1))
+    found = judge(Explainer(mine), [(atoms, words("It melts."))] * 6, lambda: None, lambda: told.append(1))
     assert (len(told), {one["crystals"] for one in found.rows}) == (6, {0})
 
 
 def test_a_model_that_has_not_learned_the_known_fact_tests_nothing(structures: dict[str, Any]) -> None:
     mine = game(structures)
-    found = judge(Explainer(mine), [], known(mine, error=1.0))
+    found = judge(Explainer(mine), [], lambda: recovered(known(mine, error=1.0)))
     assert [one["crystals"] for one in found.rows if one["test"] == "synthetic fact"] == [0, 0]
 
 
@@ -191,7 +191,7 @@ def test_vectors_are_tested_by_sentences(structures: dict[str, Any]) -> None:
     mine = Game(trained, background(structures, {"mp-149": said("FeO", "Fe"), "mp-127": said("CoO", "Co")}))
     atoms = mine.atoms(crystal(structures))
     texts = [said(f"{site}O", site) for site in ("Mg", "Ca", "Sr", "Ba", "Ni")]
-    found = judge(Explainer(mine), [(atoms, mine.read(row(text))) for text in texts], known(mine))
+    found = judge(Explainer(mine), [(atoms, mine.read(row(text))) for text in texts], lambda: recovered(known(mine)))
     assert [(one["method"], one["test"]) for one in found.rows] == [
         (one, test) for one in METHODS for test in TESTS[:3]]
     assert {one["unit"] for one in found.rows} == {"sentence"}

@@ -131,6 +131,26 @@ def test_a_network_of_one_view_is_never_trained_without_it(fusion: str) -> None:
     assert torch.equal(net(*batches(), hides(everything, everything)).fused, net(*batches()).fused)
 
 
+def test_a_step_does_not_read_a_text_that_teaches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loss and gradients are those of a step that does read it."""
+    structure, text = batches()
+    hidden, target = hides([False] * 4, [False] * 4), torch.linspace(-1, 1, 4)[:, None]
+    losses, gradients = [], []
+    for reads in (True, False):
+        net = opened(fusion="structure_only", loss=LossWeights(fused=1.0, structure=0.5, text=0.0))
+        assert not net.learns_text
+        if reads:
+            net.learns_text = True
+        else:
+            monkeypatch.setattr(net.text_branch, "forward", None)
+        losses.append(joint_loss(net(structure, text, hidden), target, text.mask.any(1), LossWeights(text=0.0)))
+        losses[-1].backward()
+        gradients.append({name: weight.grad for name, weight in net.named_parameters() if weight.grad is not None})
+    assert torch.equal(*losses)
+    assert gradients[0].keys() == gradients[1].keys()
+    assert all(torch.equal(gradients[0][name], gradients[1][name]) for name in gradients[0])
+
+
 def test_joint_loss_weighs_branches_and_skips_missing_texts() -> None:
     prediction = Prediction(torch.tensor([1.0, 2.0]), torch.tensor([0.0, 0.0]), torch.tensor([9.0, 3.0]), None)
     target, has_text = torch.tensor([1.0, 1.0]), torch.tensor([False, True])

@@ -358,7 +358,7 @@ def test_what_dvc_does_not_see_is_run(root: Path, monkeypatch: pytest.MonkeyPatc
     with monkeypatch.context() as patch:
         patch.setattr("importlib.metadata.version", lambda name: "99.0" if name == "spglib" else version(name))
         assert unseen(root) == ["ingest"]
-    monkeypatch.setattr("pipelines.refresh.renew.unseen", lambda _: ["split"])
+    monkeypatch.setattr("pipelines.refresh.renew.unseen", lambda *_: ["split"])
     done = renew(root)
     assert (list(done.stages), done.nothing_new) == (["split"], True)  # it ran, and made the same bytes
 

@@ -1,0 +1,1 @@
+"""Everything of the path over a GPU, measured by one command: `python -m benchmarks.gpu`."""
