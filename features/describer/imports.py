@@ -7,7 +7,8 @@ loaded from its own source but for one line, so that the library is read with th
 finds all that pymatgen has. Where the source does not have that line, the module is loaded as it is.
 
 **Checks of inflect.** inflect has typeguard compile checks of the arguments into 23 functions when it is imported: 3 s.
-Here each function is compiled so when it is first called, and checks the same.
+Here each function is compiled so when it is first called, and checks the same; arguments of types that have passed are
+not checked again.
 
 `tests/features/describer/test_imports.py` notices a library that has changed; imports then take their time.
 """
