@@ -98,7 +98,7 @@ def _spans_more(images: set[Image], candidate: Image) -> bool:
     return leaves or _stock_rank(tuple(images | {candidate})) >= len(images)
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=8192)
 def _stock_rank(images: tuple[Image, ...]) -> int:
     places = np.array(images)
     return int(np.linalg.matrix_rank(places[1:] - places[0])) if len(images) > 1 else 0
