@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
@@ -80,17 +79,11 @@ class Minerals(MineralMatcher):
 
 
 class Prototype:
-    """A prototype of the stock table, reduced when it is first needed.
-
-    How many atoms it may then have is known before: a primitive cell is a part of the cell that divides the number of
-    atoms of each element.
-    """
+    """A prototype of the stock table, reduced when it is first needed."""
 
     def __init__(self, structure: Any) -> None:
         self.structure = structure
         self.shares = _shares(structure)
-        units = math.gcd(*(int(amount) for amount in structure.composition.values()))
-        self._sizes = [len(structure) // unit for unit in range(1, units + 1) if units % unit == 0]
 
     @cached_property
     def reduced(self) -> Any:
@@ -99,13 +92,11 @@ class Prototype:
 
     def could_be_cell_of(self, structure: Any, shares: tuple[float, ...]) -> bool:
         """Whether it `could_match` a primitive cell of the structure: the structure holds a whole number of them."""
-        atoms = len(structure)
-        return (self._has(shares) and any(atoms % size == 0 for size in self._sizes)
-                and atoms % len(self.reduced) == 0)
+        return self._has(shares) and len(structure) % len(self.reduced) == 0
 
     def could_match(self, shares: tuple[float, ...], sites: int) -> bool:
         """An anonymous match needs the same shares of elements and, in reduced cells, as many sites."""
-        return self._has(shares) and sites in self._sizes and len(self.reduced) == sites
+        return self._has(shares) and len(self.structure) % sites == 0 and len(self.reduced) == sites
 
     def _has(self, shares: tuple[float, ...]) -> bool:
         return len(shares) == len(self.shares) and max(
