@@ -23,7 +23,9 @@ from features.errors import UserError
 from features.redaction import redacted
 from features.terminal import printable
 
+FIRST_LINE_S = 2.0
 LINE_EVERY_S = 15.0
+"""Plain lines come after 2, 4, 8 and 16 seconds, and from then on in this distance."""
 WATCH_EVERY_S = 2.0
 SUMMARY = 25
 """Level of the line that says what a run did, between those of `logging.INFO` and `logging.WARNING`."""
@@ -40,7 +42,8 @@ class _Terminal(logging.Handler):
     """Standard error, whatever it is at the time: plain lines."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(printable(redacted(record.getMessage())), file=sys.stderr, flush=True)
+        with tqdm.external_write_mode(file=sys.stderr):  # below a bar, not through it
+            print(printable(redacted(record.getMessage())), file=sys.stderr, flush=True)
 
 
 LOGGER = logging.getLogger("multimodal_cpf")
@@ -114,10 +117,13 @@ class Progress:
     def __init__(self, stage: str, total: int, unit: str = "rows", quiet: bool = False) -> None:
         self.stage, self.total, self.unit, self.quiet = stage, total, unit, quiet
         self.done = 0
+        self._watcher = _watcher.get()  # of who began this, whatever is watched inside
         self._started = self._last = time.monotonic()
         self._told = float("-inf")
         shown = sys.stderr.isatty() and total and not quiet and _terminal.level == logging.INFO
         self._bar = tqdm(total=total, desc=stage, unit=f" {unit}") if shown else None
+        if self._bar is None and total and not quiet:
+            say(f"{stage}: {total} {unit} to do")
 
     def __enter__(self) -> Self:
         return self
@@ -138,15 +144,15 @@ class Progress:
             self._bar.update(count)
             return
         now = time.monotonic()
-        if not self.quiet and now - self._last >= LINE_EVERY_S and self.done < self.total:
+        wait = min(max(FIRST_LINE_S, self._last - self._started), LINE_EVERY_S)
+        if not self.quiet and now - self._last >= wait and 0 < self.done < self.total:
             self._last = now
             left = (now - self._started) / self.done * (self.total - self.done)
             say(f"{self.stage}: {self.done} of {self.total} {self.unit}, about {left:.0f} s left"
                 f"{'; ' if note else ''}{note}")
 
     def _tell(self) -> None:
-        watcher = _watcher.get()
         now = time.monotonic()
-        if watcher is not None and (now - self._told >= WATCH_EVERY_S or self.done >= self.total):
+        if self._watcher is not None and (now - self._told >= WATCH_EVERY_S or self.done >= self.total):
             self._told = now
-            watcher(self.done, self.total)
+            self._watcher(self.done, self.total)

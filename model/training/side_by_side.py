@@ -13,12 +13,12 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from safetensors.torch import load as from_bytes
@@ -26,7 +26,7 @@ from safetensors.torch import save as to_bytes
 
 from features.errors import UserError
 from features.processes import available_cores
-from features.progress import say
+from features.progress import Progress, say, watched
 from model.forward import load_splits
 from model.input.loader import Dataset
 from model.nets.network import MultimodalNet
@@ -35,24 +35,29 @@ from model.params import TrainParams, TreesParams
 from model.training.fit import Fitted, deterministic, fit
 from model.training.parallel import Team
 from model.training.resume import Resume
-from model.training.trees import Told, grow
+from model.training.trees import Facts, grow
+
+LOOK_S = 0.5
+"""How often the processes are asked for the epochs that they have done."""
+_epochs: Any
+"""In a process that trains: where it tells of its epochs."""
 
 
 def fit_all(root: Path, params: TrainParams, splits: dict[str, Dataset], device: torch.device, group: Team,
-            resumes: list[Resume], told: Told | None = None) -> tuple[list[Fitted], list[Fitted]]:
+            resumes: list[Resume], facts: Facts | None = None) -> tuple[list[Fitted], list[Fitted]]:
     """Train every network of `params.networks()`, each with the state that it goes on from, and grow the trees.
 
     Args:
         root, params, splits, device, group: as for one network.
         resumes: of each network.
-        told: what the trees are told; None where `params.members` asks for none.
+        facts: what the trees are told; None where `params.members` asks for none.
 
     Returns:
         networks: in the order of `params.networks()`.
         trees: as many as there should be.
     """
-    growing = [functools.partial(grow, params.trees, told, params.seed + number)
-               for number in range(params.members.trees)] if told else []
+    growing = [functools.partial(grow, params.trees, facts, params.seed + number)
+               for number in range(params.members.trees)] if facts else []
     networks = [one for _, one in params.networks()]
     if len(networks) == 1 or device.type != "cpu" or group.processes > 1:
         result = []
@@ -63,22 +68,38 @@ def fit_all(root: Path, params: TrainParams, splits: dict[str, Dataset], device:
         return result, [trees() for trees in growing]
     workers = min(len(networks), torch.get_num_threads(), available_cores())
     say(f"train: {len(networks)} networks, {workers} at a time")
-    if workers == 1:
+    with Progress("train", sum(one.epochs for one in networks), "epochs") as progress:
+        if workers > 1:
+            return _in_processes(root, params, workers, resumes, growing, progress)
+        result = []
         with one_thread():
-            return [_said(params, number, fit(one, splits, device, group, resume, quiet=True))
-                    for number, (one, resume) in enumerate(zip(networks, resumes, strict=True))], [
-                        trees() for trees in growing]
+            for number, (one, resume) in enumerate(zip(networks, resumes, strict=True)):
+                with watched(_Told(progress.advance)):
+                    result.append(_said(params, number, fit(one, splits, device, group, resume, quiet=True)))
+            return result, [trees() for trees in growing]
+
+
+def _in_processes(root: Path, params: TrainParams, workers: int, resumes: list[Resume],
+                  growing: Sequence[Callable[[], Fitted]], progress: Progress) -> tuple[list[Fitted], list[Fitted]]:
+    networks = [one for _, one in params.networks()]
     done: dict[int, Fitted] = {}
+    context = multiprocessing.get_context("spawn")
+    epochs = context.SimpleQueue()
     try:
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _follow, (os.getpid(),)) as pool:
+        with ProcessPoolExecutor(workers, context, _begin, (os.getpid(), epochs)) as pool:
             running = {pool.submit(_alone, root, params, number, resume): number
                        for number, resume in enumerate(resumes)}
             # the trees come last, since they are soon done: they fill the time in which a core has no network left
             grown = [pool.submit(_grown_alone, trees) for trees in growing]
+            waiting = set(running)
             try:
-                for future in as_completed(running):
-                    number = running[future]
-                    done[number] = _said(params, number, future.result().unpacked(networks[number]))
+                while waiting:
+                    ended, waiting = wait(waiting, LOOK_S, FIRST_COMPLETED)
+                    while not epochs.empty():
+                        progress.advance(epochs.get())
+                    for future in ended:
+                        number = running[future]
+                        done[number] = _said(params, number, future.result().unpacked(networks[number]))
             except Exception:
                 pool.shutdown(wait=False, cancel_futures=True)  # of networks that have not begun
                 raise
@@ -129,7 +150,7 @@ def _alone(root: Path, params: TrainParams, number: int, resume: Resume) -> _Pac
     """One network, in this process."""
     deterministic()
     splits = load_splits(root, params)
-    with one_thread():
+    with one_thread(), watched(_Told(_epochs.put)):
         fitted = fit(params.networks()[number][1], splits, torch.device("cpu"), resume=resume, quiet=True)
     return _Packed.of(fitted, splits["train"].text_dim)
 
@@ -140,8 +161,22 @@ def _grown_alone(trees: Callable[[], Fitted]) -> _Packed:
         return _Packed.of(trees(), 0)
 
 
-def _follow(parent: int) -> None:
+class _Told:
+    """Hands on how many more epochs of one network are done."""
+
+    def __init__(self, advance: Callable[[int], None]) -> None:
+        self._advance, self._told = advance, 0
+
+    def __call__(self, done: int, _total: int) -> None:
+        self._advance(done - self._told)
+        self._told = done
+
+
+def _begin(parent: int, epochs: Any) -> None:
     """End with the process that asked for this one, even if that is killed: its next run trains the same network."""
+    global _epochs
+    _epochs = epochs
+
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(1)

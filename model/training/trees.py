@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Told:
+class Facts:
     """What trees are told of the training and of the validation crystals."""
 
     training: tuple[Floats, Floats]
@@ -48,7 +48,7 @@ class Told:
         return cls(parts["train"], parts["validation"], mean, std)
 
 
-def grow(params: TreesParams, told: Told, seed: int) -> Fitted:
+def grow(params: TreesParams, told: Facts, seed: int) -> Fitted:
     """Trees on the texts of the training crystals, with the mean and deviation that networks have too."""
     model, count = boosted(*told.training, told.validation, params, seed)
     return Fitted(kept(model, count, params), told.mean, told.std, [])
