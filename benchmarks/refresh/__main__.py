@@ -38,8 +38,8 @@ import polars as pl
 from benchmarks.figures import Figure, show
 from benchmarks.refresh import crystals, project
 from features.paths import Paths
+from features.processes import available_cores
 from features.progress import say
-from pipelines.executors import available_cores
 
 AT_SIZE = 20_000
 """Crystals from which on a refresh must take a small share of a rebuild: below, both are mostly starts of programs."""
@@ -134,7 +134,7 @@ def per_crystal(frame: pl.DataFrame, sample: int) -> list[float]:
     from pipelines.engine.materialize import job_of
 
     view = registry.view_of("describe")
-    units = pl.DataFrame(frame.sample(sample, seed=1)).with_columns(isotopes=pl.lit([], pl.List(pl.String))).to_arrow()
+    units = crystals.units(frame.sample(sample, seed=1))
     params: Any = view.params()
     job = job_of(view, params)
     job.compute(units.slice(0, 1))  # imports, and code that is compiled
