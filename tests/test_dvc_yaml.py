@@ -38,6 +38,7 @@ EXCUSED = {
     "features.terminal": "what a terminal may be shown",
     "features.paths": "where things lie; the places are in dvc.yaml",
     "features.progress": "progress bars",
+    "features.processes": "worker processes, and how many cores there are",
     "features.redaction": "what no message shows",
     "features.code": "a digest of code",
     "features.libraries": "versions, which are in each fingerprint",
@@ -55,7 +56,7 @@ AS_DATA = {"train": ("features.views", "features.crystal", "features.sentences",
                         "features.describer", "features.paraphraser", *READERS),
            "explain": ("features.views.materials", "features.views.structures", "features.views.chgnet_atoms",
                        "features.crystal", "features.describer", "features.paraphraser", "features.columns",
-                       "features.printing", "features.processes", *READERS)}
+                       "features.printing", *READERS)}
 """What a stage of the model takes of these is in the tables that they make, which are dependencies themselves."""
 
 

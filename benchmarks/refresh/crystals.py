@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 
 from pipelines.params import IngestParams
 from pipelines.sources import matminer_archive
@@ -27,6 +28,11 @@ def table(source: Path | None, count: int) -> pl.DataFrame:
     made = [strained(as_canonical(cifs[order[number % len(cifs)]]), 1 + 0.001 * (number // len(cifs)))
             for number in range(count)]
     return pl.DataFrame({"material_id": [f"mp-{number}" for number in range(count)], "cif": made})
+
+
+def units(frame: pl.DataFrame) -> pa.Table:
+    """The units of `descriptions` that these crystals are."""
+    return frame.with_columns(isotopes=pl.lit([], pl.List(pl.String))).to_arrow()
 
 
 def changed(frame: pl.DataFrame) -> pl.DataFrame:

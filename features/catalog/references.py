@@ -72,7 +72,7 @@ def numbered(rows: pa.Table) -> NDArray[np.int64]:
     numbers = np.zeros(len(rows), np.int64)
     for column in rows.columns:
         encoded = column.combine_chunks().dictionary_encode("encode")
-        numbers = numbers * len(encoded.dictionary) + np.from_dlpack(encoded.indices)
+        numbers = numbers * len(encoded.dictionary) + np.asarray(np.from_dlpack(encoded.indices), np.int64)
     return numbers
 
 

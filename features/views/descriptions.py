@@ -256,7 +256,7 @@ VIEW = FeatureView(
     libraries=("robocrys", "pymatgen-core", "matminer"),
     baselined=("pymatgen", "spglib", "numpy", "scipy", "numba", "llvmlite", "networkx", "inflect",
                "pandas"),
-    batch_size=1,  # a time-out then belongs to one crystal, whatever else runs
+    batch_size=4,  # a worker of a cluster has more to do then than what it costs to hand it out
     timeout_s=lambda params: params.timeout_s,
     preload=("features.describer.engine", "robocrys"),
 )

@@ -17,7 +17,7 @@ from model.forward import load_splits, predict
 from model.input.targets import require_apart
 from model.params import TrainParams
 from model.training.fit import deterministic, fit
-from model.training.trees import grow
+from model.training.trees import Facts, grow
 
 
 def predicted(root: Path, params: TrainParams, texts: TextsShown, parts: Mapping[str, str],
@@ -40,7 +40,7 @@ def predicted(root: Path, params: TrainParams, texts: TextsShown, parts: Mapping
         splits = {part: controls.shown(root, splits[part], texts, groups, (params.seed, number))
                   for number, part in enumerate(PARTS)}
     # trees are grown on the CPU
-    fitted = grow(params.trees, splits, params.seed) if trees else fit(params, splits, device, quiet=True)
+    fitted = grow(params.trees, Facts.of(splits), params.seed) if trees else fit(params, splits, device, quiet=True)
 
     fitted.net.to(device)
 

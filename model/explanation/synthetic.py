@@ -28,7 +28,7 @@ from model.nets.ensemble import Ensemble
 from model.nets.fusion import Tokens
 from model.params import Members
 from model.training.fit import fit
-from model.training.trees import grow
+from model.training.trees import Facts, grow
 
 KIND = "space group"
 MIRROR = "m"
@@ -111,7 +111,7 @@ def make(root: Path, trained: Trained, splits: Mapping[str, Dataset], test: Sequ
         "members": Members(fused=0, structure=0, text=1, trees=min(1, trained.params.members.trees)),
         "also": {}, "transform": "none", "epochs": EPOCHS, "patience": EPOCHS})
     fitted = [fit(one, made, trained.device, quiet=True) for _, one in params.networks()]
-    fitted += [grow(params.trees, made, params.seed) for _ in range(params.members.trees)]
+    fitted += [grow(params.trees, Facts.of(made), params.seed) for _ in range(params.members.trees)]
     net = Ensemble(params, trained.config.text_dim)
     for number, one in enumerate(fitted):
         net.nets[number] = one.net

@@ -1,4 +1,4 @@
-"""The networks of a model, trained side by side on a CPU: each in a process of its own, with one thread.
+"""The members of a model, trained side by side on a CPU: each in a process of its own, with one thread.
 
 Two processes of one thread are done sooner than one of two threads, and a network's bytes, which depend on the number
 of threads, are then the same on any number of cores. On a GPU, and shared between processes, networks are trained one
@@ -8,16 +8,17 @@ after the other.
 from __future__ import annotations
 
 import contextlib
+import functools
 import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from safetensors.torch import load as from_bytes
@@ -29,10 +30,12 @@ from features.progress import Progress, say, watched
 from model.forward import load_splits
 from model.input.loader import Dataset
 from model.nets.network import MultimodalNet
-from model.params import TrainParams
+from model.nets.trees import TextTrees
+from model.params import TrainParams, TreesParams
 from model.training.fit import Fitted, deterministic, fit
 from model.training.parallel import Team
 from model.training.resume import Resume
+from model.training.trees import Facts, grow
 
 LOOK_S = 0.5
 """How often the processes are asked for the epochs that they have done."""
@@ -41,8 +44,20 @@ _epochs: Any
 
 
 def fit_all(root: Path, params: TrainParams, splits: dict[str, Dataset], device: torch.device, group: Team,
-            resumes: list[Resume]) -> list[Fitted]:
-    """Train every network of `params.networks()`, each with the state that it goes on from; the same order."""
+            resumes: list[Resume], facts: Facts | None = None) -> tuple[list[Fitted], list[Fitted]]:
+    """Train every network of `params.networks()`, each with the state that it goes on from, and grow the trees.
+
+    Args:
+        root, params, splits, device, group: as for one network.
+        resumes: of each network.
+        facts: what the trees are told; None where `params.members` asks for none.
+
+    Returns:
+        networks: in the order of `params.networks()`.
+        trees: as many as there should be.
+    """
+    growing = [functools.partial(grow, params.trees, facts, params.seed + number)
+               for number in range(params.members.trees)] if facts else []
     networks = [one for _, one in params.networks()]
     if len(networks) == 1 or device.type != "cpu" or group.processes > 1:
         result = []
@@ -50,22 +65,22 @@ def fit_all(root: Path, params: TrainParams, splits: dict[str, Dataset], device:
             if len(networks) > 1 and group.leads:
                 say(f"train: network {number + 1} of {len(networks)}, {params.networks()[number][0]}")
             result.append(fit(one, splits, device, group, resume))
-        return result
+        return result, [trees() for trees in growing]
     workers = min(len(networks), torch.get_num_threads(), available_cores())
     say(f"train: {len(networks)} networks, {workers} at a time")
     with Progress("train", sum(one.epochs for one in networks), "epochs") as progress:
         if workers > 1:
-            return _in_processes(root, params, workers, resumes, progress)
+            return _in_processes(root, params, workers, resumes, growing, progress)
         result = []
         with one_thread():
             for number, (one, resume) in enumerate(zip(networks, resumes, strict=True)):
                 with watched(_Told(progress.advance)):
                     result.append(_said(params, number, fit(one, splits, device, group, resume, quiet=True)))
-        return result
+            return result, [trees() for trees in growing]
 
 
 def _in_processes(root: Path, params: TrainParams, workers: int, resumes: list[Resume],
-                  progress: Progress) -> list[Fitted]:
+                  growing: Sequence[Callable[[], Fitted]], progress: Progress) -> tuple[list[Fitted], list[Fitted]]:
     networks = [one for _, one in params.networks()]
     done: dict[int, Fitted] = {}
     context = multiprocessing.get_context("spawn")
@@ -74,6 +89,8 @@ def _in_processes(root: Path, params: TrainParams, workers: int, resumes: list[R
         with ProcessPoolExecutor(workers, context, _begin, (os.getpid(), epochs)) as pool:
             running = {pool.submit(_alone, root, params, number, resume): number
                        for number, resume in enumerate(resumes)}
+            # the trees come last, since they are soon done: they fill the time in which a core has no network left
+            grown = [pool.submit(_grown_alone, trees) for trees in growing]
             waiting = set(running)
             try:
                 while waiting:
@@ -86,11 +103,12 @@ def _in_processes(root: Path, params: TrainParams, workers: int, resumes: list[R
             except Exception:
                 pool.shutdown(wait=False, cancel_futures=True)  # of networks that have not begun
                 raise
+            trees = [one.result().unpacked(params.trees) for one in grown]
     except BrokenProcessPool:
         raise UserError("a process that trained a network was killed, by the system for want of memory perhaps; run "
                         "again with OMP_NUM_THREADS=1, which trains one after the other and goes on where this one "
                         "stopped") from None
-    return [done[number] for number in range(len(networks))]
+    return [done[number] for number in range(len(networks))], trees
 
 
 @contextlib.contextmanager
@@ -109,7 +127,7 @@ def one_thread() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Packed:
-    """A trained network on its way between two processes."""
+    """A trained network, or trees, on the way between two processes."""
 
     weights: bytes
     text_dim: int
@@ -117,8 +135,13 @@ class _Packed:
     std: float
     history: list[dict[str, float]]
 
-    def unpacked(self, params: TrainParams) -> Fitted:
-        net = MultimodalNet(params, self.text_dim)
+    @classmethod
+    def of(cls, fitted: Fitted, text_dim: int) -> Self:
+        weights = {name: tensor.contiguous() for name, tensor in fitted.net.state_dict().items()}
+        return cls(to_bytes(weights), text_dim, fitted.mean, fitted.std, fitted.history)
+
+    def unpacked(self, params: TrainParams | TreesParams) -> Fitted:
+        net = TextTrees(params) if isinstance(params, TreesParams) else MultimodalNet(params, self.text_dim)
         net.load_state_dict(from_bytes(self.weights))
         return Fitted(net, self.mean, self.std, self.history)
 
@@ -129,8 +152,13 @@ def _alone(root: Path, params: TrainParams, number: int, resume: Resume) -> _Pac
     splits = load_splits(root, params)
     with one_thread(), watched(_Told(_epochs.put)):
         fitted = fit(params.networks()[number][1], splits, torch.device("cpu"), resume=resume, quiet=True)
-    weights = {name: tensor.contiguous() for name, tensor in fitted.net.state_dict().items()}
-    return _Packed(to_bytes(weights), splits["train"].text_dim, fitted.mean, fitted.std, fitted.history)
+    return _Packed.of(fitted, splits["train"].text_dim)
+
+
+def _grown_alone(trees: Callable[[], Fitted]) -> _Packed:
+    """Some trees, in this process."""
+    with one_thread():
+        return _Packed.of(trees(), 0)
 
 
 class _Told:

@@ -28,7 +28,7 @@ from model.training.fit import Fitted, deterministic
 from model.training.parallel import Team, team
 from model.training.resume import Resume
 from model.training.side_by_side import fit_all
-from model.training.trees import grow
+from model.training.trees import Facts
 from model.uncertainty import Calibration
 
 
@@ -52,8 +52,8 @@ def _train(root: Path, params: TrainParams, group: Team, device: torch.device) -
     resumes = [Resume(root, {"train": one.deciding(), "device": device.type, "processes": group.processes,
                              "identity": identity.to_dict(), "code": code_digest("features", "model")})
                for _, one in params.networks()]
-    trees = [grow(params.trees, splits, params.seed + number) for number in range(params.members.trees)]
-    fitted = fit_all(root, params, splits, device, group, resumes)
+    facts = Facts.of(splits) if params.members.trees else None  # before the networks: what is wrong is said at once
+    fitted, trees = fit_all(root, params, splits, device, group, resumes, facts)
     for number, one in enumerate([*fitted, *trees]):
         model.nets[number] = one.net
     model.to(device)

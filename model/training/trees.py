@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -21,21 +22,36 @@ from model.training.fit import Fitted, statistics
 Floats = NDArray[np.float64]
 
 
-def grow(params: TreesParams, splits: Mapping[str, Dataset], seed: int) -> Fitted:
-    """Trees on the texts of the training crystals, with the mean and deviation that networks have too.
+@dataclass(frozen=True)
+class Facts:
+    """What trees are told of the training and of the validation crystals."""
 
-    Raises `UserError` if no training or no validation crystal has a text.
-    """
-    mean, std = statistics(splits["train"])
-    parts = {}
-    for part in ("train", "validation"):
-        split = splits[part]
-        known = (split.n_texts > 0) & np.isfinite(split.targets)
-        if not known.any():
-            raise UserError(f"no crystal of the split '{part}' has a text, and train.members asks for trees on texts")
-        parts[part] = read(split)[known], (split.targets[known] - mean) / std
-    model, count = boosted(*parts["train"], parts["validation"], params, seed)
-    return Fitted(kept(model, count, params), mean, std, [])
+    training: tuple[Floats, Floats]
+    """`[crystals, SIZE]` and the targets in units of the standard deviation, `[crystals]`."""
+    validation: tuple[Floats, Floats]
+    mean: float
+    std: float
+    """Of the training crystals' targets, as networks count them."""
+
+    @classmethod
+    def of(cls, splits: Mapping[str, Dataset]) -> Self:
+        """Raises `UserError` if no training or no validation crystal has a text."""
+        mean, std = statistics(splits["train"])
+        parts = {}
+        for part in ("train", "validation"):
+            split = splits[part]
+            known = (split.n_texts > 0) & np.isfinite(split.targets)
+            if not known.any():
+                raise UserError(f"no crystal of the split '{part}' has a text, and train.members asks for trees on "
+                                "texts")
+            parts[part] = read(split)[known], (split.targets[known] - mean) / std
+        return cls(parts["train"], parts["validation"], mean, std)
+
+
+def grow(params: TreesParams, told: Facts, seed: int) -> Fitted:
+    """Trees on the texts of the training crystals, with the mean and deviation that networks have too."""
+    model, count = boosted(*told.training, told.validation, params, seed)
+    return Fitted(kept(model, count, params), told.mean, told.std, [])
 
 
 def read(dataset: Dataset) -> Floats:

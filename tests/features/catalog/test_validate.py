@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from features import profiles
 from features.__main__ import app
-from features.catalog import validate
+from features.catalog import references, validate
 from features.errors import UserError
 from features.paths import Paths
 from features.store import sums, tables, versions
@@ -311,3 +311,10 @@ def test_a_column_that_is_gone(root: Path) -> None:
     assert next(str(problem) for problem in validate.problems(root, ["splits"])).startswith(
         "splits: columns differ from the view's (fold is new and must not be missing), and so with 7 more parts; "
         "rerun `python -m pipelines split` (part-00000.parquet)")
+
+
+def test_equal_keys_have_one_number() -> None:
+    keys = pa.table({"material_id": ["a", "b", "a", None, "a"], "variant": [1, 1, 2, 1, 1]})
+    numbers = references.numbered(pa.concat_tables([keys, keys.slice(1, 2)])).tolist()
+    assert [numbers.index(number) for number in numbers] == [0, 1, 2, 3, 0, 1, 2]
+    assert references.numbered(keys.slice(0, 0)).tolist() == []

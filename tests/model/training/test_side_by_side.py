@@ -16,8 +16,9 @@ from model.evaluation import stage as evaluation
 from model.explain import explain_stage
 from model.forward import load_splits, predict
 from model.training import fit, train
+from pipelines.engine import stages
 from tests.conftest import set_params
-from tests.model.small import SMALL
+from tests.model.small import SMALL, SMALL_WORDS
 
 MEMBERS = {"fused": 0, "structure": 2, "text": 1}
 
@@ -39,9 +40,17 @@ def trained(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_two_at_a_time_are_what_one_after_the_other_is(trained: Path, tmp_path: Path, two_threads: None) -> None:
+    """Trees, too, which the processes of networks grow when no network is left."""
     root = Path(shutil.copytree(trained, tmp_path / "p"))
-    train.train(root)
-    assert checkpoint.path_of(root).read_bytes() == checkpoint.path_of(trained).read_bytes()
+    stages.run("tokenize", root, "serial")
+    set_params(root, train={**SMALL_WORDS, "epochs": 2, "trees": {"trees": 20, "leaf": 1},
+                            "members": {**MEMBERS, "trees": 2}})
+    made = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        train.train(root)
+        made.append(checkpoint.path_of(root).read_bytes())
+    assert made[0] == made[1] != checkpoint.path_of(trained).read_bytes()
     assert not list(Paths(root).training.glob("*"))
 
 
