@@ -10,7 +10,6 @@ from typing import Any
 from features.progress import say
 from features.store import documents
 from features.store.sums import Damaged
-from features.text_encoder.weights import one_thread
 from model.checkpoint import Trained
 from model.explanation import attention
 from model.explanation.methods import METHODS, SAYS, Explainer
@@ -18,6 +17,7 @@ from model.explanation.verdicts import Verdicts
 from model.prediction.predictor import Answer
 from model.records import Card, Fact, Method
 from model.report.shapes import shape_of
+from model.threads import one_thread
 
 METHODS_FILE = "methods.json"
 UNTESTED = "not tested for this model: `python -m model explain` tests it"

@@ -19,7 +19,6 @@ from features.paths import Paths
 from features.processes import available_cores, ready
 from features.progress import Progress, conclude
 from features.store import documents, placement, tables
-from features.text_encoder.weights import one_thread
 from model import cards, checkpoint
 from model.checkpoint import Trained
 from model.explanation import synthetic, verdicts
@@ -39,6 +38,7 @@ from model.prediction.recipe import Made
 from model.publish import publish
 from model.records import ATTENTION, ATTRIBUTIONS, FACT_EFFECTS, FAITHFULNESS, Card, Method
 from model.report import pages
+from model.threads import one_thread
 from model.training.fit import deterministic
 
 PAGE = "explanations.html"
@@ -53,7 +53,7 @@ def explain_stage(root: Path) -> None:
     """Explain test crystals; writes the tables `attributions`, `attention`, `faithfulness` and `fact_effects`, and
     `data/results/explanations.html`."""
     beside = min(torch.get_num_threads(), available_cores()) > 1
-    with one_thread():  # many small products: threads would wait for each other, and wherever others work, for those
+    with one_thread():
         _explain(root, beside)
 
 

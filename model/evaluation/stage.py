@@ -42,6 +42,7 @@ from model.input.loader import Dataset
 from model.params import EvaluateParams, Kind
 from model.publish import publish
 from model.report import pages
+from model.threads import one_thread
 from model.uncertainty import CONFIDENCE
 
 PREDICTIONS = pa.schema([
@@ -119,6 +120,7 @@ class Evaluated:
     """Of each split, the rows of `materials`."""
 
 
+@one_thread()
 def computed(root: Path, trained: Trained, splits: dict[str, Dataset], params: EvaluateParams) -> Evaluated:
     """The metrics of a model on these crystals of the tables below `root`; nothing is written.
 

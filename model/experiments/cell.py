@@ -19,7 +19,7 @@ from model.experiments import baselines, fingerprints, folds, networks
 from model.experiments.folds import Population
 from model.experiments.matrix import OWN, Cell, Matrix
 from model.experiments.results import Finished
-from model.training.side_by_side import one_thread
+from model.threads import one_thread
 
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 """Environment of a process that runs cells."""

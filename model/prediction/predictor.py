@@ -19,7 +19,6 @@ from features.progress import Progress
 from features.sentences import REGIONS
 from features.store import documents
 from features.store.sums import Damaged
-from features.text_encoder.weights import one_thread
 from features.view import row_errors
 from model import cautions
 from model.checkpoint import Trained
@@ -36,6 +35,7 @@ from model.prediction.inputs import Inputs
 from model.prediction.recipe import Made, Recipe
 from model.prediction.workers import TIMEOUT_S, WORKER_BYTES, Workers
 from model.records import Predicted
+from model.threads import one_thread
 from model.uncertainty import CONFIDENCE
 
 if TYPE_CHECKING:

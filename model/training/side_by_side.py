@@ -7,13 +7,12 @@ after the other.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from model.input.loader import Dataset
 from model.nets.network import MultimodalNet
 from model.nets.trees import TextTrees
 from model.params import TrainParams, TreesParams
+from model.threads import one_thread
 from model.training.fit import Fitted, deterministic, fit
 from model.training.parallel import Team
 from model.training.resume import Resume
@@ -109,20 +109,6 @@ def _in_processes(root: Path, params: TrainParams, workers: int, resumes: list[R
                         "again with OMP_NUM_THREADS=1, which trains one after the other and goes on where this one "
                         "stopped") from None
     return [done[number] for number in range(len(networks))], trees
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """One thread for torch and every other library, and afterwards as many as before."""
-    from threadpoolctl import threadpool_limits
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)
