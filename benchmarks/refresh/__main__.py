@@ -120,6 +120,7 @@ def refresh(root: Path) -> None:
 def run(root: Path, *arguments: str) -> None:
     """A Python program of its own in a project."""
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    environment["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] = "120"  # on a busy machine it takes more than 20
     subprocess.run([sys.executable, *arguments], cwd=root, env=environment, check=True, stdout=subprocess.DEVNULL)
 
 
