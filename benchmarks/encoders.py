@@ -14,7 +14,7 @@ import argparse
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import naive_crystalformer, naive_graphs
+from benchmarks.figures import Figure, show
 from benchmarks.memory import peak
 from features.store import tables
 from features.views.structures import TensorizeParams, lists
@@ -35,6 +36,11 @@ NAMES = ("crystalformer", "comformer", "cgcnn")
 Geometry = tuple[Tensor, Tensor, Tensor]
 """Numbers `[n]`, positions `[n, 3]` and lattice `[3, 3]` of a crystal, Å."""
 
+FASTER = {"crystalformer": 20.0, "comformer": 1.5, "cgcnn": 1.5}
+"""How many times as fast as its formulas each must be."""
+MEMORY = {"crystalformer": 0.5, "comformer": 2.4, "cgcnn": 0.5}
+"""What a step may take at the most, GB."""
+
 
 def main() -> None:
     """Print the largest difference of tokens and gradients, the ratio of times, and the peak memory."""
@@ -45,21 +51,25 @@ def main() -> None:
     parser.add_argument("--memory", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.memory:
-        memory(arguments.memory)
+        print(memory(arguments.memory))
         return
     crystals, geometries = read(arguments.root, arguments.crystals)
     sizes = [len(numbers) for numbers, _, _ in geometries]
-    print(f"{len(sizes)} crystals of {min(sizes)} to {max(sizes)} atoms, {torch.get_num_threads()} threads")
-    ratios = {name: compare(name, crystals, geometries, arguments.rounds) for name in NAMES}
-    ratio = ratios["crystalformer"]
-    print(f"crystalformer: ratio {'>=' if ratio >= 20 else '<'} 20: {ratio:.1f}")
-    for name in NAMES:
-        subprocess.run([sys.executable, "-m", "benchmarks.encoders", "--memory", name], check=True)
-    sys.exit(int(ratio < 20))
+    title = f"{len(sizes)} crystals of {min(sizes)} to {max(sizes)} atoms, {torch.get_num_threads()} threads"
+    sys.exit(show(title, (figure for name in NAMES for figure in (
+        *compare(name, crystals, geometries, arguments.rounds), peak_of(name)))))
 
 
-def compare(name: str, crystals: Crystals, geometries: list[Geometry], rounds: int) -> float:
-    """Print parity and times of one encoder; returns the ratio."""
+def peak_of(name: str) -> Figure:
+    """Peak memory of one encoder's step, in a process of its own."""
+    said = subprocess.run([sys.executable, "-m", "benchmarks.encoders", "--memory", name], check=True,
+                          capture_output=True, text=True).stdout
+    return Figure(f"{name}: memory of a step over 64 crystals of 30 atoms", float(said), "GB",
+                  most=MEMORY[name], key=f"encoders.{name}.memory")
+
+
+def compare(name: str, crystals: Crystals, geometries: list[Geometry], rounds: int) -> Iterator[Figure]:
+    """Parity and times of one encoder."""
     torch.manual_seed(0)
     net = encoders.make(TrainParams.model_validate({"encoder": name}))
     batch = crystals.batch()
@@ -76,9 +86,12 @@ def compare(name: str, crystals: Crystals, geometries: list[Geometry], rounds: i
         naive.append(step(net, timed)[0])
         ours.append(step(net, lambda: net(crystals.batch()))[0])
     ratio = float(np.median(naive) / np.median(ours))
-    print(f"{name}: largest difference, relative: tokens {tokens:.1e}, gradients {gradients:.1e}; naive "
-          f"{np.median(naive):.3f} s, ours {np.median(ours):.3f} s a step; ratio {ratio:.1f}")
-    return ratio
+    yield Figure(f"{name}: tokens, largest difference from its formulas", tokens, "", most=1e-4, note="relative",
+                 key=f"encoders.{name}.tokens")
+    yield Figure(f"{name}: gradients, largest difference", gradients, "", most=1e-3, note="relative",
+                 key=f"encoders.{name}.gradients")
+    yield Figure(f"{name}: a step, to its formulas written down naively", ratio, "times", least=FASTER[name],
+                 note=f"{np.median(ours):.3f} and {np.median(naive):.3f} s", key=f"encoders.{name}.ratio")
 
 
 def yardstick(name: str, net: Any, geometries: list[Geometry]) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
@@ -120,14 +133,13 @@ def read(root: Path, count: int) -> tuple[Crystals, list[Geometry]]:
     return Crystals.from_table(table.select(["atomic_numbers", "orbit", *IMAGES, *NEIGHBOURS])), geometries
 
 
-def memory(name: str) -> None:
-    """Peak memory of one step over 64 random crystals of 30 atoms at 18 Å³ an atom, no two alike."""
+def memory(name: str) -> float:
+    """Peak memory, GB, of one step over 64 random crystals of 30 atoms at 18 Å³ an atom, no two alike."""
     batch = random_batch()
     net = encoders.make(TrainParams.model_validate({"encoder": name}))
     before = psutil.Process().memory_info().rss
     net(batch).square().mean().backward()
-    print(f"{name}: memory of a step over 64 crystals of 30 atoms ({len(batch.images.distance):,} images, "
-          f"{len(batch.neighbours.i):,} neighbours): at most {(peak() - before) / 2**30:.2f} GB")
+    return (peak() - before) / 2**30
 
 
 def random_batch() -> StructureBatch:

@@ -51,7 +51,11 @@ def show(title: str, figures: Iterable[Figure]) -> int:
         met &= figure.is_met
         shown.append(figure)
     if os.environ.get(TABLE):
-        sheet.add(Path(os.environ[TABLE]), [
-            {"key": one.key, "what": one.what, "value": f"{one.value:.4g}", "unit": one.unit, "bound": one.bound,
-             "note": one.note} for one in shown if one.key])
+        keep(Path(os.environ[TABLE]), shown)
     return int(not met)
+
+
+def keep(path: Path, figures: Iterable[Figure]) -> None:
+    """Put figures with a key into a table like docs/benchmarks.csv; others that it holds stay."""
+    sheet.add(path, [{"key": one.key, "what": one.what, "value": f"{one.value:.4g}", "unit": one.unit,
+                      "bound": one.bound, "note": one.note} for one in figures if one.key])

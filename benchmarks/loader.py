@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from benchmarks.figures import Figure, show
 from benchmarks.memory import peak
 from features.paths import Paths
 from features.store import placement, tables
@@ -48,17 +49,20 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         project = Path(folder)
         repeat(arguments.root, project, arguments.crystals)
-        slowest, most = float("inf"), 0.0
-        for name in NAMES:
-            said = subprocess.run([sys.executable, "-m", "benchmarks.loader", "--root", folder, "--stream", name],
-                                  check=True, capture_output=True, text=True).stdout
-            fed = json.loads(said)
-            eaten = consume(project, name)
-            print(f"{name}: loader {fed['rate']:,.0f} crystals a second over {fed['crystals']:,} crystals, at most "
-                  f"{fed['gigabytes']:.2f} GB; training {eaten:,.0f} a second; ratio {fed['rate'] / eaten:.1f}")
-            slowest, most = min(slowest, fed["rate"] / eaten), max(most, fed["gigabytes"])
-    print(f"ratio {'>=' if slowest >= 5 else '<'} 5: {slowest:.1f}; memory {'<=' if most <= LIMIT else '>'} {LIMIT} GB")
-    sys.exit(int(slowest < 5 or most > LIMIT))
+        sys.exit(show(f"feeding a training run of {arguments.crystals:,} crystals", figures(project)))
+
+
+def figures(project: Path) -> Iterator[Figure]:
+    """Of each encoder the loader's speed to its own, and the loader's memory."""
+    for name in NAMES:
+        said = subprocess.run([sys.executable, "-m", "benchmarks.loader", "--root", str(project), "--stream", name],
+                              check=True, capture_output=True, text=True).stdout
+        fed, eaten = json.loads(said), consume(project, name)
+        yield Figure(f"loader, to {name} that learns", fed["rate"] / eaten, "times", least=5,
+                     note=f"{fed['rate']:,.0f} and {eaten:,.0f} crystals a second, one epoch of {fed['crystals']:,}",
+                     key=f"loader.{name}.ratio")
+        yield Figure(f"memory of the loader for {name}", fed["gigabytes"], "GB", most=LIMIT,
+                     key=f"loader.{name}.memory")
 
 
 def dataset(root: Path, name: str, window: int) -> Dataset:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.figures import Figure, show
 from features.store import placement
 from features.store.rowstore import RowStore
 from features.store.rowstore import marks as as_marks
@@ -44,8 +46,9 @@ def main() -> None:
         store.compact()
         merging = time.perf_counter() - began
         after = seconds(store, wanted, parts)
-    print(f"row store: {arguments.rows:,} rows, {parts} parts: {before:.1f} s, {after:.1f} s after merging, which "
-          f"took {merging:.1f} s; ratio {before / after:.1f}")
+    sys.exit(show(f"row store: {arguments.rows:,} rows, {parts} parts", [
+        Figure("reading all parts, merged segments to unmerged", before / after, "times", least=5, key="rowstore.ratio",
+               note=f"{after:.1f} and {before:.1f} s; merging took {merging:.1f} s")]))
 
 
 def fill(store: RowStore, ids: list[str], marks: list[bytes]) -> None:

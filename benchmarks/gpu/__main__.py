@@ -9,7 +9,7 @@ measured where there are its vectors.
 A line is printed for each figure as soon as it is known. A part that fails is named, and the others go on. The exit
 code is 1 if any failed or differs by more than its bound, and 0 where there is no GPU. `--device cpu` runs the same
 code on a CPU, with the operations that a GPU gets; there `torch.compile` takes minutes, since it calls a C++ compiler,
-so `--no-compile` leaves it out.
+so `--no-compile` leaves it out. With BENCHMARKS_TABLE=FILE.csv all figures are kept there.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SECONDS = 540
 
 
 def main(given: list[str] | None = None) -> int:
-    """Print and write all figures; returns the exit code."""
+    """Print and keep all figures; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, default=Path())
     parser.add_argument("--device", default="cuda", help="cuda, cuda:1 or cpu")
@@ -38,7 +38,6 @@ def main(given: list[str] | None = None) -> int:
     parser.add_argument("--batches", type=int, default=6, help="batches that are timed")
     parser.add_argument("--texts", type=int, default=400)
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
-    parser.add_argument("--output", type=Path, help="file for the figures, .json or .csv")
     arguments = parser.parse_args(given)
     if arguments.device.startswith("cuda") and not torch.cuda.is_available():
         print("no GPU here: torch sees none, so nothing was measured; --device cpu runs the same code")
@@ -57,8 +56,6 @@ def main(given: list[str] | None = None) -> int:
     report.part("bucketing", training.bucketing, root, device, size, count)
     for name in names if not arguments.no_compile else ():
         report.part(f"{name}: torch.compile", structure.compiled, root, name, device, size, count)
-    if arguments.output:
-        report.write(arguments.output)
     return report.conclude()
 
 

@@ -1,12 +1,11 @@
 """`python -m benchmarks.gpu` on a CPU: that every part runs and says what it is for, not how fast."""
 
-import csv
-import json
 from pathlib import Path
 
 import pytest
 import torch
 
+from benchmarks import figures, sheet
 from benchmarks.gpu import structure, text, training
 from benchmarks.gpu.__main__ import main
 from benchmarks.gpu.report import Report
@@ -24,11 +23,13 @@ def test_the_same_code_on_a_cpu(project: Path, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(structure, "COMPARED", 4)
     monkeypatch.setattr(text, "COMPARED", 1)
     monkeypatch.setattr(training, "UNCOUNTED", 0)
-    output = tmp_path / "figures.csv"
-    given = f"--root {project} --device cpu --no-compile --batch 4 --batches 1 --texts 2 --output {output}"
+    table = tmp_path / "figures.csv"
+    monkeypatch.setenv(figures.TABLE, str(table))
+    given = f"--root {project} --device cpu --no-compile --batch 4 --batches 1 --texts 2"
     assert main(given.split()) == 0, capsys.readouterr().out
-    rows = list(csv.DictReader(output.open()))
-    told = {(row["subject"], row["figure"].split(",")[0]) for row in rows}
+    rows = sheet.read(table)
+    told = {tuple(row["what"].split(": ")) for row in rows.values()}
+    told |= {(subject, what.split(",")[0]) for subject, what in told}
     for name in ("crystalformer", "comformer", "cgcnn"):
         assert {(name, f"{precision} {what}") for precision in ("float32", "bfloat16")
                 for what in ("tokens", "gradients")} <= told
@@ -36,12 +37,12 @@ def test_the_same_code_on_a_cpu(project: Path, tmp_path: Path, monkeypatch: pyte
             <= told
     assert {("text encoder", "float32 vectors"), ("text encoder", "bfloat16 vectors"),
             ("loader.bucket 16", "padding of atoms"), ("loader.bucket 16", "whole steps")} <= told
-    attention = next(row for row in rows if row["figure"].startswith("float32 tokens"))
-    assert 0 < float(attention["value"]) < float(attention["most"])  # torch operations beside compiled code, not itself
-    assert all(float(row["value"]) > 0 for row in rows if row["unit"].endswith("/s"))
+    attention = rows["gpu.crystalformer_float32_tokens_relative_difference_from_the_cpu"]
+    assert float(attention["value"]) > 0  # torch operations beside compiled code, not itself
+    assert all(float(row["value"]) > 0 for row in rows.values() if row["unit"].endswith("/s"))
 
 
-def test_what_fails_or_differs_is_told_and_the_rest_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_fails_or_differs_is_told_and_the_rest_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
     report = Report(torch.device("cpu"), float("inf"))
 
     def broken(_report: Report, divisor: int) -> None:
@@ -51,10 +52,8 @@ def test_what_fails_or_differs_is_told_and_the_rest_goes_on(tmp_path: Path, caps
     report.part("halves", broken, 0)
     report.part("whole", broken, 1)
     assert report.conclude() == 1
-    report.write(tmp_path / "figures.json")
-    told = json.loads((tmp_path / "figures.json").read_text())
-    assert [row["subject"] for row in told["figures"]] == ["first", "first", "second"]
-    assert told["wrong"] == ["first, difference", "halves", "first, difference"]
+    assert [figure.what for figure in report.figures] == ["first: difference", "first: difference", "second: rate"]
+    assert report.wrong == ["first: difference", "halves", "first: difference"]
     said = capsys.readouterr()
     assert "halves: FAILED" in said.out
     assert "ZeroDivisionError" in said.err
