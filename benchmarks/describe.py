@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from benchmarks.figures import Figure, show
 from features import crystal, formats
 from features.describer.neighbours import structure_key
 from features.errors import RowError
@@ -76,15 +77,16 @@ def main() -> None:
         times.append((stock_s, ours_s))
     stock, ours = np.array(times).T
     sizes = [len(structure) for _, structure in sample]
-    print(f"{len(sample)} crystals of {min(sizes)} to {max(sizes)} atoms (median {np.median(sizes):g}): "
-          f"stock {stock.mean():.2f} s a crystal, ours {ours.mean():.3f} s (median {np.median(ours):.3f}, "
-          f"max {ours.max():.2f})")
-    print(f"equal {equal}/{len(sample)}, different {different}, rejected by both {failed}, by stock alone {alone} "
-          "(not in the ratio)")
     ratio = stock.sum() / ours.sum()
-    print(f"ratio {'>=' if ratio >= arguments.least else '<'} {arguments.least:g}: {ratio:.1f} over all, "
-          f"{np.median(stock / ours):.1f} in the median, {(stock / ours).min():.1f} at the least")
-    sys.exit(int(different > 0 or ratio < arguments.least))
+    name = f"describe.{arguments.table.stem}" if arguments.table else "describe"
+    of = f"{len(sample)} crystals of {arguments.table.stem if arguments.table else 'the embedded sets'}"
+    sys.exit(show(f"{of}, {min(sizes)} to {max(sizes)} atoms, {np.median(sizes):g} in the median", [
+        Figure(f"texts that are not stock's, {of}", different, "", most=0, key=f"{name}.different",
+               note=f"equal {equal}/{len(sample)}, rejected by both {failed}, by stock alone {alone}"),
+        Figure(f"ratio: describing to stock, {of}", ratio, "times", least=arguments.least, key=f"{name}.ratio",
+               note=f"{np.median(stock / ours):.1f} in the median, {(stock / ours).min():.1f} at the least"),
+        Figure(f"core-seconds of a description, {of}", ours.mean(), "s", key=f"{name}.seconds",
+               note=f"{np.median(ours):.3f} in the median, {ours.max():.2f} at the most; stock {stock.mean():.2f}")]))
 
 
 def pick(table: Path | None, count: int, seed: int) -> list[tuple[str, Any]]:
