@@ -34,7 +34,7 @@ def _making(results: dict[str, Any]) -> Iterator[Figure]:
     tables = results["publish"]["tables"]
     seconds = sum(table["seconds"] for table in tables.values())
     total = sum(table["bytes"] for table in tables.values()) / MB
-    yield Figure("publish, all tables", total / seconds, "MB/s", least=50, note="of Arrow's bytes")
+    yield Figure("publish, all tables", total / seconds, "MB/s", least=50, note="of Arrow's bytes", key="store.publish")
     for name, table in tables.items():
         yield Figure(f"  {name}", table["bytes"] / MB / table["seconds"], "MB/s",
                      note=f"{table['bytes'] / MB:,.0f} MB, {table['file_bytes'] / MB:,.0f} MB in files")
@@ -48,21 +48,23 @@ def _making(results: dict[str, Any]) -> Iterator[Figure]:
     share = refresh["computed"] / refresh["wanted"]
     yield Figure("refresh of 1 % of a rebuild, of real crystals", 100 * (again + share * compute) / (made + compute),
                  "%", most=5, note=f"with {sum(COMPUTE_S.values()):.2f} core-seconds a crystal: {compute:,.0f} s on "
-                 f"{CORES} cores")
+                 f"{CORES} cores", key="store.refresh")
     yield Figure("dvc commit of a version", build["commit_s"], "s")
-    yield Figure("dvc status", results["dvc_status"]["seconds"], "s", most=10)
+    yield Figure("dvc status", results["dvc_status"]["seconds"], "s", most=10, key="store.dvc_status")
 
 
 def _asking(results: dict[str, Any]) -> Iterator[Figure]:
     here, before, commands = results["session"], results["session_at"], results["commands"]
-    yield Figure("session opens (features.open, select 1)", here["open_s"], "s", most=0.3)
+    yield Figure("session opens (features.open, select 1)", here["open_s"], "s", most=0.3, key="store.open")
     yield Figure("filter + join + aggregate, in a session", here["join_s"], "s", most=0.3,
+                 key="store.join",
                  note=f"the first {here['join_first_s']:.2f} s, as a command {commands['sql: join']['seconds']:.1f} s")
     yield Figure("similar, the first of a session", here["similar_first_s"], "s", most=0.5,
-                 note=f"as a command {commands['sql: similar']['seconds']:.1f} s")
-    yield Figure("similar, the following", here["similar_s"], "s", most=0.1)
+                 key="store.similar_first", note=f"as a command {commands['sql: similar']['seconds']:.1f} s")
+    yield Figure("similar, the following", here["similar_s"], "s", most=0.1, key="store.similar")
     for what, key in (("filter + join + aggregate", "join_s"), ("similar", "similar_s"), ("session opens", "open_s")):
         yield Figure(f"{what} --at v1, to the work tree", before[key] / here[key], "times", most=2,
+                     key=f"store.at.{key.removesuffix('_s')}",
                      note=f"laid out once, in {before['laid_out_s']:.1f} s" if key == "open_s" else "")
 
 
@@ -81,10 +83,12 @@ def _memory(results: dict[str, Any]) -> Iterator[Figure]:
 def _others(results: dict[str, Any]) -> Iterator[Figure]:
     here, theirs = results["session"], results["pandas"]
     yield Figure("pandas: filter + join + aggregate, to ours", theirs["join_s"] / here["join_s"], "times",
+                 key="store.pandas.join",
                  note=f"{theirs['join_s']:.2f} s")
     yield Figure("pandas: similar, to ours, the first of a session", theirs["similar_s"] / here["similar_first_s"],
-                 "times", note=f"{theirs['similar_s']:.2f} s")
-    yield Figure("pandas: similar, to ours, the following", theirs["similar_s"] / here["similar_s"], "times")
+                 "times", key="store.pandas.similar_first", note=f"{theirs['similar_s']:.2f} s")
+    yield Figure("pandas: similar, to ours, the following", theirs["similar_s"] / here["similar_s"], "times",
+                 key="store.pandas.similar")
     training = results["training"]
     yield Figure("training set: named, checked and joined", training["total_s"], "s",
                  note=f"{training['rows']:,} rows, {training['named_s']:.1f} s of it to name and check")
@@ -92,6 +96,7 @@ def _others(results: dict[str, Any]) -> Iterator[Figure]:
         feast = results["feast"]
         joined = training["total_s"] - training["named_s"]
         yield Figure("Feast: the same rows, to ours joined", feast["seconds"] / joined, "times",
+                     key="store.feast.joined",
                      note=f"{feast['seconds']:.1f} s, {feast['peak_bytes'] / GB:.1f} GB, feast {feast['version']}")
         yield Figure("Feast: the same rows, to ours named, checked and joined", feast["seconds"] / training["total_s"],
-                     "times", note="Feast neither names nor checks them")
+                     "times", key="store.feast.whole", note="Feast neither names nor checks them")
