@@ -34,18 +34,20 @@ def main() -> None:
     arguments = parser.parse_args()
     if unknown := [name for name in arguments.names if name not in QUICK]:
         parser.error(f"{', '.join(unknown)}: none of {', '.join(QUICK)}")
+    if arguments.quote and arguments.names:
+        parser.error("--quote runs nothing, so it takes no names")
     failed = []
     if not arguments.quote:
-        environment = {**os.environ, figures.TABLE: str(quotes.SHEET)}
+        environment = {figures.TABLE: str(quotes.SHEET), **os.environ}
         for name in arguments.names or QUICK:
             print(f"\n== {name}", flush=True)
             command = [sys.executable, "-m", f"benchmarks.{name}", *QUICK[name]]
             if subprocess.run(command, env=environment, check=False).returncode:
                 failed.append(name)
-    for page in quotes.quote(Path()):
-        print(f"{page} quotes other figures now")
     if failed:
         print(f"not as they should be: {', '.join(failed)}")
+    for page in quotes.quote(Path()):
+        print(f"{page} quotes other figures now")
     sys.exit(int(bool(failed)))
 
 

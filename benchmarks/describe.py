@@ -78,7 +78,7 @@ def main() -> None:
     stock, ours = np.array(times).T
     sizes = [len(structure) for _, structure in sample]
     ratio = stock.sum() / ours.sum()
-    name = f"describe.{arguments.table.stem}" if arguments.table else "describe"
+    name = f"describe.{arguments.table.stem if arguments.table else 'embedded'}.{len(sample)}"
     of = f"{len(sample)} crystals of {arguments.table.stem if arguments.table else 'the embedded sets'}"
     sys.exit(show(f"{of}, {min(sizes)} to {max(sizes)} atoms, {np.median(sizes):g} in the median", [
         Figure(f"texts that are not stock's, {of}", different, "", most=0, key=f"{name}.different",

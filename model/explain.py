@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import torch
 
 from features import catalog
+from features.errors import UserError
 from features.params import load_section
 from features.paths import Paths
 from features.processes import available_cores, ready
@@ -106,12 +107,15 @@ def _made_property(root: Path, trained: Trained, splits: dict[str, Dataset], ids
     elif not beside or trained.device.type != "cpu":
         yield lambda: _recovered(root, trained, splits, ids)
     else:
-        from pebble import ProcessPool
+        from pebble import ProcessExpired, ProcessPool
 
         spawn = multiprocessing.get_context("spawn")
         pool = ProcessPool(max_workers=1, context=spawn, initializer=ready, initargs=[()])
         try:
             yield pool.schedule(_recovered_alone, args=[root, list(ids)]).result
+        except ProcessExpired:
+            raise UserError("a process of `explain` was killed, by the system for want of memory perhaps; run again "
+                            "with OMP_NUM_THREADS=1, which needs no second one") from None
         finally:
             pool.stop()  # at once, whatever it does: nobody asks for it any more
             pool.join()

@@ -15,6 +15,7 @@ so `--no-compile` leaves it out. With BENCHMARKS_TABLE=FILE.csv all figures are 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
 from pathlib import Path
@@ -23,6 +24,8 @@ import torch
 
 from benchmarks.gpu import structure, text, training
 from benchmarks.gpu.report import Report
+from features.errors import UserError, run_cli
+from features.store import tables
 from model.training.fit import deterministic
 
 SECONDS = 540
@@ -42,6 +45,12 @@ def main(given: list[str] | None = None) -> int:
     if arguments.device.startswith("cuda") and not torch.cuda.is_available():
         print("no GPU here: torch sees none, so nothing was measured; --device cpu runs the same code")
         return 0
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", arguments.device):
+        raise UserError(f"--device {arguments.device} is none of cuda, cuda:1 and the like, and cpu")
+    if min(arguments.batch, arguments.batches, arguments.texts) < 1:
+        raise UserError("--batch, --batches and --texts are at least 1")
+    if not tables.exists(arguments.root, "structures"):
+        raise UserError(f"there is no table of structures below {arguments.root}; run `dvc repro` there")
     device = torch.device(arguments.device)
     deterministic()  # as training is
     report = Report(device, time.monotonic() + SECONDS)
@@ -60,4 +69,4 @@ def main(given: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_cli(lambda: sys.exit(main()))

@@ -167,18 +167,18 @@ def contents(root: Path) -> dict[str, bytes]:
 def figures(results: Results, count: int, sample: int) -> Iterator[Figure]:
     """Of what the steps said."""
     yield Figure("nothing new: python -m pipelines refresh", statistics.median(results["nothing"]), "s", most=NOTHING_S,
-                 note=f"median of {ROUNDS}, measured", key="refresh.nothing")
+                 note=f"median of {ROUNDS}, measured", key=f"refresh.{count}.nothing")
     if "flow" in results:
         yield Figure("nothing new: the flow, with a server of its own", results["flow"], "s", note="measured",
-                     key="refresh.flow")
+                     key=f"refresh.{count}.flow")
     seconds, stages, cores = results["refresh"]["seconds"], results["refresh"]["stages"], available_cores()
     shown = ", ".join(f"{name} {value:.1f}" for name, value in stages.items())
-    yield Figure("1 % changed: python -m pipelines refresh", seconds, "s", key="refresh.changed",
+    yield Figure("1 % changed: python -m pipelines refresh", seconds, "s", key=f"refresh.{count}.changed",
                  note=f"measured; stages: {shown}; programs' starts, DVC, checks and the comparison "
                       f"{seconds - sum(stages.values()):.1f}")
     rebuild = low = high = results["build"]
     if results["full"]:
-        yield Figure("rebuild: dvc repro of all stages", rebuild, "s", note="measured", key="refresh.rebuild")
+        yield Figure("rebuild: dvc repro of all stages", rebuild, "s", note="measured", key=f"refresh.{count}.rebuild")
     else:
         costs, others = results["descriptions"], count - count // 100
         mean, error = statistics.mean(costs), 1.96 * statistics.stdev(costs) / len(costs) ** 0.5
@@ -187,18 +187,18 @@ def figures(results: Results, count: int, sample: int) -> Iterator[Figure]:
                      "random crystals, measured")
         low, high = (rebuild + others * each / cores for each in (mean - error, mean + error))
         rebuild += others * mean / cores
-        yield Figure("rebuild with all descriptions", rebuild, "s", key="refresh.rebuild",
+        yield Figure("rebuild with all descriptions", rebuild, "s", key=f"refresh.{count}.rebuild",
                      note=f"extrapolated, {low:,.0f} to {high:,.0f}: {others:,} more on {cores} cores")
-    yield Figure("refresh of 1 % to the rebuild", 100 * seconds / rebuild, "%", key="refresh.share",
+    yield Figure("refresh of 1 % to the rebuild", 100 * seconds / rebuild, "%", key=f"refresh.{count}.share",
                  most=SHARE if count >= AT_SIZE else None,
                  note=f"{100 * seconds / high:.2f} to {100 * seconds / low:.2f}")
     real = count * sum(cost for stage, cost in COMPUTE_S.items() if stage != "describe") / cores
     yield Figure("  with real rows in other tables, save vectors", 100 * (seconds + real / 100) / (rebuild + real), "%",
                  note=f"extrapolated: {real:,.0f} s more, at the core-seconds a crystal of docs/scale.md",
-                 key="refresh.share_real")
+                 key=f"refresh.{count}.share_real")
     if "equal" in results:
         yield Figure("tables of refresh and rebuild with equal bytes", float(results["equal"]), "", least=1,
-                     key="refresh.equal")
+                     key=f"refresh.{count}.equal")
 
 
 if __name__ == "__main__":

@@ -9,12 +9,8 @@ from __future__ import annotations
 
 import functools
 import multiprocessing
-import os
-import threading
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -24,7 +20,7 @@ from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 
 from features.errors import UserError
-from features.processes import available_cores
+from features.processes import available_cores, ready
 from features.progress import Progress, say, watched
 from model.forward import load_splits
 from model.input.loader import Dataset
@@ -74,40 +70,46 @@ def fit_all(root: Path, params: TrainParams, splits: dict[str, Dataset], device:
         result = []
         with one_thread():
             for number, (one, resume) in enumerate(zip(networks, resumes, strict=True)):
-                with watched(_Told(progress.advance)):
+                with watched(told := _Told(progress.advance)):
                     result.append(_said(params, number, fit(one, splits, device, group, resume, quiet=True)))
+                told(one.epochs, one.epochs)  # those that it did without
             return result, [trees() for trees in growing]
 
 
 def _in_processes(root: Path, params: TrainParams, workers: int, resumes: list[Resume],
                   growing: Sequence[Callable[[], Fitted]], progress: Progress) -> tuple[list[Fitted], list[Fitted]]:
+    from pebble import ProcessExpired, ProcessPool
+
     networks = [one for _, one in params.networks()]
     done: dict[int, Fitted] = {}
+    told = [0] * len(networks)
     context = multiprocessing.get_context("spawn")
     epochs = context.SimpleQueue()
+    pool = ProcessPool(max_workers=workers, context=context, initializer=_begin, initargs=[epochs])
     try:
-        with ProcessPoolExecutor(workers, context, _begin, (os.getpid(), epochs)) as pool:
-            running = {pool.submit(_alone, root, params, number, resume): number
-                       for number, resume in enumerate(resumes)}
-            # the trees come last, since they are soon done: they fill the time in which a core has no network left
-            grown = [pool.submit(_grown_alone, trees) for trees in growing]
-            waiting = set(running)
-            try:
-                while waiting:
-                    ended, waiting = wait(waiting, LOOK_S, FIRST_COMPLETED)
-                    while not epochs.empty():
-                        progress.advance(epochs.get())
-                    for future in ended:
-                        number = running[future]
-                        done[number] = _said(params, number, future.result().unpacked(networks[number]))
-            except Exception:
-                pool.shutdown(wait=False, cancel_futures=True)  # of networks that have not begun
-                raise
-            trees = [one.result().unpacked(params.trees) for one in grown]
-    except BrokenProcessPool:
+        running = {pool.schedule(_alone, args=[root, params, number, resume]): number
+                   for number, resume in enumerate(resumes)}
+        # the trees come last, since they are soon done: they fill the time in which a core has no network left
+        grown = [pool.schedule(_grown_alone, args=[trees]) for trees in growing]
+        waiting = set(running)
+        while waiting:
+            ended, waiting = wait(waiting, LOOK_S, FIRST_COMPLETED)
+            while not epochs.empty():
+                number, more = epochs.get()
+                told[number] += more
+                progress.advance(more)
+            for future in ended:
+                number = running[future]
+                done[number] = _said(params, number, future.result().unpacked(networks[number]))
+                progress.advance(networks[number].epochs - told[number])  # those that it did without
+        trees = [one.result().unpacked(params.trees) for one in grown]
+    except ProcessExpired:
         raise UserError("a process that trained a network was killed, by the system for want of memory perhaps; run "
                         "again with OMP_NUM_THREADS=1, which trains one after the other and goes on where this one "
                         "stopped") from None
+    finally:
+        pool.stop()  # at once, whatever they do: a network that was begun goes on where it saved its state
+        pool.join()
     return [done[number] for number in range(len(networks))], trees
 
 
@@ -136,7 +138,7 @@ def _alone(root: Path, params: TrainParams, number: int, resume: Resume) -> _Pac
     """One network, in this process."""
     deterministic()
     splits = load_splits(root, params)
-    with one_thread(), watched(_Told(_epochs.put)):
+    with one_thread(), watched(_Told(lambda more: _epochs.put((number, more)))):
         fitted = fit(params.networks()[number][1], splits, torch.device("cpu"), resume=resume, quiet=True)
     return _Packed.of(fitted, splits["train"].text_dim)
 
@@ -158,17 +160,10 @@ class _Told:
         self._told = done
 
 
-def _begin(parent: int, epochs: Any) -> None:
-    """End with the process that asked for this one, even if that is killed: its next run trains the same network."""
+def _begin(epochs: Any) -> None:
     global _epochs
     _epochs = epochs
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    ready(())
 
 
 def _said(params: TrainParams, number: int, fitted: Fitted) -> Fitted:

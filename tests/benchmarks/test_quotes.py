@@ -31,6 +31,24 @@ def test_only_what_stands_between_the_marks_is_written() -> None:
     assert "old" not in whole
     with pytest.raises(UserError, match=r"a page quotes a\.c, which is not in docs/benchmarks\.csv"):
         quotes.quoted("<!-- figure a.c -->1<!-- / -->", {"a.b": ROW}, "a page")
+    with pytest.raises(UserError, match=r"in the format zz"):
+        quotes.quoted("<!-- figure a.b zz -->1<!-- / -->", {"a.b": ROW}, "a page")
+
+
+@pytest.mark.parametrize("text", [
+    "It is <!-- figure a.b -->9 times.\n\nA paragraph.\n\nOr <!-- figure a.b -->9<!-- / --> times.",
+    "It is <!--figure a.b-->9<!-- / --> times.",
+    "It is 9<!-- / --> times.",
+    "<!-- figures -->\n\nA paragraph.",
+    "<!-- figures -->\n\nIt is <!-- figure a.b -->9<!-- / -->.\n\n<!-- figures: end -->"])
+def test_a_mark_without_its_other_half_takes_nothing_away(text: str) -> None:
+    with pytest.raises(UserError, match=r"a page has \d marks of figures, of which \d are whole"):
+        quotes.quoted(text, {"a.b": ROW}, "a page")
+
+
+def test_commands_can_be_typed() -> None:
+    words = ["/bin/python", "-X", "importtime", "-m", "benchmarks.a", "--root=/home/me/x", "--at", "1/2", "a b", "/"]
+    assert sheet.command(words) == "python -m benchmarks.a --root=x --at 1/2 'a b' /"
 
 
 def test_a_benchmark_replaces_its_own_figures_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
@@ -49,3 +67,9 @@ def test_a_benchmark_replaces_its_own_figures_alone(tmp_path: Path, monkeypatch:
     assert rows["a.b"]["command"] == "python -m benchmarks.a --table x.parquet"
     assert rows["a.b"]["bound"] == "at least 3"
     assert "NOT MET" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="two figures"):
+        show("twice", [Figure("one", 2, "s", key="a.d"), Figure("two", 3, "s", key="a.d")])
+    assert sheet.read(table) == rows
+    table.write_text("key\na\n")
+    with pytest.raises(UserError, match="is no table of figures"):
+        sheet.read(table)

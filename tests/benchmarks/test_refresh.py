@@ -42,10 +42,10 @@ def test_what_is_not_measured_is_said() -> None:
     results = {"nothing": [4.0, 4.5, 9.0], "refresh": {"seconds": 30.0, "stages": {"describe": 20.0}}, "build": 100.0,
                "full": False, "descriptions": [0.1, 0.2, 0.3], "equal": True}
     by_key = {figure.key: figure for figure in figures(results, 20_000, 3)}
-    assert by_key["refresh.nothing"].value == 4.5
-    assert "extrapolated" in by_key["refresh.rebuild"].note
-    assert by_key["refresh.share"].value == pytest.approx(100 * 30 / by_key["refresh.rebuild"].value)
-    assert by_key["refresh.share"].most == 2
+    assert by_key["refresh.20000.nothing"].value == 4.5
+    assert "extrapolated" in by_key["refresh.20000.rebuild"].note
+    assert by_key["refresh.20000.share"].value == pytest.approx(100 * 30 / by_key["refresh.20000.rebuild"].value)
+    assert by_key["refresh.20000.share"].most == 2
     full = {figure.key: figure for figure in figures({**results, "full": True}, 20_000, 3)}
-    assert (full["refresh.rebuild"].value, full["refresh.rebuild"].note) == (100, "measured")
-    assert not full["refresh.share"].is_met
+    assert (full["refresh.20000.rebuild"].value, full["refresh.20000.rebuild"].note) == (100, "measured")
+    assert not full["refresh.20000.share"].is_met

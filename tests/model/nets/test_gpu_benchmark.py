@@ -37,7 +37,7 @@ def test_the_same_code_on_a_cpu(project: Path, tmp_path: Path, monkeypatch: pyte
             <= told
     assert {("text encoder", "float32 vectors"), ("text encoder", "bfloat16 vectors"),
             ("loader.bucket 16", "padding of atoms"), ("loader.bucket 16", "whole steps")} <= told
-    attention = rows["gpu.crystalformer_float32_tokens_relative_difference_from_the_cpu"]
+    attention = rows["gpu_code_on_cpu.crystalformer_float32_tokens_relative_difference_from_the_cpu"]
     assert float(attention["value"]) > 0  # torch operations beside compiled code, not itself
     assert all(float(row["value"]) > 0 for row in rows.values() if row["unit"].endswith("/s"))
 

@@ -1,6 +1,7 @@
 """Several networks: the same however many are trained at a time, weighted, and asked about through every stage."""
 
 import json
+import multiprocessing
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from model import checkpoint
 from model.evaluation import stage as evaluation
 from model.explain import explain_stage
 from model.forward import load_splits, predict
-from model.training import fit, train
+from model.training import fit, side_by_side, train
 from pipelines.engine import stages
 from tests.conftest import set_params
 from tests.model.small import SMALL, SMALL_WORDS
@@ -52,6 +53,22 @@ def test_two_at_a_time_are_what_one_after_the_other_is(trained: Path, tmp_path: 
         made.append(checkpoint.path_of(root).read_bytes())
     assert made[0] == made[1] != checkpoint.path_of(trained).read_bytes()
     assert not list(Paths(root).training.glob("*"))
+
+
+def test_an_interruption_ends_the_processes(trained: Path, tmp_path: Path, two_threads: None,
+                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Path(shutil.copytree(trained, tmp_path / "p"))
+    there = []
+
+    def interrupted(*_: object) -> None:
+        there.extend(multiprocessing.active_children())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(side_by_side, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train.train(root)
+    assert len(there) == 2
+    assert not any(process.is_alive() for process in there)
 
 
 def test_a_network_that_is_finished_is_not_trained_again(trained: Path, tmp_path: Path,
