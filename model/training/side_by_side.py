@@ -62,7 +62,7 @@ def fit_all(root: Path, params: TrainParams, splits: dict[str, Dataset], device:
                 say(f"train: network {number + 1} of {len(networks)}, {params.networks()[number][0]}")
             result.append(fit(one, splits, device, group, resume))
         return result, [trees() for trees in growing]
-    workers = min(len(networks), torch.get_num_threads(), available_cores())
+    workers = at_once(len(networks), min(torch.get_num_threads(), available_cores()))
     say(f"train: {len(networks)} networks, {workers} at a time")
     with Progress("train", sum(one.epochs for one in networks), "epochs") as progress:
         if workers > 1:
@@ -76,6 +76,22 @@ def fit_all(root: Path, params: TrainParams, splits: dict[str, Dataset], device:
             return result, [trees() for trees in growing]
 
 
+def at_once(networks: int, cores: int) -> int:
+    """How many processes train so many networks on so many cores soonest, if all take the same time.
+
+    More processes than cores share them: of five networks on two cores, three at a time and then two leave no core
+    idle, where two, two and one would. Less than twice as many as cores, since each has its memory.
+    """
+    if cores == 1 or networks <= cores:
+        return min(networks, cores)
+
+    def time(processes: int) -> float:
+        rounds, rest = divmod(networks, processes)
+        return rounds * processes / cores + (max(1.0, rest / cores) if rest else 0.0)
+
+    return min(range(cores, min(2 * cores, networks + 1)), key=time)  # of those that are as good, the fewest
+
+
 def _in_processes(root: Path, params: TrainParams, workers: int, resumes: list[Resume],
                   growing: Sequence[Callable[[], Fitted]], progress: Progress) -> tuple[list[Fitted], list[Fitted]]:
     from pebble import ProcessExpired, ProcessPool
@@ -87,8 +103,9 @@ def _in_processes(root: Path, params: TrainParams, workers: int, resumes: list[R
     epochs = context.SimpleQueue()
     pool = ProcessPool(max_workers=workers, context=context, initializer=_begin, initargs=[epochs])
     try:
-        running = {pool.schedule(_alone, args=[root, params, number, resume]): number
-                   for number, resume in enumerate(resumes)}
+        # those of text first: the others, which come later, find compiled what the first of them had to compile
+        running = {pool.schedule(_alone, args=[root, params, number, resumes[number]]): number
+                   for number in reversed(range(len(resumes)))}
         # the trees come last, since they are soon done: they fill the time in which a core has no network left
         grown = [pool.schedule(_grown_alone, args=[trees]) for trees in growing]
         waiting = set(running)
