@@ -8,7 +8,6 @@ after the other.
 from __future__ import annotations
 
 import functools
-import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 
 from features.errors import UserError
-from features.processes import available_cores, ready
+from features.processes import available_cores, fork_server, ready
 from features.progress import Progress, say, watched
 from model.forward import load_splits
 from model.input.loader import Dataset
@@ -99,7 +98,7 @@ def _in_processes(root: Path, params: TrainParams, workers: int, resumes: list[R
     networks = [one for _, one in params.networks()]
     done: dict[int, Fitted] = {}
     told = [0] * len(networks)
-    context = multiprocessing.get_context("spawn")
+    context = fork_server(["model.training.side_by_side"])
     epochs = context.SimpleQueue()
     pool = ProcessPool(max_workers=workers, context=context, initializer=_begin, initargs=[epochs])
     try:
