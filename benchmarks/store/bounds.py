@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.figures import Figure
 
-COMPUTE_S = {"ingest": 0.051, "describe": 0.24, "paraphrase": 0.034, "tensorize": 0.012}
+COMPUTE_S = {"ingest": 0.051, "describe": 0.11, "paraphrase": 0.034, "tensorize": 0.012}
 """Core-seconds that a real crystal costs (docs/scale.md), without its vectors, which at this size come from a GPU."""
 CORES = 2
 MB, GB = 1e6, 1e9

@@ -194,7 +194,8 @@ def test_a_killed_command_resumes(tmp_path: Path) -> None:
     root = make_project(tmp_path, only=["mp-30", "mp-149", "mp-22862", "mp-127"])
     stages.run("ingest", root, "serial")
     (root / "slow.py").write_text(
-        "import pipelines.engine.materialize as m; m.SEGMENT_ROWS = 1\n"
+        "import dataclasses, pipelines.engine.materialize as m, features.views.descriptions as d\n"
+        "m.SEGMENT_ROWS, d.VIEW = 1, dataclasses.replace(d.VIEW, batch_size=1)\n"
         "from pipelines.__main__ import app\n"
         "import sys; sys.argv = ['pipelines', 'describe', '--workers', '1']\n"
         "if __name__ == '__main__': app()\n")
