@@ -61,7 +61,7 @@ def entries(crystals: int, changed: float = 0.0) -> Iterator[Entry]:
 
 def _materials(units: pa.Table, _: Any) -> Batch:
     kind, seeds = _kinds(units), _seeds(units["structure"].to_pylist())
-    scale = _lengths(units["structure"].to_pylist()) / _lengths(row["cif"] for row in _templates("materials"))[kind]
+    scale = _scale(units["structure"], kind)
     noise = _noise(seeds, len(PROPERTIES) + 4)
     chosen = (noise[:, -4:] * len(ELEMENTS)).astype(int).tolist()
     formulas = [_formula(_templates("materials")[k], places) for k, places in zip(kind.tolist(), chosen, strict=True)]
@@ -108,8 +108,8 @@ def _embeddings(units: pa.Table, params: Any) -> Batch:
 
 
 def _structures(units: pa.Table, _: Any) -> Batch:
-    kind, seeds = _kinds(units), _seeds(units["cif"].to_pylist())
-    scale = 0.95 + 0.1 * _noise(seeds, 1)[:, 0]
+    kind = _kinds(units)
+    scale = _scale(units["cif"], kind)
     table = _taken("tensorize", kind)
     columns: dict[str, Any] = {"material_id": units["material_id"]}
     for name in ("lattice", "edge_distance", "near_vector", "axis_vector"):
@@ -166,6 +166,11 @@ def _kinds(units: pa.Table) -> NDArray[np.int64]:
 
 def _cif(template: str, factor: float) -> str:
     return re.sub(r"(_cell_length_. +)([\d.]+)", lambda found: f"{found[1]}{float(found[2]) * factor:.6f}", template)
+
+
+def _scale(texts: Any, kind: NDArray[np.int64]) -> NDArray[np.float64]:
+    """By how much all lengths of these CIFs are those of their templates."""
+    return _lengths(texts.to_pylist()) / _lengths(row["cif"] for row in _templates("materials"))[kind]
 
 
 def _lengths(texts: Iterable[str]) -> NDArray[np.float64]:

@@ -77,7 +77,9 @@ class Session:
                         "allow_extension_repositories = 'forbidden'",
                         "enable_external_access = false",
                         "disabled_filesystems = 'LocalFileSystem'",  # whatever else may be allowed, no local file
-                        "parquet_metadata_cache = true",  # footers are read once a session
+                        # Footers are read once a session, and so are the blocks of part files as long as the memory
+                        # that a query may have holds them: each call of our file system makes threads wait.
+                        "parquet_metadata_cache = true", "cache_local_files = true",
                         "enable_progress_bar = true", "enable_progress_bar_print = false",
                         "lock_configuration = true"):
             self.connection.execute(f"SET {setting}")

@@ -7,6 +7,7 @@ import pytest
 import features
 from benchmarks.store import steps
 from benchmarks.store.queries import JOIN
+from features.catalog import references
 from features.store import tables
 
 CRYSTALS = 300
@@ -31,6 +32,7 @@ def test_rows_are_those_of_the_views_and_join(root: Path) -> None:
     assert rows["crystals"].sum() == sum(row["band_gap"] > 1 and row["nsites"] <= 10 for row in materials) > 0
     (row,) = tables.read(root, "descriptions", ["text", "sentences"], ["mp-7"]).to_pylist()
     assert {row["text"][span["end"] - 1] for span in row["sentences"]} == {"."}  # other digits, in the same places
+    assert list(references.volumes(root)) == []
 
 
 def test_a_refresh_computes_one_percent(root: Path) -> None:
