@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from features.errors import UserError
+from features.processes import available_cores
 from pipelines.executors.local import Processes, Serial
 from pipelines.executors.scatter import BatchError, Executor, Job, Pool, join, scatter
 
@@ -54,8 +53,3 @@ def check(name: str, workers: int | None, address: str | None) -> None:
                         "machine alone; take --executor dask or ray")
     if address is not None and workers is not None:
         raise UserError(f"--workers (or CPF_WORKERS) is for this machine; the cluster at {address} has its own workers")
-
-
-def available_cores() -> int:
-    """Cores that this process may use; all of them where the system does not say (macOS)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
