@@ -73,7 +73,7 @@ lint: setup ## ruff, who may import whom, mypy
 	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/mypy
 
-bench: setup ## Run the benchmarks, each printing a ratio
+bench: setup ## Run the quick benchmarks, and write their figures into docs/benchmarks.csv and the pages
 	$(BIN)/python -m benchmarks
 
 audit: setup ## Are vulnerabilities known of the pinned packages? Needs a network: asks pypi.org

@@ -24,7 +24,7 @@ class Figure:
     least: float | None = None
     note: str = ""
     key: str = ""
-    """Under which pages quote it, such as `describe.ratio`; empty for what no page needs."""
+    """Under which pages quote it, such as `describe.embedded.60.ratio`; empty for what no page needs."""
 
     @property
     def is_met(self) -> bool:

@@ -1,8 +1,7 @@
 """Figures of docs/benchmarks.csv where README.md and the pages of docs/ quote them.
 
-Inside a sentence a page has `<!-- figure describe.ratio -->34<!-- / -->`, of which the number is written here; after
-the key a format may stand, such as `.2f`. The whole table stands between `<!-- figures -->` and
-`<!-- figures: end -->`.
+Inside a sentence a page has `<!-- figure store.join -->0.25<!-- / -->`, of which the number is written here; after the
+key a format may stand, such as `.2f`. The whole table stands between `<!-- figures -->` and `<!-- figures: end -->`.
 """
 
 from __future__ import annotations
